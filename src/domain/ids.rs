@@ -1,0 +1,106 @@
+//! Typed ids. Every kind has its own range of 64-bit numbers, so that an id says what it is.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident: $label:literal, $first:literal ..= $last:literal, block $block:literal;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+            #[serde(transparent)]
+            pub struct $name(i64);
+
+            impl $name {
+                /// The id with this number, if the number is in the kind's range.
+                pub fn new(number: i64) -> Option<Self> {
+                    ($first..=$last).contains(&number).then_some(Self(number))
+                }
+                pub fn get(self) -> i64 {
+                    self.0
+                }
+            }
+
+            impl Id for $name {
+                const KIND: &'static str = $label;
+                const FIRST: i64 = $first;
+                const BLOCK: i64 = $block;
+                fn from_number(number: i64) -> Option<Self> {
+                    Self::new(number)
+                }
+            }
+
+            impl std::fmt::Display for $name {
+                fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    write!(f, "{}", self.0)
+                }
+            }
+
+            impl std::str::FromStr for $name {
+                type Err = ();
+                fn from_str(text: &str) -> Result<Self, ()> {
+                    text.parse().ok().and_then(Self::new).ok_or(())
+                }
+            }
+        )*
+
+        /// What kind of id a number looks like, for messages to people who mixed them up.
+        pub fn kind_of(number: i64) -> Option<&'static str> {
+            $(if ($first..=$last).contains(&number) { return Some($label); })*
+            None
+        }
+
+        /// Every kind with its first number, for the table that hands ids out.
+        pub const KINDS: &[(&str, i64)] = &[$(($label, $first)),*];
+    };
+}
+
+/// What all kinds have in common.
+pub trait Id: Sized + Copy {
+    /// The word for the kind, as the API spells it.
+    const KIND: &'static str;
+    const FIRST: i64;
+    /// How many ids a node takes at once from the table that hands them out.
+    const BLOCK: i64;
+    fn from_number(number: i64) -> Option<Self>;
+}
+
+ids! {
+    /// `zoid`: an organization.
+    OrganizationId: "zoid", 10_000_001 ..= 99_999_999_999, block 1;
+    /// `zuid`: a person. Below 2^53, so that JavaScript clients keep every digit.
+    UserId: "zuid", 1_000_000_000_001 ..= 9_007_199_254_740_991, block 100;
+    /// `accountId`: a mailbox. Nineteen digits, sent as a JSON string.
+    AccountId: "accountId", 2_560_636_000_000_008_002 ..= 8_999_999_999_999_999_999, block 100;
+    /// `domainId`.
+    DomainId: "domainId", 100_000_000_000_000_001 ..= 199_999_999_999_999_999, block 10;
+    /// The id of one accepted change; its receipt and its audit entry carry it.
+    ChangeId: "changeId", 200_000_000_000_000_001 ..= 299_999_999_999_999_999, block 1000;
+    /// An audit entry.
+    AuditId: "auditId", 300_000_000_000_000_001 ..= 399_999_999_999_999_999, block 1000;
+    /// An effect waiting in the outbox.
+    EffectId: "effectId", 400_000_000_000_000_001 ..= 499_999_999_999_999_999, block 1000;
+    /// What one consent or one self-client code gave: the root of its tokens.
+    GrantId: "grantId", 500_000_000_000_000_001 ..= 599_999_999_999_999_999, block 100;
+    /// An app password; its sessions are named `<mailbox>@a<id>`.
+    AppPasswordId: "appPasswordId", 100_000_000_001 ..= 999_999_999_999, block 10;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_says_what_kind_of_id_it_is() {
+        assert_eq!(kind_of(10_000_001), Some("zoid"));
+        assert_eq!(kind_of(1_000_000_000_001), Some("zuid"));
+        assert_eq!(kind_of(2_560_636_000_000_008_002), Some("accountId"));
+        assert_eq!(kind_of(7), None);
+    }
+
+    #[test]
+    fn ranges_do_not_overlap() {
+        for (kind, first) in KINDS {
+            assert_eq!(kind_of(*first), Some(*kind));
+        }
+    }
+}

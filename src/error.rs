@@ -1,0 +1,111 @@
+//! Every refusal Mailward knows, named after what the caller can understand.
+//!
+//! One closed enum for the whole house; each door renders it with an exhaustive
+//! `match` (`api::envelope`, `api::oauth`, `cli::exit`). No HTTP status lives here.
+
+use std::sync::Arc;
+
+/// What went wrong, as far as the caller can act on it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The request carried no credentials at all.
+    #[error("no credentials were sent")]
+    NoCredentials,
+    /// The token is unknown, expired or revoked, or its user, client or organization is off.
+    #[error("the access token is unknown, expired or revoked")]
+    BadToken,
+    /// The token is good, but does not cover this operation.
+    #[error("the token's scope does not cover this operation")]
+    MissingScope,
+    /// Nothing with that id in the caller's reach. The text says what kind of id it looks like.
+    #[error("{0}")]
+    NotFound(String),
+    /// No such route.
+    #[error("{0}")]
+    NoRoute(String),
+    /// The route exists, the method does not.
+    #[error("this address does not take the method {0}")]
+    WrongMethod(String),
+    /// The caller may not do this: rank, last super admin, a block somebody else set.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The request does not have the form the call asks for.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A well-formed request that breaks a rule of this call.
+    #[error("{0}")]
+    Refused(String),
+    /// The address is taken, or protected for its former owner.
+    #[error("{0}")]
+    AddressTaken(String),
+    /// The address cannot be used: syntax, domain, reserved name.
+    #[error("{0}")]
+    BadAddress(String),
+    /// The password does not meet the policy.
+    #[error("{0}")]
+    BadPassword(String),
+    /// Address and password do not open anything. One answer for every reason.
+    #[error("the address or the password is wrong")]
+    BadCredentials,
+    /// Too many tries; come back after that many seconds.
+    #[error("too many requests; try again in {retry_after_seconds} seconds")]
+    TooMany { retry_after_seconds: u64 },
+    /// Mailward or its database cannot take this now; nothing was changed.
+    #[error("{why}; try again in {retry_after_seconds} seconds")]
+    Unavailable { why: &'static str, retry_after_seconds: u64 },
+    /// A statement met another change; the write is run again. Never leaves `store`.
+    #[error("the change met another one and has to run again")]
+    Again,
+    /// A row changed between load and save.
+    #[error("the record was changed by somebody else meanwhile")]
+    Stale,
+    /// A UNIQUE rule refused the row; the constraint's name, the same on both engines.
+    #[error("{0} is taken")]
+    Unique(String),
+    /// Our fault or the machine's. Logged once where it is answered; the caller sees a request id.
+    #[error("internal error: {0}")]
+    Internal(Arc<anyhow::Error>),
+}
+
+/// How a request fails to have the documented form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The body (or query) cannot be read at all; the text says why.
+    #[error("{0}")]
+    Unreadable(String),
+    /// A parameter has the wrong JSON type.
+    #[error("{name} must be {wanted}")]
+    WrongType { name: String, wanted: &'static str },
+    /// A mandatory parameter is missing.
+    #[error("{name} is missing")]
+    Missing { name: String },
+    /// A parameter is given twice, or in two spellings that disagree.
+    #[error("{name} is given more than once")]
+    Repeated { name: String },
+    /// A parameter has the right type and an impossible value.
+    #[error("{name}: {why}")]
+    BadValue { name: String, why: String },
+    /// An unknown parameter, where the configuration (`compat.strict`) refuses them.
+    #[error("{name} is not a parameter of this call")]
+    Unknown { name: String },
+}
+
+impl Error {
+    /// An internal failure with what we were trying to do. Never put a secret in `what`.
+    pub fn internal(what: impl std::fmt::Display) -> Self {
+        Self::Internal(Arc::new(anyhow::anyhow!("{what}")))
+    }
+
+    /// An internal failure that keeps its cause.
+    pub fn caused(what: &'static str, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Internal(Arc::new(anyhow::Error::new(cause).context(what)))
+    }
+
+    /// A value of the right type that cannot be meant.
+    pub fn bad_value(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Malformed(Malformed::BadValue { name: name.into(), why: why.into() })
+    }
+}
+
+/// The house's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

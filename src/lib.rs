@@ -1,0 +1,19 @@
+//! Mailward, the account desk of a mail organization that runs its own servers.
+//!
+//! Reading order: `domain` (the rules), `app::change` (the one path by which an
+//! account changes), then a door: `api` (Zoho-compatible HTTP) or `cli`.
+//! ARCHITECTURE.md has the picture.
+
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod wire;
+
+pub mod mailserver;
+pub mod store;
+
+pub mod app;
+
+pub mod api;
+pub mod cli;
