@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
-use crate::domain::actor::Role;
+use crate::domain::actor::{Rank, Role};
 use crate::domain::claim::{AddressFacts, Claimed, claim};
 use crate::domain::effect::{Effect, Notice, Sessions};
 use crate::domain::email_address::EmailAddress;
@@ -268,6 +268,14 @@ impl<'a> Transition<'a> {
         switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words()).map(drop)
     }
 
+    /// Turns a switch on or off.
+    ///
+    /// # Errors
+    /// As `set` and `lift`.
+    pub fn turn(&mut self, name: SwitchName, on: bool) -> Result<(), Error> {
+        if on { self.set(name) } else { self.lift(name) }
+    }
+
     /// Replaces the password. With `end_everything` tokens, web sessions and the mail sessions of
     /// the old password end; otherwise only new logins notice.
     pub fn replace_password(&mut self, new: NewPassword, end_everything: bool, notice: Notice) {
@@ -307,7 +315,7 @@ impl<'a> Transition<'a> {
             return Ok(());
         }
         let own_alias = self.account.aliases.contains(to);
-        if self.hand.own && self.hand.rank == crate::domain::actor::Rank::Member {
+        if self.hand.own && self.hand.rank == Rank::Member {
             self.check_self_rename(own_alias)?;
         }
         if !own_alias {

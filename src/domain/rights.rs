@@ -3,7 +3,7 @@
 
 use crate::domain::actor::{Actor, Rank, Role};
 use crate::domain::ids::{OrganizationId, UserId, no_such_account};
-use crate::domain::scope::{self, Operation, Required};
+use crate::domain::scope::{self, Operation, Required, Scope};
 use crate::error::Error;
 
 /// Through which path a call came.
@@ -55,7 +55,7 @@ pub fn form(
     names: Names,
 ) -> Result<Form, Error> {
     let Actor::User(caller) = actor else { return Ok(Form::Admin) };
-    let has = |required: Required| caller.scopes.covers(&required);
+    let has = |needed: Scope| caller.scopes.covers(&Required::scope(needed));
     match route {
         Route::Organization(zoid) if has(scope::ORGANIZATION_ACCOUNTS.to(operation)) => {
             may_administer(actor, zoid)?;
