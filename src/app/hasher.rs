@@ -87,7 +87,7 @@ impl Hasher {
         let Cost { memory_kib, passes, lanes } = self.handle.cost;
         let params = params(self.handle.cost, HASH_BYTES)?;
         let output = self.compute(Algorithm::Argon2id, params, password.expose(), &salt).await?;
-        let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(&output));
+        let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(output));
         PasswordHash::parse(&format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}"))
     }
 

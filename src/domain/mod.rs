@@ -3,3 +3,4 @@
 pub mod email_address;
 pub mod ids;
 pub mod password;
+pub mod secret;
