@@ -24,7 +24,8 @@ pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// Prepares what a person typed: other spaces become U+0020, the text is normalised to NFC,
-    /// control and unassigned characters are refused. Case and length of the text are kept.
+    /// control characters and those that Unicode 6.3 does not know (RFC 8264 goes no further) are
+    /// refused. Case and spaces around the text are kept.
     ///
     /// # Errors
     /// [`Error::BadPassword`] if it is empty, longer than [`MAX_PASSWORD_BYTES`], or has a
@@ -38,7 +39,7 @@ impl Password {
         }
         let prepared = OpaqueString::enforce(raw).map_err(|_| {
             bad("the password contains a character that passwords cannot have, such as a control character, \
-                 a line end or a tab; choose one without it")
+                 a line end, a tab or a recent emoji; choose one without it")
         })?;
         let prepared = Self(Zeroizing::new(prepared.into_owned()));
         if prepared.0.len() > MAX_PASSWORD_BYTES {
@@ -232,6 +233,9 @@ pub const MAX_HASH_MEMORY_KIB: u32 = 65_536;
 /// The most work of a hash, as memory in KiB times passes: about a second of a small server's core.
 const MAX_HASH_WORK: u64 = 16 * MAX_HASH_MEMORY_KIB as u64;
 
+/// The shortest result of Argon2 that libsodium verifies (`crypto_pwhash_BYTES_MIN`).
+const MIN_HASH_BYTES: usize = 16;
+
 /// What one Argon2 hash costs (RFC 9106 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -308,11 +312,12 @@ impl PasswordHash {
         if parsed.params.to_string() != format!("m={},t={},p={}", cost.memory_kib, cost.passes, cost.lanes) {
             return Err(bad("the parameters of the password hash must be m, t and p, in this order"));
         }
-        if parsed.salt.is_none_or(|salt| salt.len() < argon2::MIN_SALT_LEN) {
-            return Err(bad("the salt of the password hash is missing or shorter than 8 bytes"));
+        // The parser lets no salt below 8 bytes through.
+        if parsed.salt.is_none() {
+            return Err(bad("the salt of the password hash is missing"));
         }
-        if parsed.hash.is_none_or(|hash| hash.len() < 16) {
-            return Err(bad("the password hash is missing or shorter than 16 bytes"));
+        if parsed.hash.is_none_or(|hash| hash.len() < MIN_HASH_BYTES) {
+            return Err(bad(format!("the hash itself is missing or shorter than {MIN_HASH_BYTES} bytes")));
         }
         Ok(Self { phc: phc.to_owned(), cost })
     }
@@ -394,6 +399,7 @@ mod tests {
             "\u{7f}delete",
             "\u{fdd0}noncharacter",
             "\u{e000}private",
+            "\u{1f9c0} of 2015",
         ] {
             assert!(!words(Password::prepare(text)).is_empty(), "{text:?}");
         }
@@ -542,7 +548,8 @@ mod tests {
             (PHC.replace("argon2id", "argon2d"), "unknown kind"),
             (PHC.replace("v=19", "v=16"), "v=19"),
             (PHC.replace("$v=19", ""), "v=19"),
-            (PHC.replace("MDEyMzQ1Njc4OWFiY2RlZg", "MDEyMw"), "salt"),
+            (PHC.replace("MDEyMzQ1Njc4OWFiY2RlZg", "MDEyMw"), "PHC"),
+            (PHC.replace("Z7Vw7keB9se9p87QGcomaseB/S2U1OhTsM0", "Z7Vw7keB"), "shorter than 16"),
             ("$argon2id$v=19$m=19456,t=2,p=1".into(), "salt"),
             ("$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg".into(), "missing"),
             (format!("{{ARGON2ID}}{PHC}"), "braces"),
