@@ -13,7 +13,7 @@ use crate::domain::account::{Account, Facts, NewPassword, Transition};
 use crate::domain::actor::{Actor, Role};
 use crate::domain::effect::Effect;
 use crate::domain::ids::{ChangeId, OrganizationId, no_such_account};
-use crate::domain::password::PasswordKind;
+use crate::domain::password::{PasswordHash, PasswordKind};
 use crate::domain::rights::{self, Form, Names, Route};
 use crate::domain::switch::{Hand, Reason};
 use crate::error::{Error, Result};
@@ -111,6 +111,17 @@ pub struct Prepared {
     pub password: Option<NewPassword>,
 }
 
+impl Prepared {
+    /// Stands for a hash that is not made yet, to try a whole change before the work is done.
+    pub fn rehearsal(kind: PasswordKind) -> Self {
+        let hash = PasswordHash::parse(
+            "$argon2id$v=19$m=8,t=1,p=1$cmVoZWFyc2Fs$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        )
+        .expect("a constant in the form of a hash");
+        Self { password: Some(NewPassword { hash, kind }) }
+    }
+}
+
 /// One account's part of a change, ready to be stored.
 pub struct Step {
     pub before: Account,
@@ -164,7 +175,7 @@ async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
 /// snapshot: a call that would be refused costs no hash.
 async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
     let Some((password, kind)) = ask.mode.password() else { return Ok(Prepared::default()) };
-    let rehearsed = Prepared { password: Some(NewPassword { hash: app.hasher.sample(), kind }) };
+    let rehearsed = Prepared::rehearsal(kind);
     let plan = {
         let mut snapshot = app.db.snapshot().await?;
         plan(&mut snapshot, context, ask, &rehearsed, Rules::of(app), app.clock.now()).await?

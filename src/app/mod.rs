@@ -19,11 +19,12 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::app::hasher::{Cost, Hasher, HasherOptions};
+use crate::app::hasher::{Hasher, HasherOptions};
 use crate::app::ids::Ids;
 use crate::app::random::Random;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::password::Cost;
 use crate::error::Result;
 use crate::store::engine::Db;
 
@@ -54,10 +55,15 @@ impl App {
     /// `BadValue` for hashing costs that the mail servers could not verify.
     pub fn new(db: Db, config: Config, clock: Clock, random: Random) -> Result<Self> {
         let passwords = &config.passwords;
+        let cores = HasherOptions::default().threads;
         let hasher = Hasher::new(HasherOptions {
-            threads: passwords.threads,
+            threads: if passwords.threads == 0 { cores } else { passwords.threads },
             queue: passwords.queue,
-            cost: Cost::new(passwords.memory_kib, passwords.passes, passwords.lanes)?,
+            cost: Cost {
+                memory_kib: passwords.memory_kib,
+                passes: passwords.passes,
+                lanes: passwords.lanes,
+            },
         })?;
         Ok(Self(Arc::new(Parts {
             ids: Ids::new(db.clone()),

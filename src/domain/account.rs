@@ -306,6 +306,15 @@ impl<'a> Transition<'a> {
         self.effects.push(Effect::Tell { notice });
     }
 
+    /// Gives a new account its first password; nothing has to end.
+    pub fn first_password(&mut self, new: NewPassword) {
+        let (generation, epoch) = (self.account.generation, self.account.session_epoch);
+        self.replace_password(new, false, Notice::PasswordReset);
+        (self.account.generation, self.account.session_epoch) = (generation, epoch);
+        self.account.credential.history.clear();
+        self.effects.clear();
+    }
+
     /// Makes `to` the primary address; the old one stays as an alias. An own alias swaps.
     ///
     /// # Errors

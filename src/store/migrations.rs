@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The schema's history, one text for both engines. A step that was released never changes.
 
 use crate::store::engine::Step;
@@ -8,10 +7,3 @@ pub const STEPS: &[Step] = &[Step {
     name: "account desk",
     sql: include_str!("../../migrations/0001_account_desk.sql"),
 }];
-=======
-//! The steps that make the tables, oldest first. A step that was released never changes.
-
-use super::engine::Step;
-
-pub const STEPS: &[Step] = &[];
->>>>>>> w-engine

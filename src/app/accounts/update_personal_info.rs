@@ -3,7 +3,7 @@
 use super::display_name_update::name;
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
-use crate::domain::account::{Gender, Transition};
+use crate::domain::account::{Gender, Profile, Transition};
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::{Error, Result};
@@ -78,7 +78,14 @@ impl Mode for UpdatePersonalInfo {
     }
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
-        let profile = &mut change.account.profile;
+        self.fill(&mut change.account.profile);
+        Ok(())
+    }
+}
+
+impl UpdatePersonalInfo {
+    /// Writes what was given over the profile.
+    pub fn fill(&self, profile: &mut Profile) {
         for (field, new) in [
             (&mut profile.first_name, &self.first_name),
             (&mut profile.last_name, &self.last_name),
@@ -98,7 +105,6 @@ impl Mode for UpdatePersonalInfo {
             }
         }
         profile.gender = self.gender.unwrap_or(profile.gender);
-        Ok(())
     }
 }
 
