@@ -310,6 +310,14 @@ mod tests {
         Password::prepare(text).expect("a password")
     }
 
+    async fn until(holds: impl Fn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < patience, "waited in vain");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     fn nothing() -> Result<Output> {
         Err(Error::internal("a task of a test"))
     }
@@ -342,9 +350,7 @@ mod tests {
             };
             caller.run(Box::new(task)).await
         });
-        while hasher.queued() == before {
-            tokio::task::yield_now().await;
-        }
+        until(|| hasher.queued() > before).await;
         waiting
     }
 
@@ -422,9 +428,8 @@ mod tests {
             let hasher = hasher.clone();
             async move { hasher.hash(&password("there is room"), SALT).await }
         });
-        while hasher.queued() != 1 {
-            tokio::task::yield_now().await;
-        }
+        // The abandoned two made room for this one.
+        until(|| hasher.queued() == 1).await;
         drop(release);
         assert!(next.await.expect("no panic").is_ok());
         assert_eq!(ran.load(Ordering::SeqCst), 0);
@@ -487,11 +492,7 @@ mod tests {
         drop(hasher);
         assert!(clone.hash(&password("one handle is enough"), SALT).await.is_ok());
         drop(clone);
-        let patience = Instant::now() + Duration::from_secs(20);
-        while pool.strong_count() > 0 {
-            assert!(Instant::now() < patience, "{} threads still live", pool.strong_count());
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until(|| pool.strong_count() == 0).await;
     }
 
     #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use argon2::Params;
-use precis_core::profile::PrecisFastInvocation;
+use precis_core::profile::{PrecisFastInvocation, stabilize};
 use precis_profiles::OpaqueString;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -37,7 +37,9 @@ impl Password {
         if raw.len() > MAX_PASSWORD_BYTES {
             return Err(too_long());
         }
-        let prepared = OpaqueString::enforce(raw).map_err(|_| {
+        // One application is not always stable: U+0387 becomes U+00B7, which alone is refused
+        // (RFC 8264 §7).
+        let prepared = stabilize(raw, |text| OpaqueString::enforce(text)).map_err(|_| {
             bad("the password contains a character that passwords cannot have, such as a control character, \
                  a line end, a tab or a recent emoji; choose one without it")
         })?;
@@ -403,6 +405,14 @@ mod tests {
         ] {
             assert!(!words(Password::prepare(text)).is_empty(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_was_prepared_is_accepted_again_or_was_refused_at_once() {
+        // GREEK ANO TELEIA is normalised to MIDDLE DOT, which stands only between two l.
+        assert!(!words(Password::prepare("\u{387}")).is_empty());
+        assert_eq!(password("l\u{387}l").expose(), "l\u{b7}l");
+        assert_eq!(password("l\u{b7}l").expose(), "l\u{b7}l");
     }
 
     #[test]
