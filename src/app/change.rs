@@ -49,7 +49,9 @@ impl Door {
 pub enum Caller {
     Token(Fingerprint),
     /// Somebody at the host's command line; the host has let them in.
-    Operator { os_user: String },
+    Operator {
+        os_user: String,
+    },
     /// Mailward itself, when a term ends.
     Clock,
 }
@@ -98,10 +100,7 @@ pub struct Rules {
 
 impl Rules {
     pub fn of(app: &App) -> Self {
-        Self {
-            delimiter: app.config.addresses.recipient_delimiter,
-            zuid_demanded: app.config.compat.strict,
-        }
+        Self { delimiter: app.config.addresses.recipient_delimiter, zuid_demanded: app.config.compat.strict }
     }
 }
 
@@ -228,8 +227,12 @@ pub async fn plan(
     let organization = organization_of(tx, &actor, ask.route).await?;
     let befores = targets(tx, &actor, form, organization.id, ask, rules).await?;
     let claims = store::addresses::facts(tx, organization.id, &ask.mode.claims()).await?;
-    let mut facts =
-        Facts { policy: organization.policy.clone(), delimiter: rules.delimiter, addresses: claims, other_super_admins: 0 };
+    let mut facts = Facts {
+        policy: organization.policy.clone(),
+        delimiter: rules.delimiter,
+        addresses: claims,
+        other_super_admins: 0,
+    };
     let mut steps = Vec::with_capacity(befores.len());
     let mut gone_super_admins = 0;
     for before in befores {
@@ -313,9 +316,7 @@ async fn targets(
     }
     let by_zuid = match ask.zuid {
         Some(zuid) => match Handle::of(zuid) {
-            Some(Handle::User(user)) => {
-                Some(load(tx, organization, Handle::User(user), zuid).await?)
-            }
+            Some(Handle::User(user)) => Some(load(tx, organization, Handle::User(user), zuid).await?),
             Some(Handle::Account(_)) | None => return Err(no_such_zuid(zuid)),
         },
         None => None,
@@ -340,7 +341,8 @@ async fn resolve(tx: &mut Tx, organization: OrganizationId, name: &TargetName) -
     match name {
         TargetName::Number(number) => load_number(tx, organization, *number).await,
         TargetName::Address(address) => {
-            let missing = || Error::NotFound(format!("no user of this organization has the address {address}"));
+            let missing =
+                || Error::NotFound(format!("no user of this organization has the address {address}"));
             let (owner, account) = store::addresses::account_of(tx, address).await?.ok_or_else(missing)?;
             if owner != organization {
                 return Err(missing());
@@ -401,7 +403,10 @@ pub async fn store_plan(
             context,
             verb,
             target: Some(&before),
-            outcome: Outcome::Changed { differences: crate::domain::account::differences(&before, &after), notes },
+            outcome: Outcome::Changed {
+                differences: crate::domain::account::differences(&before, &after),
+                notes,
+            },
         };
         journal::write(tx, &entry).await?;
         enqueue(tx, &after, change, &mut effect_step, effects, now).await?;

@@ -59,11 +59,7 @@ impl App {
         let hasher = Hasher::new(HasherOptions {
             threads: if passwords.threads == 0 { cores } else { passwords.threads },
             queue: passwords.queue,
-            cost: Cost {
-                memory_kib: passwords.memory_kib,
-                passes: passwords.passes,
-                lanes: passwords.lanes,
-            },
+            cost: Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes },
         })?;
         Ok(Self(Arc::new(Parts {
             ids: Ids::new(db.clone()),

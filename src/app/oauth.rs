@@ -176,7 +176,8 @@ async fn by_code(
                 }
             }
             let life = limits.access_token_seconds * SECOND;
-            let minted = Minted { client: Some(&row.client), grant: Some(row.grant), scope: &row.scope, life };
+            let minted =
+                Minted { client: Some(&row.client), grant: Some(row.grant), scope: &row.scope, life };
             mint(tx, &hashes.0, &standing, &minted, now).await?;
             Ok(Ok((row.scope, row.offline)))
         })
@@ -227,7 +228,8 @@ async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Milli
             row.minted.push(now);
             store::tokens::note_minted(tx, &refresh, &row.minted).await?;
             let life = limits.access_token_seconds * SECOND;
-            let minted = Minted { client: Some(&row.client), grant: Some(row.grant), scope: &row.scope, life };
+            let minted =
+                Minted { client: Some(&row.client), grant: Some(row.grant), scope: &row.scope, life };
             mint(tx, &hash, &standing, &minted, now).await?;
             store::tokens::evict_access(tx, row.grant, limits.access_tokens_per_refresh_token).await?;
             Ok(Ok(row.scope))

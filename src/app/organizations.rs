@@ -90,7 +90,12 @@ pub async fn switch(app: &App, context: &Context, zoid: OrganizationId, off: boo
 ///
 /// # Errors
 /// `Refused` when some organization here has it.
-pub async fn add_domain(app: &App, context: &Context, zoid: OrganizationId, name: &DomainName) -> Result<Domain> {
+pub async fn add_domain(
+    app: &App,
+    context: &Context,
+    zoid: OrganizationId,
+    name: &DomainName,
+) -> Result<Domain> {
     let code = app.random.with(|rng| secret::new_one_time_password(rng, 20));
     let domain = Domain {
         id: app.ids.next::<DomainId>().await?,

@@ -31,7 +31,12 @@ pub struct OwnChange {
 ///
 /// # Errors
 /// `BadCredentials`; `BadPassword` for the new one, also for the same one again.
-pub async fn change(app: &App, request_id: String, source: Option<IpAddr>, wish: OwnChange) -> Result<ChangeId> {
+pub async fn change(
+    app: &App,
+    request_id: String,
+    source: Option<IpAddr>,
+    wish: OwnChange,
+) -> Result<ChangeId> {
     let known = verifier::verify(app, &wish.address, &wish.password, source).await?.account;
     let organization = {
         let mut tx = app.db.read().await?;
@@ -83,13 +88,9 @@ pub async fn change(app: &App, request_id: String, source: Option<IpAddr>, wish:
                 reason: None,
                 release: None,
             };
-            let hand =
-                Hand { who: actor.who(), rank: actor.rank(), own: true, at: now, reason: None };
-            let facts = Facts {
-                policy: organization.policy.clone(),
-                delimiter: rules.delimiter,
-                ..Facts::default()
-            };
+            let hand = Hand { who: actor.who(), rank: actor.rank(), own: true, at: now, reason: None };
+            let facts =
+                Facts { policy: organization.policy.clone(), delimiter: rules.delimiter, ..Facts::default() };
             let mut transition = Transition::new(before.clone(), &facts, hand, None);
             transition.replace_password(new.clone(), wish.end_everything, Notice::PasswordChanged);
             let Transition { account: after, effects, notes, .. } = transition;

@@ -37,8 +37,7 @@ pub async fn drain(app: &App, servers: &MailServers) -> Result<usize> {
     let mut tried = 0;
     loop {
         let now = app.clock.now();
-        let claimed =
-            app.db.write(async move |tx| store::outbox::claim(tx, now, now + CLAIM).await).await?;
+        let claimed = app.db.write(async move |tx| store::outbox::claim(tx, now, now + CLAIM).await).await?;
         let Some(effect) = claimed else { return Ok(tried) };
         tried += 1;
         let outcome = servers.carry_out(effect.change, effect.account, &effect.effect).await;

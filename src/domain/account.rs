@@ -293,10 +293,13 @@ impl<'a> Transition<'a> {
             at: self.hand.at,
             history,
         };
-        self.notes.insert("password", match new.kind {
-            PasswordKind::OneTime => "one-time".to_owned(),
-            PasswordKind::Permanent => "permanent".to_owned(),
-        });
+        self.notes.insert(
+            "password",
+            match new.kind {
+                PasswordKind::OneTime => "one-time".to_owned(),
+                PasswordKind::Permanent => "permanent".to_owned(),
+            },
+        );
         if end_everything {
             let old = self.account.generation;
             self.account.generation += 1;
@@ -334,9 +337,8 @@ impl<'a> Transition<'a> {
         let old = std::mem::replace(&mut self.account.primary, to.clone());
         self.account.aliases.push(old.clone());
         self.check_alias_count()?;
-        self.effects.push(Effect::Tell {
-            notice: Notice::Renamed { from: old.to_string(), to: to.to_string() },
-        });
+        self.effects
+            .push(Effect::Tell { notice: Notice::Renamed { from: old.to_string(), to: to.to_string() } });
         Ok(())
     }
 

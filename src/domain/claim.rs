@@ -4,7 +4,7 @@
 use crate::clock::{DAY, Millis};
 use crate::domain::account::Facts;
 use crate::domain::actor::Rank;
-use crate::domain::email_address::{EmailAddress, RESERVED_NAMES, is_role_address};
+use crate::domain::email_address::{EmailAddress, is_reserved_name, is_role_address, reads_like};
 use crate::domain::ids::AccountId;
 use crate::domain::switch::{Hand, Reason};
 use crate::error::Error;
@@ -104,7 +104,5 @@ pub fn claim(
 }
 
 fn is_reserved(local: &str, own: &[String]) -> bool {
-    is_role_address(local)
-        || RESERVED_NAMES.contains(&local)
-        || own.iter().any(|name| name.eq_ignore_ascii_case(local))
+    is_role_address(local) || is_reserved_name(local) || own.iter().any(|name| reads_like(name, local))
 }

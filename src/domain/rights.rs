@@ -75,7 +75,8 @@ pub fn form(
             }
             if forms == Forms::AdminOnly {
                 return Err(Error::Forbidden(
-                    "this is for administrators: send it to /api/organization/{zoid}/accounts/{zuid}".to_owned(),
+                    "this is for administrators: send it to /api/organization/{zoid}/accounts/{zuid}"
+                        .to_owned(),
                 ));
             }
             if !names.own_path || names.path.is_none() {

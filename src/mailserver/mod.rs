@@ -31,10 +31,11 @@ impl MailServers {
         match self {
             Self::None => Ok("no mail server is configured; nothing was told".to_owned()),
             Self::Recorder(heard) => {
-                heard
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .push((change, account, effect.clone()));
+                heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((
+                    change,
+                    account,
+                    effect.clone(),
+                ));
                 Ok("recorded".to_owned())
             }
         }

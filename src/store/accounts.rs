@@ -357,11 +357,7 @@ pub async fn other_super_admins(tx: &mut Tx, organization: OrganizationId, user:
 }
 
 /// Users whose term has ended and who are not disabled yet.
-pub async fn expired(
-    tx: &mut Tx,
-    now: Millis,
-    most: i64,
-) -> Result<Vec<(OrganizationId, UserId)>> {
+pub async fn expired(tx: &mut Tx, now: Millis, most: i64) -> Result<Vec<(OrganizationId, UserId)>> {
     tx.query_all(
         "SELECT organization_id, id FROM person
          WHERE expires_at <= $1 AND disabled IS NULL ORDER BY expires_at, id LIMIT $2",

@@ -20,12 +20,7 @@ pub struct Listed {
 
 /// The accounts from position `start` (the first is 0), at most `limit`, in order of creation.
 /// Must run in a snapshot, so that counters and rows agree.
-pub async fn page(
-    tx: &mut Tx,
-    organization: OrganizationId,
-    start: i64,
-    limit: i64,
-) -> Result<Vec<Listed>> {
+pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: i64) -> Result<Vec<Listed>> {
     let Some((block, before)) = tx
         .query_opt(
             "SELECT block, persons_before FROM (

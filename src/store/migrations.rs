@@ -2,8 +2,5 @@
 
 use crate::store::engine::Step;
 
-pub const STEPS: &[Step] = &[Step {
-    number: 1,
-    name: "account desk",
-    sql: include_str!("../../migrations/0001_account_desk.sql"),
-}];
+pub const STEPS: &[Step] =
+    &[Step { number: 1, name: "account desk", sql: include_str!("../../migrations/0001_account_desk.sql") }];

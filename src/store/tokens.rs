@@ -224,8 +224,11 @@ pub async fn refresh(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<RefreshTo
 }
 
 pub async fn note_minted(tx: &mut Tx, hash: &Fingerprint, minted: &[Millis]) -> Result<()> {
-    tx.execute_one("UPDATE refresh_token SET minted = $2 WHERE hash = $1", params![&hash[..], &to_json(&minted)?])
-        .await
+    tx.execute_one(
+        "UPDATE refresh_token SET minted = $2 WHERE hash = $1",
+        params![&hash[..], &to_json(&minted)?],
+    )
+    .await
 }
 
 /// The grants beyond the newest `most` refresh tokens of one person with one client.

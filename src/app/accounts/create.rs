@@ -17,7 +17,7 @@ use crate::domain::claim::Claimed;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId, UserId};
 use crate::domain::password::{Password, PasswordKind};
-use crate::domain::rights::{self, Form, Forms, Names, Route};
+use crate::domain::rights::{self, Forms, Names, Route};
 use crate::domain::scope::Operation;
 use crate::domain::switch::Hand;
 use crate::error::{Error, Result};
@@ -47,7 +47,10 @@ impl NewUser {
         let personal = UpdatePersonalInfo::parse(body)?;
         let expiry = body.long("userExpiry")?;
         if expiry.is_some_and(|days| days == 0 || days < -1 || days > 36_500) {
-            return Err(Error::bad_value("userExpiry", "days until the user expires, 1 to 36500, or -1 for never"));
+            return Err(Error::bad_value(
+                "userExpiry",
+                "days until the user expires, 1 to 36500, or -1 for never",
+            ));
         }
         if body.text_list("groupMailList")?.is_some_and(|groups| !groups.is_empty()) {
             return Err(Error::bad_value("groupMailList", "there are no groups here yet; leave it out"));
@@ -103,7 +106,8 @@ async fn attempt(
     {
         let mut snapshot = app.db.snapshot().await?;
         let (account, facts, _) =
-            plan(&mut snapshot, context, organization, &new, ids, &rehearsed, delimiter, app.clock.now()).await?;
+            plan(&mut snapshot, context, organization, &new, ids, &rehearsed, delimiter, app.clock.now())
+                .await?;
         facts.policy.password.check(&new.password, new.kind(), &account.personal_words())?;
     }
     let hash = app.hasher.hash(&new.password, app.random.salt()).await?;
@@ -158,7 +162,7 @@ async fn plan(
     let actor = authenticate(tx, &context.caller, now).await?;
     let nobody = Names { path: None, own_path: false, own_zuid: false };
     let route = Route::Organization(organization);
-    let Form::Admin | Form::Own = rights::form(&actor, route, Forms::AdminOnly, Operation::Create, nobody)?;
+    rights::form(&actor, route, Forms::AdminOnly, Operation::Create, nobody)?;
     let held = store::organizations::load(tx, organization)
         .await?
         .ok_or_else(|| Error::NotFound(format!("Organization id {organization} is invalid")))?;
@@ -169,10 +173,13 @@ async fn plan(
         delimiter,
         other_super_admins: 0,
     };
-    let hand = Hand { who: actor.who(), rank: actor.rank(), own: false, at: now, reason: context.reason.clone() };
+    let hand =
+        Hand { who: actor.who(), rank: actor.rank(), own: false, at: now, reason: context.reason.clone() };
     let known = facts.addresses.get(&new.address).cloned().unwrap_or_default();
-    let claimed = crate::domain::claim::claim(&new.address, &known, id, &hand, context.release.as_ref(), &facts)?;
-    let password = prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
+    let claimed =
+        crate::domain::claim::claim(&new.address, &known, id, &hand, context.release.as_ref(), &facts)?;
+    let password =
+        prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
     let account = Account {
         organization,
         user,
@@ -183,13 +190,7 @@ async fn plan(
         mailbox: format!("m{id}"),
         primary: new.address.clone(),
         aliases: Vec::new(),
-        credential: Credential {
-            hash: None,
-            kind: password.kind,
-            until: None,
-            at: now,
-            history: Vec::new(),
-        },
+        credential: Credential { hash: None, kind: password.kind, until: None, at: now, history: Vec::new() },
         generation: 1,
         session_epoch: 1,
         switches: Switches::default(),

@@ -207,7 +207,8 @@ impl AccountMode {
             let known: Vec<_> =
                 MODES.iter().filter(|info| info.method == Method::Put).map(|info| info.name).collect();
             let nearest = known.iter().max_by(|one, other| {
-                let likeness = |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase());
+                let likeness =
+                    |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase());
                 likeness(one).total_cmp(&likeness(other))
             });
             Err(Error::bad_value(
