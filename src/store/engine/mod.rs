@@ -1,0 +1,343 @@
+//! One door to two databases: the same statement and the same function body run on SQLite
+//! and on PostgreSQL. Nothing outside this folder names a driver. Start with [`Db`]; statements
+//! run on a [`Tx`]. `migrate` and `schema` describe the tables; the statements live in `store`.
+
+mod connect;
+mod migrate;
+mod postgres;
+mod schema;
+mod sqlite;
+mod value;
+
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::params;
+pub use migrate::{Applied, Step, migrate, newest_known, pending};
+pub use schema::schema;
+pub use value::{Column, Row, Value};
+
+use crate::error::{Error, Result};
+
+/// How a database is reached. The defaults suit a server; tests shorten the times.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// PostgreSQL: connections at most.
+    pub pool_size: usize,
+    /// PostgreSQL: how long one server may take to accept a connection (each host of the URL).
+    /// A `connect_timeout` in the URL wins.
+    pub connect_timeout: Duration,
+    /// PostgreSQL: how long a request waits for a free connection.
+    pub wait_timeout: Duration,
+    /// PostgreSQL: how long one statement may take before its connection is given up.
+    pub statement_timeout: Duration,
+    /// PostgreSQL: PEM file of the authorities to trust instead of the public ones; demands TLS.
+    pub tls_root_cert: Option<PathBuf>,
+    /// SQLite: how long to wait while another program (the command line) writes.
+    pub busy_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pool_size: 16,
+            connect_timeout: Duration::from_secs(3),
+            wait_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            tls_root_cert: None,
+            busy_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Which database is behind a [`Db`]. For telling people; statements do not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    Sqlite,
+    Postgres,
+}
+
+/// The database. Cheap to clone; all clones share one writer and one pool.
+#[derive(Clone)]
+pub struct Db(Arc<Engine>);
+
+enum Engine {
+    Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
+}
+
+/// What a write is for: migrations may take long, and must see what another node has just done.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Change,
+    Migration,
+}
+
+impl Db {
+    /// Opens `sqlite:PATH` (created with mode 0600 if missing) or `postgres://…`.
+    ///
+    /// PostgreSQL is not contacted yet; use [`ping`](Db::ping) for that. Refuses an unusable URL
+    /// with `Error::Malformed` for `database.url`, and a file that cannot be opened likewise.
+    pub fn open(url: &str, options: &Options) -> Result<Self> {
+        let engine = if let Some(path) = url.strip_prefix("sqlite:") {
+            Engine::Sqlite(sqlite::Sqlite::open(path, options)?)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Engine::Postgres(postgres::Postgres::open(url, options)?)
+        } else {
+            return Err(bad_url("must begin with sqlite: or postgres://"));
+        };
+        Ok(Self(Arc::new(engine)))
+    }
+
+    pub fn engine(&self) -> EngineKind {
+        match &*self.0 {
+            Engine::Sqlite(_) => EngineKind::Sqlite,
+            Engine::Postgres(_) => EngineKind::Postgres,
+        }
+    }
+
+    /// Runs one change: durable when this returns `Ok`, no trace on `Err`.
+    ///
+    /// The closure owns what it captures (`async move |tx| …`), may run several times, and waits
+    /// for nothing but its `tx`: no other `Db` call, no timer, no network, and no slow work.
+    /// `Unavailable` means that nothing was changed, unless it says that the database did not
+    /// confirm the change. A panic in the closure resurfaces here.
+    pub async fn write<T, F>(&self, change: F) -> Result<T>
+    where
+        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.write_as(Manner::Change, change).await
+    }
+
+    async fn write_as<T, F>(&self, manner: Manner, change: F) -> Result<T>
+    where
+        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.write(change).await,
+            Engine::Postgres(postgres) => postgres.write(manner, change).await,
+        }
+    }
+
+    /// A connection for reading. Each statement sees everything committed before it; two
+    /// statements need not agree (use [`snapshot`](Db::snapshot) for that). Writing is refused.
+    pub async fn read(&self) -> Result<Reading> {
+        let tx = match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.reader()?,
+            Engine::Postgres(postgres) => postgres.reader().await?,
+        };
+        Ok(Reading { tx: Some(tx), home: self.clone() })
+    }
+
+    /// A connection whose statements all see the same moment. Keep it short.
+    pub async fn snapshot(&self) -> Result<Reading> {
+        let tx = match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.snapshot()?,
+            Engine::Postgres(postgres) => postgres.snapshot().await?,
+        };
+        Ok(Reading { tx: Some(tx), home: self.clone() })
+    }
+
+    /// Whether the database answers within two seconds; for readiness.
+    pub async fn ping(&self) -> Result<()> {
+        let answer = async {
+            let mut tx = self.read().await?;
+            tx.query_one("SELECT 1 AS one", params![], |row| row.get::<i64>("one")).await
+        };
+        match tokio::time::timeout(Duration::from_secs(2), answer).await {
+            Ok(answer) => answer.map(|_| ()),
+            Err(_) => Err(unavailable("the database does not answer", 2)),
+        }
+    }
+
+    /// Ends the writer after what it has accepted, and closes the pool. Later calls are refused
+    /// with `Unavailable`. Dropping the last clone does the same.
+    pub async fn close(&self) {
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.close().await,
+            Engine::Postgres(postgres) => postgres.close(),
+        }
+    }
+
+    /// Copies a running SQLite database, as of one moment, to a new file (mode 0600). Refuses to
+    /// overwrite. On PostgreSQL it is refused: `pg_dump` and `pg_basebackup` do that.
+    pub async fn backup_to(&self, target: &Path) -> Result<()> {
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.backup_to(target).await,
+            Engine::Postgres(_) => {
+                Err(Error::Refused("PostgreSQL is backed up with pg_dump or pg_basebackup".to_owned()))
+            }
+        }
+    }
+}
+
+/// What the engine itself says about its promises, as (setting, value), for `doctor`.
+///
+/// SQLite: asked on the connection that writes.
+pub async fn durability(db: &Db) -> Result<Vec<(String, String)>> {
+    match &*db.0 {
+        Engine::Sqlite(_) => db.write(sqlite::durability).await,
+        Engine::Postgres(_) => postgres::durability(&mut *db.read().await?).await,
+    }
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Db({:?})", self.engine())
+    }
+}
+
+/// A connection to read on, given back when this is dropped.
+pub struct Reading {
+    tx: Option<Tx>,
+    home: Db,
+}
+
+const PRESENT: &str = "the connection is only taken out by drop";
+
+impl Deref for Reading {
+    type Target = Tx;
+    fn deref(&self) -> &Tx {
+        self.tx.as_ref().expect(PRESENT)
+    }
+}
+
+impl DerefMut for Reading {
+    fn deref_mut(&mut self) -> &mut Tx {
+        self.tx.as_mut().expect(PRESENT)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let (Engine::Sqlite(sqlite), Some(tx)) = (&*self.home.0, self.tx.take()) {
+            sqlite.take_back(tx);
+        }
+    }
+}
+
+/// Where statements run. Owns its connection, so that no lifetime spreads through signatures.
+pub struct Tx {
+    arm: Arm,
+    /// A statement failed. PostgreSQL then stores nothing and still answers COMMIT with success,
+    /// so a body that swallows the error must not be believed, on either engine.
+    failed: bool,
+}
+
+enum Arm {
+    Sqlite(rusqlite::Connection),
+    Postgres(postgres::Lent),
+}
+
+impl Tx {
+    /// Runs a statement without rows; how many rows it touched.
+    pub async fn execute(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<u64> {
+        let outcome = match &mut self.arm {
+            Arm::Sqlite(connection) => sqlite::execute(connection, sql, params),
+            Arm::Postgres(lent) => lent.execute(sql, params).await,
+        };
+        self.failed |= outcome.is_err();
+        outcome
+    }
+
+    /// Runs a statement that must touch exactly one row. None: `Error::Stale`.
+    pub async fn execute_one(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<()> {
+        match self.execute(sql, params).await? {
+            1 => Ok(()),
+            0 => Err(Error::Stale),
+            many => Err(Error::internal(format_args!("{many} rows instead of one: {}", first_line(sql)))),
+        }
+    }
+
+    /// Every row of the answer (`SELECT`, or any statement with `RETURNING`), in its order.
+    pub async fn query_all<T>(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        mut read: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let outcome = match &mut self.arm {
+            Arm::Sqlite(connection) => sqlite::query(connection, sql, params, read),
+            Arm::Postgres(lent) => match lent.query(sql, params).await {
+                Ok(rows) => rows.iter().map(|row| read(&Row(value::Source::Postgres(row)))).collect(),
+                Err(error) => Err(error),
+            },
+        };
+        self.failed |= outcome.is_err();
+        outcome
+    }
+
+    /// The only row, or none. Two rows are an internal error.
+    pub async fn query_opt<T>(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        read: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut rows = self.query_all(sql, params, read).await?;
+        if rows.len() > 1 {
+            return Err(Error::internal(format_args!(
+                "{} rows instead of one: {}",
+                rows.len(),
+                first_line(sql)
+            )));
+        }
+        Ok(rows.pop())
+    }
+
+    /// The only row. None: `Error::NotFound`.
+    pub async fn query_one<T>(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        read: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let row = self.query_opt(sql, params, read).await?;
+        row.ok_or_else(|| Error::NotFound("no such record".to_owned()))
+    }
+
+    /// Runs one statement that is not known at build time: a migration's.
+    async fn script(&mut self, sql: &str) -> Result<()> {
+        let outcome = match &mut self.arm {
+            Arm::Sqlite(connection) => sqlite::script(connection, sql),
+            Arm::Postgres(lent) => lent.script(sql).await,
+        };
+        self.failed |= outcome.is_err();
+        outcome
+    }
+
+    fn engine(&self) -> EngineKind {
+        match &self.arm {
+            Arm::Sqlite(_) => EngineKind::Sqlite,
+            Arm::Postgres(_) => EngineKind::Postgres,
+        }
+    }
+
+    /// What a body's outcome is worth: success after a failed statement is none.
+    fn verdict<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        let failed = std::mem::take(&mut self.failed);
+        match outcome {
+            Ok(_) if failed => {
+                Err(Error::internal("a statement of this change failed and the change went on"))
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+fn bad_url(why: impl Into<String>) -> Error {
+    Error::bad_value("database.url", why)
+}
+
+fn unavailable(why: &'static str, retry_after_seconds: u64) -> Error {
+    Error::Unavailable { why, retry_after_seconds }
+}
+
+/// Enough of a statement to find it.
+fn first_line(sql: &str) -> &str {
+    sql.trim_start().lines().next().unwrap_or_default()
+}

@@ -1,0 +1,430 @@
+//! SQLite: one thread writes and commits whoever is waiting together; readers have connections
+//! of their own. `write_loop` is the heart: a savepoint for each change, one COMMIT for all.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use tokio::sync::oneshot;
+
+use super::value::Source;
+use super::{Arm, Options, Row, Tx, Value, bad_url, first_line, params, unavailable};
+use crate::error::{Error, Result};
+
+const MOST_CHANGES_WAITING: usize = 4096;
+const MOST_CHANGES_PER_COMMIT: usize = 256;
+const MOST_IDLE_READERS: usize = 64;
+const CACHED_STATEMENTS: usize = 256;
+
+pub(super) struct Sqlite {
+    path: PathBuf,
+    busy_timeout: Duration,
+    /// `None` once closed.
+    queue: Mutex<Option<mpsc::SyncSender<Box<dyn Waiting>>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Idle readers, last in first out; `None` once closed.
+    readers: Mutex<Option<Vec<Tx>>>,
+}
+
+impl Sqlite {
+    pub fn open(path: &str, options: &Options) -> Result<Self> {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.contains([':', '?']) {
+            return Err(bad_url("sqlite: wants the path of a file, without options"));
+        }
+        let path = PathBuf::from(path);
+        create_private(&path)?;
+        let cannot = |cause: rusqlite::Error| bad_url(format!("cannot open {}: {cause}", path.display()));
+        let connection =
+            connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout).map_err(cannot)?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+            .map_err(cannot)?;
+        // SQLite falls back to reading where it may not write.
+        if connection.is_readonly("main").map_err(cannot)? {
+            return Err(bad_url(format!("{} is not writable", path.display())));
+        }
+
+        let (queue, waiting) = mpsc::sync_channel(MOST_CHANGES_WAITING);
+        let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false };
+        let writer = thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || write_loop(&mut tx, &waiting))
+            .map_err(|cause| Error::caused("starting the writer's thread", cause))?;
+        Ok(Self {
+            path,
+            busy_timeout: options.busy_timeout,
+            queue: Mutex::new(Some(queue)),
+            writer: Mutex::new(Some(writer)),
+            readers: Mutex::new(Some(Vec::new())),
+        })
+    }
+
+    pub async fn write<T, F>(&self, change: F) -> Result<T>
+    where
+        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let write = Box::new(Write { change, outcome: None, reply });
+        match &*lock(&self.queue) {
+            Some(queue) => queue.try_send(write).map_err(|refused| match refused {
+                mpsc::TrySendError::Full(_) => unavailable("too many changes are waiting", 1),
+                mpsc::TrySendError::Disconnected(_) => unavailable("the database's writer has stopped", 5),
+            })?,
+            None => return Err(closed()),
+        }
+        match answer.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => Err(unavailable("the database's writer has stopped", 5)),
+        }
+    }
+
+    pub fn reader(&self) -> Result<Tx> {
+        if let Some(tx) = lock(&self.readers).as_mut().ok_or_else(closed)?.pop() {
+            return Ok(tx);
+        }
+        let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.busy_timeout)
+            .map_err(|cause| error("opening the database for reading", cause))?;
+        Ok(Tx { arm: Arm::Sqlite(connection), failed: false })
+    }
+
+    pub fn snapshot(&self) -> Result<Tx> {
+        let tx = self.reader()?;
+        control(&tx, "BEGIN")?;
+        Ok(tx)
+    }
+
+    /// A reader that met an error is closed instead; the next one opens the file anew.
+    pub fn take_back(&self, tx: Tx) {
+        let usable = !tx.failed && (sqlite(&tx).is_autocommit() || control(&tx, "ROLLBACK").is_ok());
+        if let Some(readers) = lock(&self.readers).as_mut()
+            && usable
+            && readers.len() < MOST_IDLE_READERS
+        {
+            readers.push(tx);
+        }
+    }
+
+    pub async fn close(&self) {
+        if let Some(writer) = self.stop() {
+            let joined = tokio::task::spawn_blocking(move || writer.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the database's writer ended with a panic");
+            }
+        }
+    }
+
+    /// Refuses new work. The writer ends after what it has accepted; its connection closes last,
+    /// which folds the write-ahead log into the file.
+    fn stop(&self) -> Option<JoinHandle<()>> {
+        lock(&self.readers).take();
+        lock(&self.queue).take();
+        lock(&self.writer).take()
+    }
+
+    /// One step, in one read transaction: writers go on, and the copy shows one moment.
+    pub async fn backup_to(&self, target: &Path) -> Result<()> {
+        let (source, target, patience) = (self.path.clone(), target.to_owned(), self.busy_timeout);
+        let copied = tokio::task::spawn_blocking(move || {
+            new_private_file(&target).map_err(|cause| {
+                Error::Refused(format!("cannot create {} for the backup: {cause}", target.display()))
+            })?;
+            copy(&source, &target, patience).inspect_err(|_| {
+                let _ = fs::remove_file(&target);
+            })
+        });
+        copied.await.unwrap_or_else(|cause| Err(Error::caused("copying the database", cause)))
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // A change may hold the last clone: the writer cannot wait for itself.
+        if let Some(writer) = self.stop()
+            && writer.thread().id() != thread::current().id()
+        {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn closed() -> Error {
+    unavailable("the database is closed", 5)
+}
+
+// Files ------------------------------------------------------------------------------------
+
+fn new_private_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// The write-ahead log and its index take over the mode of the database's file.
+fn create_private(path: &Path) -> Result<()> {
+    match new_private_file(path) {
+        Ok(_) => Ok(()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) => Err(bad_url(format!("cannot create {}: {cause}", path.display()))),
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+fn copy(source: &Path, target: &Path, patience: Duration) -> Result<()> {
+    let context = "copying the database";
+    let from = connect(source, OpenFlags::SQLITE_OPEN_READ_ONLY, patience).map_err(|e| error(context, e))?;
+    let mut to =
+        connect(target, OpenFlags::SQLITE_OPEN_READ_WRITE, patience).map_err(|e| error(context, e))?;
+    let copied = Backup::new(&from, &mut to).and_then(|backup| backup.step(-1));
+    match copied.map_err(|e| error(context, e))? {
+        StepResult::Done => Ok(()),
+        // Non-exhaustive; everything else means that the copy is not whole.
+        _ => Err(unavailable("another program holds the database", 5)),
+    }
+}
+
+// Statements -------------------------------------------------------------------------------
+
+pub(super) fn execute(connection: &Connection, sql: &str, params: &[Value<'_>]) -> Result<u64> {
+    let mut statement = connection.prepare_cached(sql).map_err(|cause| failed(connection, sql, cause))?;
+    bind(&mut statement, sql, params)?;
+    let touched = statement.raw_execute().map_err(|cause| failed(connection, sql, cause))?;
+    Ok(touched as u64)
+}
+
+pub(super) fn query<T>(
+    connection: &Connection,
+    sql: &str,
+    params: &[Value<'_>],
+    mut read: impl FnMut(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql).map_err(|cause| failed(connection, sql, cause))?;
+    bind(&mut statement, sql, params)?;
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(|cause| failed(connection, sql, cause))? {
+        found.push(read(&Row(Source::Sqlite(row)))?);
+    }
+    Ok(found)
+}
+
+pub(super) fn script(connection: &Connection, sql: &str) -> Result<()> {
+    connection.execute_batch(sql).map_err(|cause| failed(connection, sql, cause))
+}
+
+/// `$2` is a *name* to SQLite, numbered by first appearance, so it is bound by what it says.
+fn bind(statement: &mut rusqlite::Statement<'_>, sql: &str, params: &[Value<'_>]) -> Result<()> {
+    if statement.parameter_count() != params.len() {
+        return Err(Error::internal(format_args!("{} parameters given: {}", params.len(), first_line(sql))));
+    }
+    for place in 1..=params.len() {
+        let number =
+            statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+        let value = number
+            .and_then(|number| params.get(number.wrapping_sub(1)))
+            .ok_or_else(|| Error::internal(format_args!("parameters are $1, $2, …: {}", first_line(sql))))?;
+        statement.raw_bind_parameter(place, value).map_err(|cause| error(sql, cause))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn durability(tx: &mut Tx) -> Result<Vec<(String, String)>> {
+    let journal =
+        tx.query_one("PRAGMA journal_mode", params![], |row| row.get::<String>("journal_mode")).await?;
+    let synchronous =
+        tx.query_one("PRAGMA synchronous", params![], |row| row.get::<i64>("synchronous")).await?;
+    let synchronous = match synchronous {
+        0 => "off".to_owned(),
+        1 => "normal".to_owned(),
+        2 => "full".to_owned(),
+        3 => "extra".to_owned(),
+        other => other.to_string(),
+    };
+    Ok(vec![
+        ("journal_mode".to_owned(), journal),
+        ("synchronous".to_owned(), synchronous),
+        ("sqlite_version".to_owned(), rusqlite::version().to_owned()),
+    ])
+}
+
+// The writer -------------------------------------------------------------------------------
+
+/// A change in the queue, whatever its closure and its result are.
+trait Waiting: Send {
+    /// Runs the change inside its savepoint; on `Err` it must leave no trace.
+    fn run(&mut self, tx: &mut Tx) -> Result<()>;
+    /// Tells the caller, after the common COMMIT.
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Write<F, T> {
+    change: F,
+    outcome: Option<thread::Result<Result<T>>>,
+    reply: oneshot::Sender<thread::Result<Result<T>>>,
+}
+
+impl<T, F> Waiting for Write<F, T>
+where
+    T: Send,
+    F: AsyncFn(&mut Tx) -> Result<T> + Send,
+{
+    fn run(&mut self, tx: &mut Tx) -> Result<()> {
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| ready((self.change)(tx)))).map(|outcome| tx.verdict(outcome));
+        tx.failed = false;
+        let kept = match &outcome {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.clone()),
+            Err(_) => Err(Error::internal("a change panicked")),
+        };
+        self.outcome = Some(outcome);
+        kept
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let answer = match (self.outcome, committed) {
+            (Some(Ok(Ok(_))) | None, Err(error)) => Ok(Err(error)),
+            (Some(outcome), _) => outcome,
+            (None, Ok(())) => Ok(Err(Error::internal("a change was passed over"))),
+        };
+        // A caller that has gone away is told nothing.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => Err(Error::internal("a change waited for something outside its transaction")),
+    }
+}
+
+fn write_loop(tx: &mut Tx, queue: &mpsc::Receiver<Box<dyn Waiting>>) {
+    while let Ok(first) = queue.recv() {
+        let mut batch = vec![first];
+        let committed = run_together(tx, &mut batch, queue);
+        if committed.is_err() && !sqlite(tx).is_autocommit() {
+            let _ = control(tx, "ROLLBACK");
+        }
+        batch.into_iter().for_each(|write| write.answer(committed.clone()));
+    }
+}
+
+fn run_together(
+    tx: &mut Tx,
+    batch: &mut Vec<Box<dyn Waiting>>,
+    queue: &mpsc::Receiver<Box<dyn Waiting>>,
+) -> Result<()> {
+    control(tx, "BEGIN IMMEDIATE")?;
+    for place in 0..MOST_CHANGES_PER_COMMIT {
+        if place == batch.len() {
+            // Whoever is waiting comes along, nobody is waited for.
+            let Ok(next) = queue.try_recv() else { break };
+            batch.push(next);
+        }
+        control(tx, "SAVEPOINT change")?;
+        let kept = batch[place].run(tx);
+        if sqlite(tx).is_autocommit() {
+            // SQLite gives up everything after some errors of the disk, earlier neighbours included.
+            return Err(kept.err().unwrap_or_else(|| Error::internal("a change ended the transaction")));
+        }
+        if kept.is_err() {
+            control(tx, "ROLLBACK TO change")?;
+        }
+        control(tx, "RELEASE change")?;
+    }
+    control(tx, "COMMIT")
+}
+
+fn sqlite(tx: &Tx) -> &Connection {
+    match &tx.arm {
+        Arm::Sqlite(connection) => connection,
+        Arm::Postgres(_) => unreachable!("connections of this file are SQLite's"),
+    }
+}
+
+fn control(tx: &Tx, sql: &str) -> Result<()> {
+    execute(sqlite(tx), sql, params![]).map(|_| ())
+}
+
+// Errors -----------------------------------------------------------------------------------
+
+fn failed(connection: &Connection, sql: &str, cause: rusqlite::Error) -> Error {
+    if cause.sqlite_error_code() == Some(ErrorCode::ReadOnly) && connection.is_readonly("main") == Ok(true) {
+        return Error::internal(format_args!(
+            "a connection for reading was asked to write: {}",
+            first_line(sql)
+        ));
+    }
+    error(sql, cause)
+}
+
+fn error(doing: &str, cause: rusqlite::Error) -> Error {
+    let rusqlite::Error::SqliteFailure(code, message) = &cause else {
+        return Error::internal(format_args!("{}: {cause}", first_line(doing)));
+    };
+    if let ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY = code.extended_code {
+        let primary = code.extended_code == ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
+        return Error::Unique(constraint_name(message.as_deref().unwrap_or_default(), primary));
+    }
+    let (why, seconds) = match code.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ("another program holds the database", 2),
+        ErrorCode::DiskFull => ("the disk is full", 30),
+        ErrorCode::ReadOnly => ("the database is read-only", 30),
+        ErrorCode::SystemIoFailure => ("the disk reports an error", 30),
+        ErrorCode::CannotOpen => ("the database file cannot be opened", 30),
+        // Everything else is our mistake or a damaged file.
+        _ => return Error::internal(format_args!("{}: {cause}", first_line(doing))),
+    };
+    tracing::warn!(%cause, "{why}");
+    unavailable(why, seconds)
+}
+
+/// `UNIQUE constraint failed: account.zoid, account.name` becomes `account_zoid_name_key`, the
+/// name that PostgreSQL gives by default; a primary key becomes `account_pkey`.
+fn constraint_name(message: &str, primary: bool) -> String {
+    let columns = message.rsplit_once("failed: ").map_or(message, |(_, columns)| columns);
+    let mut name = String::new();
+    for column in columns.split(", ") {
+        let (table, column) = column.split_once('.').unwrap_or(("", column));
+        if name.is_empty() {
+            name.push_str(table);
+        }
+        if !primary {
+            name.push('_');
+            name.push_str(column);
+        }
+    }
+    name + if primary { "_pkey" } else { "_key" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::constraint_name;
+
+    #[test]
+    fn a_unique_rule_has_the_name_that_postgresql_would_give_it() {
+        let of = |columns: &str| format!("UNIQUE constraint failed: {columns}");
+        assert_eq!(constraint_name(&of("account.address"), false), "account_address_key");
+        assert_eq!(constraint_name(&of("account.zoid, account.name"), false), "account_zoid_name_key");
+        assert_eq!(constraint_name(&of("account.id"), true), "account_pkey");
+    }
+}
