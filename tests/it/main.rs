@@ -1,0 +1,3 @@
+//! The tests that see Mailward from outside.
+
+mod fuzz;
