@@ -1,1 +1,3 @@
+//! The shell door.
 
+pub mod demo;
