@@ -1,0 +1,5 @@
+//! What tests share. Nothing here asserts; it arranges.
+
+#[macro_use]
+pub mod databases;
+pub mod postgres;
