@@ -5,4 +5,6 @@
 #[macro_use]
 mod support;
 
+mod licences;
 mod store;
+mod tidy;
