@@ -1,1 +1,208 @@
-//! (being written)
+//! `mailward.toml`: typed sections with defaults; unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set. `mailward.example.toml` says each option with its default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub database: Database,
+    pub compat: Compat,
+    pub oauth: OAuth,
+    pub passwords: Passwords,
+    pub throttle: Throttle,
+    pub addresses: Addresses,
+    pub log: Log,
+}
+
+/// Where and how the service listens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// The address that people and links use, as `https://desk.example.org`; from `listen` when empty.
+    pub public_url: String,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// Serve plain HTTP also outside loopback (behind a proxy that speaks TLS).
+    pub insecure_http: bool,
+    /// Networks whose `X-Forwarded-For` is believed, as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// Seconds that requests in flight get when the service is asked to stop.
+    pub shutdown_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            public_url: String::new(),
+            tls_cert: None,
+            tls_key: None,
+            insecure_http: false,
+            trusted_proxies: Vec::new(),
+            shutdown_seconds: 30,
+        }
+    }
+}
+
+/// Which database, and how it is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://user@host,host/name?target_session_attrs=read-write`.
+    pub url: String,
+    /// A file with the PostgreSQL password, so that it does not stand in the URL.
+    pub password_file: Option<PathBuf>,
+    /// Connections to PostgreSQL at most.
+    pub pool_size: usize,
+    /// Seconds to wait for a new connection.
+    pub connect_seconds: u64,
+    /// Seconds to wait for a free connection before the answer is 503.
+    pub wait_seconds: u64,
+    /// Certificates that PostgreSQL's own must descend from; the system's public ones when empty.
+    pub tls_root_cert: Option<PathBuf>,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:/var/lib/mailward/mailward.sqlite".to_owned(),
+            password_file: None,
+            pool_size: 16,
+            connect_seconds: 5,
+            wait_seconds: 5,
+            tls_root_cert: None,
+        }
+    }
+}
+
+/// How closely the service follows the original where it is stricter than it need be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compat {
+    /// Refuse unknown body keys and demand `zuid` in every administrator's body, as the original does.
+    pub strict: bool,
+}
+
+/// Lifetimes and limits of tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OAuth {
+    pub access_token_seconds: i64,
+    /// Life of a code from the browser flow; self-client codes say their own.
+    pub code_seconds: i64,
+    /// Living access tokens per refresh token; one more evicts the oldest.
+    pub access_tokens_per_refresh_token: i64,
+    /// Refresh tokens per user and client; one more evicts the oldest with its access tokens.
+    pub refresh_tokens_per_user: i64,
+    /// Access tokens made from one refresh token in ten minutes.
+    pub mints_per_refresh_token: i64,
+    /// Grant codes per client in ten minutes.
+    pub codes_per_client: i64,
+    /// What the token answer says as `api_domain`; the public URL when empty.
+    pub api_domain: String,
+}
+
+impl Default for OAuth {
+    fn default() -> Self {
+        Self {
+            access_token_seconds: 3600,
+            code_seconds: 120,
+            access_tokens_per_refresh_token: 15,
+            refresh_tokens_per_user: 20,
+            mints_per_refresh_token: 10,
+            codes_per_client: 10,
+            api_domain: String::new(),
+        }
+    }
+}
+
+/// What hashing a password costs (Argon2id).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Passwords {
+    pub memory_kib: u32,
+    pub passes: u32,
+    pub lanes: u32,
+    /// Hashing threads; as many as cores when 0.
+    pub threads: usize,
+    /// Passwords that may wait for a thread; beyond that the answer is 503.
+    pub queue: usize,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self { memory_kib: 19_456, passes: 2, lanes: 1, threads: 0, queue: 128 }
+    }
+}
+
+/// Limits on guessing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Throttle {
+    /// Wrong tries on one account in a window; afterwards even the right password is refused.
+    pub wrong_per_account: i64,
+    /// Wrong tries from one source address (a /64 for IPv6) in a window.
+    pub wrong_per_source: i64,
+    pub window_seconds: i64,
+    /// Failed requests at the token endpoint from one source address in a window.
+    pub token_failures_per_source: i64,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            wrong_per_account: 10,
+            wrong_per_source: 100,
+            window_seconds: 900,
+            token_failures_per_source: 100,
+        }
+    }
+}
+
+/// How addresses are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Addresses {
+    /// Separates the mailbox from a detail: mail to `user+tag` reaches `user`.
+    pub recipient_delimiter: char,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self { recipient_delimiter: '+' }
+    }
+}
+
+/// Logs go to standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, or directives as `mailward=debug,info`.
+    pub level: String,
+    /// One JSON object per line in place of text.
+    pub json: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), json: false }
+    }
+}
+
+impl Config {
+    /// The address that people and links use, without a slash at the end.
+    pub fn public_url(&self) -> String {
+        if self.server.public_url.is_empty() {
+            let scheme = if self.server.tls_cert.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", self.server.listen)
+        } else {
+            self.server.public_url.trim_end_matches('/').to_owned()
+        }
+    }
+}

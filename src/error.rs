@@ -47,6 +47,9 @@ pub enum Error {
     /// Address and password do not open anything. One answer for every reason.
     #[error("the address or the password is wrong")]
     BadCredentials,
+    /// The token endpoint gives nothing.
+    #[error(transparent)]
+    Grant(#[from] GrantRefusal),
     /// Too many tries; come back after that many seconds.
     #[error("too many requests; try again in {retry_after_seconds} seconds")]
     TooMany { retry_after_seconds: u64 },
@@ -88,6 +91,29 @@ pub enum Malformed {
     /// An unknown parameter, where the configuration (`compat.strict`) refuses them.
     #[error("{name} is not a parameter of this call")]
     Unknown { name: String },
+}
+
+/// Why the token endpoint gives nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GrantRefusal {
+    #[error("the code or refresh token is unknown, used, expired or another client's")]
+    InvalidCode,
+    #[error("there is no such client, or it is disabled")]
+    InvalidClient,
+    #[error("the client secret is wrong")]
+    InvalidClientSecret,
+    #[error("the redirect_uri is not the one of the authorization request")]
+    InvalidRedirectUri,
+    #[error("soid must name the organization of the client's owner, as ZohoMail.<zoid>")]
+    MissingOrganization,
+    #[error("the scope is unknown or empty")]
+    InvalidScope,
+    #[error("the grant_type is authorization_code, refresh_token or client_credentials")]
+    UnsupportedGrantType,
+    #[error("too many requests with this token; try again in {retry_after_seconds} seconds")]
+    TooOften { retry_after_seconds: u64 },
+    #[error("the token is unknown")]
+    UnknownToken,
 }
 
 impl Error {

@@ -73,16 +73,22 @@ ids! {
     AccountId: "accountId", 2_560_636_000_000_008_002 ..= 8_999_999_999_999_999_999, block 100;
     /// `domainId`.
     DomainId: "domainId", 100_000_000_000_000_001 ..= 199_999_999_999_999_999, block 10;
-    /// The id of one accepted change; its receipt and its audit entry carry it.
+    /// One accepted change (or one folded refusal): its receipt, effects and audit entries carry it.
     ChangeId: "changeId", 200_000_000_000_000_001 ..= 299_999_999_999_999_999, block 1000;
-    /// An audit entry.
-    AuditId: "auditId", 300_000_000_000_000_001 ..= 399_999_999_999_999_999, block 1000;
-    /// An effect waiting in the outbox.
-    EffectId: "effectId", 400_000_000_000_000_001 ..= 499_999_999_999_999_999, block 1000;
     /// What one consent or one self-client code gave: the root of its tokens.
     GrantId: "grantId", 500_000_000_000_000_001 ..= 599_999_999_999_999_999, block 100;
     /// An app password; its sessions are named `<mailbox>@a<id>`.
     AppPasswordId: "appPasswordId", 100_000_000_001 ..= 999_999_999_999, block 10;
+}
+
+/// The answer for a number that names no account in the caller's reach, with a hint where the
+/// number looks like another kind of id.
+pub fn no_such_account(number: i64) -> crate::error::Error {
+    let hint = match kind_of(number) {
+        Some(kind) if kind != AccountId::KIND => format!("; it looks like a {kind}"),
+        Some(_) | None => String::new(),
+    };
+    crate::error::Error::NotFound(format!("Account id {number} is invalid{hint}"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,14 @@
 //! The rules, and nothing else: no IO, no async, no SQL, no HTTP.
 
+pub mod account;
+pub mod actor;
+pub mod claim;
+pub mod effect;
 pub mod email_address;
 pub mod ids;
 pub mod password;
+pub mod policy;
+pub mod rights;
+pub mod scope;
+pub mod secret;
+pub mod switch;

@@ -1,5 +1,6 @@
-//! The steps that make the tables, oldest first. A step that was released never changes.
+//! The schema's history, one text for both engines. A step that was released never changes.
 
-use super::engine::Step;
+use crate::store::engine::Step;
 
-pub const STEPS: &[Step] = &[];
+pub const STEPS: &[Step] =
+    &[Step { number: 1, name: "account desk", sql: include_str!("../../migrations/0001_account_desk.sql") }];

@@ -1,0 +1,237 @@
+//! The modes of the account calls. A new mode is one file here and one line in the list below:
+//! dispatch, OpenAPI, documentation, the replay of its sample and the test of unauthorised
+//! access follow from the list.
+
+pub mod create;
+pub mod read;
+
+use std::fmt;
+
+use crate::app::change::Prepared;
+use crate::domain::account::Transition;
+use crate::domain::actor::Role;
+use crate::domain::email_address::EmailAddress;
+use crate::domain::password::{Password, PasswordKind};
+use crate::domain::rights::Forms;
+use crate::domain::scope::Operation;
+use crate::error::{Error, Result};
+use crate::wire::Body;
+
+/// One thing that can be done to accounts.
+pub trait Mode: Sized {
+    const INFO: ModeInfo;
+
+    /// Reads the mode's own parameters; `mode` and `zuid` are read by the door.
+    ///
+    /// # Errors
+    /// What the body lacks or has wrong.
+    fn parse(body: &Body) -> Result<Self>;
+
+    /// The pure transition.
+    ///
+    /// # Errors
+    /// A refusal of the rules; nothing is stored then.
+    fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()>;
+
+    /// A password that must be checked and hashed before the transaction.
+    fn password(&self) -> Option<(&Password, PasswordKind)> {
+        None
+    }
+
+    /// Addresses that the account may come to own.
+    fn claims(&self) -> Vec<EmailAddress> {
+        Vec::new()
+    }
+
+    /// Users that the body lists, in place of the one that path or `zuid` names.
+    fn targets(&self) -> &[TargetName] {
+        &[]
+    }
+
+    /// The role that the users get.
+    fn new_role(&self) -> Option<Role> {
+        None
+    }
+}
+
+/// What is known of a mode without a request: for dispatch, documents and tests.
+#[derive(Debug)]
+pub struct ModeInfo {
+    /// The value of `mode`, or the name of the call that has none.
+    pub name: &'static str,
+    /// Other spellings that clients send.
+    pub also: &'static [&'static str],
+    pub method: Method,
+    pub forms: Forms,
+    pub operation: Operation,
+    /// One sentence for people.
+    pub summary: &'static str,
+    pub parameters: &'static [Parameter],
+    /// A request body as documented; ids and addresses are examples.
+    pub sample: &'static str,
+}
+
+/// How a mode is called over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `PUT` with `mode` in the body.
+    Put,
+    /// `DELETE` with a body.
+    Delete,
+}
+
+/// A body parameter of a mode.
+#[derive(Debug)]
+pub struct Parameter {
+    pub name: &'static str,
+    pub kind: ParameterKind,
+    pub mandatory: bool,
+    pub meaning: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    Text,
+    Flag,
+    Addresses,
+    Users,
+    Object,
+}
+
+impl Parameter {
+    const fn must(name: &'static str, kind: ParameterKind, meaning: &'static str) -> Self {
+        Self { name, kind, mandatory: true, meaning }
+    }
+
+    const fn may(name: &'static str, kind: ParameterKind, meaning: &'static str) -> Self {
+        Self { name, kind, mandatory: false, meaning }
+    }
+}
+
+/// How a body lists a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetName {
+    /// A zuid or an accountId.
+    Number(i64),
+    Address(EmailAddress),
+}
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Address(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+macro_rules! modes {
+    ($($file:ident::$name:ident,)*) => {
+        $(pub mod $file;)*
+
+        /// A mode with its parameters.
+        #[derive(Debug, Clone)]
+        pub enum AccountMode {
+            $($name($file::$name),)*
+        }
+
+        /// Every mode, in the order of the documentation.
+        pub const MODES: &[&ModeInfo] = &[$(&<$file::$name as Mode>::INFO),*];
+
+        impl AccountMode {
+            fn read(name: &str, method: Method, body: &Body) -> Option<Result<Self>> {
+                $(
+                    let info = &<$file::$name as Mode>::INFO;
+                    if info.method == method && (info.name == name || info.also.contains(&name)) {
+                        return Some(<$file::$name as Mode>::parse(body).map(Self::$name));
+                    }
+                )*
+                None
+            }
+
+            pub fn info(&self) -> &'static ModeInfo {
+                match self { $(Self::$name(_) => &<$file::$name as Mode>::INFO,)* }
+            }
+
+            pub fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()> {
+                match self { $(Self::$name(mode) => mode.apply(change, prepared),)* }
+            }
+
+            pub fn password(&self) -> Option<(&Password, PasswordKind)> {
+                match self { $(Self::$name(mode) => mode.password(),)* }
+            }
+
+            pub fn claims(&self) -> Vec<EmailAddress> {
+                match self { $(Self::$name(mode) => mode.claims(),)* }
+            }
+
+            pub fn targets(&self) -> &[TargetName] {
+                match self { $(Self::$name(mode) => mode.targets(),)* }
+            }
+
+            pub fn new_role(&self) -> Option<Role> {
+                match self { $(Self::$name(mode) => mode.new_role(),)* }
+            }
+        }
+    };
+}
+
+modes! {
+    reset_password::ResetPassword,
+    email_update::EmailUpdate,
+    display_name_update::DisplayNameUpdate,
+    display_name_email_update::DisplayNameEmailUpdate,
+    enable_user::EnableUser,
+    disable_user::DisableUser,
+    enable_mail_account::EnableMailAccount,
+    disable_mail_account::DisableMailAccount,
+    update_incoming_status::UpdateIncomingStatus,
+    update_outgoing_status::UpdateOutgoingStatus,
+    update_imap_status::UpdateImapStatus,
+    update_pop_status::UpdatePopStatus,
+    add_email_alias::AddEmailAlias,
+    delete_email_alias::DeleteEmailAlias,
+    update_personal_info::UpdatePersonalInfo,
+    change_role::ChangeRole,
+    delete_user::DeleteUser,
+}
+
+impl AccountMode {
+    /// Reads the mode that a `PUT` names.
+    ///
+    /// # Errors
+    /// What the body lacks; an unknown mode is answered with the list of the known ones.
+    pub fn from_body(body: &Body) -> Result<Self> {
+        let name = body.text_required("mode")?;
+        Self::read(name, Method::Put, body).unwrap_or_else(|| {
+            let known: Vec<_> =
+                MODES.iter().filter(|info| info.method == Method::Put).map(|info| info.name).collect();
+            let nearest = known.iter().max_by(|one, other| {
+                let likeness =
+                    |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase());
+                likeness(one).total_cmp(&likeness(other))
+            });
+            Err(Error::bad_value(
+                "mode",
+                format!(
+                    "there is no such mode; did you mean {}? The modes are {}",
+                    nearest.unwrap_or(&"resetPassword"),
+                    known.join(", ")
+                ),
+            ))
+        })
+    }
+
+    /// Reads the body of a `DELETE` on accounts.
+    ///
+    /// # Errors
+    /// What the body lacks.
+    pub fn deletion(body: &Body) -> Result<Self> {
+        delete_user::DeleteUser::parse(body).map(Self::DeleteUser)
+    }
+}
+
+/// An address parameter.
+fn address(text: &str) -> Result<EmailAddress> {
+    EmailAddress::parse(text)
+}

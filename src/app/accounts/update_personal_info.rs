@@ -1,0 +1,115 @@
+//! `mode: updatePersonalInfo`. Names, telephone and postal address; free text that is only shown.
+
+use super::display_name_update::name;
+use super::{Mode, ModeInfo, Parameter, ParameterKind};
+use crate::app::change::Prepared;
+use crate::domain::account::{Gender, Profile, Transition};
+use crate::domain::rights::Forms;
+use crate::domain::scope::Operation;
+use crate::error::{Error, Result};
+use crate::wire::{Body, Names};
+
+/// What is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct UpdatePersonalInfo {
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
+    pub display_name: Option<String>,
+    pub gender: Option<Gender>,
+    pub country: Option<String>,
+    pub language: Option<String>,
+    pub time_zone: Option<String>,
+    pub phone_number: Option<String>,
+    pub mobile_number: Option<String>,
+    pub street_address: Option<String>,
+    pub city: Option<String>,
+    pub postal_code: Option<String>,
+    pub state: Option<String>,
+}
+
+impl Mode for UpdatePersonalInfo {
+    const INFO: ModeInfo = ModeInfo {
+        name: "updatePersonalInfo",
+        also: &[],
+        method: super::Method::Put,
+        forms: Forms::AdminOnly,
+        operation: Operation::Update,
+        summary: "Changes names, telephone numbers and the postal address. What is left out stays.",
+        parameters: &[
+            Parameter::may("displayName", ParameterKind::Text, "The display name."),
+            Parameter::may("firstName", ParameterKind::Text, "The first name."),
+            Parameter::may("lastName", ParameterKind::Text, "The last name."),
+            Parameter::may("gender", ParameterKind::Text, "MALE, FEMALE, NON_BINARY or NOT_SPECIFIED."),
+            Parameter::may("country", ParameterKind::Text, "Two letters."),
+            Parameter::may("language", ParameterKind::Text, "A language code."),
+            Parameter::may("timeZone", ParameterKind::Text, "An IANA name."),
+            Parameter::may("phoneNumer", ParameterKind::Text, "A telephone number; spelled as on the wire."),
+            Parameter::may("mobileNumber", ParameterKind::Text, "A mobile number."),
+            Parameter::may("address", ParameterKind::Object, "streetAddr, city, postalCode, state, country."),
+        ],
+        sample: r#"{"zuid": "11111111", "mode": "updatePersonalInfo", "displayName": "Rebecca Anderson", "gender": "FEMALE", "country": "in", "phoneNumer": "0441234567", "mobileNumber": "9876543210", "address": {"streetAddr": "1 Main Street", "city": "Chennai", "postalCode": "600001", "state": "TN"}}"#,
+    };
+
+    fn parse(body: &Body) -> Result<Self> {
+        let address = body.object("address")?;
+        let in_address = |names: &[&str]| address.map_or(Ok(None), |address| line(address, names));
+        let gender = body.text("gender")?.map(|text| {
+            Gender::ALL
+                .iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(text))
+                .map(|(_, gender)| *gender)
+                .ok_or_else(|| Error::bad_value("gender", "MALE, FEMALE, NON_BINARY or NOT_SPECIFIED"))
+        });
+        Ok(Self {
+            first_name: line(body, "firstName")?,
+            last_name: line(body, "lastName")?,
+            display_name: line(body, "displayName")?,
+            gender: gender.transpose()?,
+            country: line(body, "country")?.map_or_else(|| in_address(&["country"]), |text| Ok(Some(text)))?,
+            language: line(body, "language")?,
+            time_zone: line(body, "timeZone")?,
+            phone_number: line(body, ["phoneNumer", "phoneNumber"])?,
+            mobile_number: line(body, "mobileNumber")?,
+            street_address: in_address(&["streetAddr", "streetAddress"])?,
+            city: in_address(&["city"])?,
+            postal_code: in_address(&["postalCode"])?,
+            state: in_address(&["state"])?,
+        })
+    }
+
+    fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
+        self.fill(&mut change.account.profile);
+        Ok(())
+    }
+}
+
+impl UpdatePersonalInfo {
+    /// Writes what was given over the profile.
+    pub fn fill(&self, profile: &mut Profile) {
+        for (field, new) in [
+            (&mut profile.first_name, &self.first_name),
+            (&mut profile.last_name, &self.last_name),
+            (&mut profile.display_name, &self.display_name),
+            (&mut profile.country, &self.country),
+            (&mut profile.language, &self.language),
+            (&mut profile.time_zone, &self.time_zone),
+            (&mut profile.phone_number, &self.phone_number),
+            (&mut profile.mobile_number, &self.mobile_number),
+            (&mut profile.street_address, &self.street_address),
+            (&mut profile.city, &self.city),
+            (&mut profile.postal_code, &self.postal_code),
+            (&mut profile.state, &self.state),
+        ] {
+            if let Some(new) = new {
+                field.clone_from(new);
+            }
+        }
+        profile.gender = self.gender.unwrap_or(profile.gender);
+    }
+}
+
+/// An optional line of text.
+fn line(body: &Body, names: impl Names) -> Result<Option<String>> {
+    let parameter = names.spellings().first().copied().unwrap_or_default().to_owned();
+    body.text(names)?.map(|text| name(&parameter, text)).transpose()
+}

@@ -1,0 +1,242 @@
+//! What is written down of every change and refusal: the audit entry in its canonical form
+//! (docs/audit.md). No entry holds a secret.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::app::change::{Caller, Context, authenticate};
+use crate::clock::{MINUTE, Millis};
+use crate::domain::account::{Account, Difference};
+use crate::domain::actor::{Actor, Who};
+use crate::domain::ids::{ChangeId, OrganizationId, UserId};
+use crate::error::{Error, Result};
+use crate::store;
+use crate::store::audit::{AuditRow, Refusal};
+use crate::store::engine::Tx;
+
+/// The version of the canonical form.
+const VERSION: u32 = 1;
+
+/// One entry before it is written.
+pub struct Entry<'a> {
+    pub organization: OrganizationId,
+    pub change: ChangeId,
+    pub step: i64,
+    pub at: Millis,
+    pub actor: &'a Actor,
+    pub context: &'a Context,
+    pub verb: &'a str,
+    pub target: Option<&'a Account>,
+    pub outcome: Outcome,
+}
+
+pub enum Outcome {
+    Changed { differences: Vec<Difference>, notes: BTreeMap<&'static str, String> },
+}
+
+/// Writes an entry in the running transaction.
+pub async fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
+    let mut text = common(entry.actor, entry.context, entry.verb, entry.organization, entry.at);
+    let Outcome::Changed { differences, notes } = &entry.outcome;
+    text.insert("outcome".into(), json!("changed"));
+    text.insert("change".into(), json!(entry.change.to_string()));
+    text.insert("step".into(), json!(entry.step));
+    if let Some(account) = entry.target {
+        text.insert(
+            "target".into(),
+            json!({
+                "zuid": account.user.to_string(),
+                "accountId": account.id.to_string(),
+                "address": account.primary.as_str(),
+            }),
+        );
+    }
+    text.insert("differences".into(), json!(differences));
+    if !notes.is_empty() {
+        text.insert("notes".into(), json!(notes));
+    }
+    let row = AuditRow {
+        organization: entry.organization,
+        id: entry.change,
+        step: entry.step,
+        at: entry.at,
+        actor: entry.actor.who().to_string(),
+        verb: entry.verb.to_owned(),
+        person: entry.target.map(|account| account.user),
+        entry: canonical(text)?,
+    };
+    store::audit::insert(tx, &row).await
+}
+
+/// What every entry says. Ids are strings, so that no reader loses digits.
+fn common(
+    actor: &Actor,
+    context: &Context,
+    verb: &str,
+    organization: OrganizationId,
+    at: Millis,
+) -> Map<String, Value> {
+    let who = match actor.who() {
+        Who::User(user) => json!({"kind": "user", "zuid": user.to_string(), "rank": actor.rank()}),
+        Who::Operator(name) => json!({"kind": "operator", "name": name}),
+        Who::Clock => json!({"kind": "clock"}),
+    };
+    let mut text = Map::new();
+    text.insert("v".into(), json!(VERSION));
+    text.insert("organization".into(), json!(organization.to_string()));
+    text.insert("at".into(), json!(at));
+    text.insert("actor".into(), who);
+    text.insert("door".into(), json!(context.door.as_str()));
+    text.insert("verb".into(), json!(verb));
+    text.insert("request".into(), json!(context.request_id));
+    if let Actor::User(signed) = actor
+        && let Some(client) = &signed.client
+    {
+        text.insert("client".into(), json!(client));
+    }
+    if let Some(source) = context.source {
+        text.insert("source".into(), json!(source.to_string()));
+    }
+    if let Some(reason) = &context.reason {
+        text.insert("reason".into(), json!(reason.as_str()));
+    }
+    text
+}
+
+/// RFC 8785 for what entries are made of (strings, integers, arrays, objects): keys sorted, no space.
+fn canonical(text: Map<String, Value>) -> Result<String> {
+    serde_json::to_string(&Value::Object(text))
+        .map_err(|error| Error::caused("writing an audit entry", error))
+}
+
+/// Counts a refusal, where the caller is known. Failing to do so is logged and changes no answer.
+pub async fn refused(app: &App, context: &Context, verb: &str, target: &str, error: &Error) {
+    let Some(why) = worth_noting(error) else { return };
+    if let Err(failure) = count_refusal(app, context, verb, target, why).await {
+        tracing::warn!(error = %failure, request = context.request_id, "a refusal could not be counted");
+    }
+}
+
+async fn count_refusal(app: &App, context: &Context, verb: &str, target: &str, why: String) -> Result<()> {
+    let now = app.clock.now();
+    let actor = {
+        let mut tx = app.db.read().await?;
+        match authenticate(&mut tx, &context.caller, now).await {
+            Ok(actor) => actor,
+            Err(Error::BadToken) => return Ok(()),
+            Err(other) => return Err(other),
+        }
+    };
+    let Actor::User(signed) = &actor else { return Ok(()) };
+    let organization = signed.organization;
+    let mut text = common(&actor, context, verb, organization, now);
+    text.insert("outcome".into(), json!("refused"));
+    text.insert("named".into(), json!(target));
+    text.insert("why".into(), json!(why));
+    let refusal = Refusal {
+        organization,
+        minute: now / MINUTE,
+        actor: actor.who().to_string(),
+        verb: verb.to_owned(),
+        target: target.to_owned(),
+        person: target.parse::<UserId>().ok(),
+        refusals: 1,
+        entry: canonical(text)?,
+    };
+    app.db.write(async move |tx| store::audit::count_refusal(tx, &refusal).await).await
+}
+
+/// Refusals of a rule are noted; malformed requests and failures of ours are not.
+fn worth_noting(error: &Error) -> Option<String> {
+    match error {
+        Error::MissingScope
+        | Error::NotFound(_)
+        | Error::Forbidden(_)
+        | Error::Refused(_)
+        | Error::AddressTaken(_)
+        | Error::BadAddress(_)
+        | Error::BadPassword(_) => Some(error.to_string()),
+        Error::NoCredentials
+        | Error::BadToken
+        | Error::BadCredentials
+        | Error::Grant(_)
+        | Error::NoRoute(_)
+        | Error::WrongMethod(_)
+        | Error::Malformed(_)
+        | Error::TooMany { .. }
+        | Error::Unavailable { .. }
+        | Error::Again
+        | Error::Stale
+        | Error::Unique(_)
+        | Error::Internal(_) => None,
+    }
+}
+
+/// Turns the refusals of finished minutes into entries; answers how many.
+pub async fn fold_refusals(app: &App) -> Result<usize> {
+    let minute = app.clock.now() / MINUTE;
+    let change: ChangeId = app.ids.next().await?;
+    app.db
+        .write(async move |tx| {
+            let finished = store::audit::take_finished_refusals(tx, minute, 500).await?;
+            for (step, refusal) in finished.iter().enumerate() {
+                let mut text: Map<String, Value> = serde_json::from_str(&refusal.entry)
+                    .map_err(|error| Error::caused("reading a counted refusal", error))?;
+                text.insert("count".into(), json!(refusal.refusals));
+                text.insert("change".into(), json!(change.to_string()));
+                text.insert("step".into(), json!(step));
+                let row = AuditRow {
+                    organization: refusal.organization,
+                    id: change,
+                    step: i64::try_from(step).unwrap_or(i64::MAX),
+                    at: text.get("at").and_then(Value::as_i64).unwrap_or(refusal.minute * MINUTE),
+                    actor: refusal.actor.clone(),
+                    verb: refusal.verb.clone(),
+                    person: refusal.person,
+                    entry: canonical(text)?,
+                };
+                store::audit::insert(tx, &row).await?;
+            }
+            Ok(finished.len())
+        })
+        .await
+}
+
+/// Writes an entry about something that is no account: an organization, a domain, a client.
+pub async fn write_plain(
+    tx: &mut Tx,
+    context: &Context,
+    actor: &Actor,
+    organization: OrganizationId,
+    change: ChangeId,
+    at: Millis,
+    verb: &str,
+    notes: BTreeMap<&'static str, String>,
+) -> Result<()> {
+    let entry = Entry {
+        organization,
+        change,
+        step: 0,
+        at,
+        actor,
+        context,
+        verb,
+        target: None,
+        outcome: Outcome::Changed { differences: Vec::new(), notes },
+    };
+    write(tx, &entry).await
+}
+
+/// The context of something done at the host's command line.
+pub fn operator(os_user: &str, request_id: String) -> Context {
+    Context {
+        caller: Caller::Operator { os_user: os_user.to_owned() },
+        door: crate::app::change::Door::CommandLine,
+        request_id,
+        source: None,
+        reason: None,
+        release: None,
+    }
+}

@@ -1,0 +1,39 @@
+//! Where chance comes from: the operating system, or a seed in tests.
+
+use std::sync::Mutex;
+
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+
+/// The source of tokens, salts and codes.
+pub enum Random {
+    System,
+    Seeded(Mutex<StdRng>),
+}
+
+impl Random {
+    pub fn seeded(seed: u64) -> Self {
+        Self::Seeded(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// Draws with a fresh generator seeded by the operating system, or with the test's own.
+    pub fn with<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        match self {
+            Self::System => {
+                let mut rng = StdRng::try_from_rng(&mut SysRng)
+                    .expect("an operating system without randomness cannot run a mail organization");
+                draw(&mut rng)
+            }
+            Self::Seeded(rng) => draw(&mut rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner)),
+        }
+    }
+
+    pub fn salt(&self) -> [u8; 16] {
+        self.with(|rng| {
+            use rand::Rng;
+            let mut salt = [0; 16];
+            rng.fill_bytes(&mut salt);
+            salt
+        })
+    }
+}

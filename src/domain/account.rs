@@ -1,0 +1,514 @@
+//! One person with one mailbox, and every transition it can make. Pure: a transition takes
+//! the account and the facts it depends on, and leaves a changed account, effects and notes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+use crate::domain::actor::{Rank, Role};
+use crate::domain::claim::{AddressFacts, Claimed, claim};
+use crate::domain::effect::{Effect, Notice, Sessions};
+use crate::domain::email_address::EmailAddress;
+use crate::domain::ids::{AccountId, OrganizationId, UserId};
+use crate::domain::password::{PasswordHash, PasswordKind};
+use crate::domain::policy::{MOST_SELF_RENAMES, Policy, SELF_RENAME_TERM, SelfRename};
+use crate::domain::switch::{self, Hand, Reason, Switch};
+use crate::error::Error;
+
+/// A user (`zuid`) of an organization with the account (`accountId`), as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub id: AccountId,
+    /// Counts the saves; a save that meets another number is stale.
+    pub version: i64,
+    pub role: Role,
+    pub profile: Profile,
+    /// The name of the mailbox on the mail servers; derived from the account id, never from an address.
+    pub mailbox: String,
+    pub primary: EmailAddress,
+    pub aliases: Vec<EmailAddress>,
+    pub credential: Credential,
+    /// Names the main password in session names; rises when sessions of the old one must end, never falls.
+    pub generation: i64,
+    /// Tokens and web sessions carry the epoch they were given in; another one makes them void.
+    pub session_epoch: i64,
+    pub switches: Switches,
+    /// When the person changed the own primary address in the running term.
+    pub self_renames: Vec<Millis>,
+    pub expires_at: Option<Millis>,
+    pub created_at: Millis,
+    pub deleted: bool,
+}
+
+/// What a person is called and where; free text, shown, never interpreted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Profile {
+    #[serde(skip)]
+    pub first_name: String,
+    #[serde(skip)]
+    pub last_name: String,
+    #[serde(skip)]
+    pub display_name: String,
+    pub gender: Gender,
+    pub country: String,
+    pub language: String,
+    pub time_zone: String,
+    pub phone_number: String,
+    pub mobile_number: String,
+    pub street_address: String,
+    pub city: String,
+    pub postal_code: String,
+    pub state: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Gender {
+    Male,
+    Female,
+    NonBinary,
+    #[default]
+    NotSpecified,
+}
+
+impl Gender {
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("MALE", Self::Male),
+        ("FEMALE", Self::Female),
+        ("NON_BINARY", Self::NonBinary),
+        ("NOT_SPECIFIED", Self::NotSpecified),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, gender)| *gender == self).map_or("NOT_SPECIFIED", |(name, _)| name)
+    }
+}
+
+/// What opens the account.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Credential {
+    pub hash: Option<PasswordHash>,
+    pub kind: PasswordKind,
+    /// When a one-time password stops opening anything.
+    pub until: Option<Millis>,
+    pub at: Millis,
+    /// Earlier hashes, newest first, as many as the policy remembers.
+    pub history: Vec<PasswordHash>,
+}
+
+/// The six switches of DESIGN.md §3.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Switches {
+    pub user_disabled: Switch,
+    pub mail_disabled: Switch,
+    pub incoming_blocked: Switch,
+    pub outgoing_blocked: Switch,
+    pub imap_off: Switch,
+    pub pop_off: Switch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SwitchName {
+    UserDisabled,
+    MailDisabled,
+    IncomingBlocked,
+    OutgoingBlocked,
+    ImapOff,
+    PopOff,
+}
+
+impl SwitchName {
+    pub const ALL: [Self; 6] = [
+        Self::UserDisabled,
+        Self::MailDisabled,
+        Self::IncomingBlocked,
+        Self::OutgoingBlocked,
+        Self::ImapOff,
+        Self::PopOff,
+    ];
+
+    /// The name in audit entries and receipts.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::UserDisabled => "userDisabled",
+            Self::MailDisabled => "mailAccountDisabled",
+            Self::IncomingBlocked => "incomingBlocked",
+            Self::OutgoingBlocked => "outgoingBlocked",
+            Self::ImapOff => "imapOff",
+            Self::PopOff => "popOff",
+        }
+    }
+
+    /// The name in sentences.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::UserDisabled => "the user block",
+            Self::MailDisabled => "the block of the mail account",
+            Self::IncomingBlocked => "the block of incoming mail",
+            Self::OutgoingBlocked => "the block of outgoing mail",
+            Self::ImapOff => "the IMAP switch",
+            Self::PopOff => "the POP switch",
+        }
+    }
+}
+
+impl Switches {
+    pub fn get(&self, name: SwitchName) -> &Switch {
+        match name {
+            SwitchName::UserDisabled => &self.user_disabled,
+            SwitchName::MailDisabled => &self.mail_disabled,
+            SwitchName::IncomingBlocked => &self.incoming_blocked,
+            SwitchName::OutgoingBlocked => &self.outgoing_blocked,
+            SwitchName::ImapOff => &self.imap_off,
+            SwitchName::PopOff => &self.pop_off,
+        }
+    }
+
+    fn get_mut(&mut self, name: SwitchName) -> &mut Switch {
+        match name {
+            SwitchName::UserDisabled => &mut self.user_disabled,
+            SwitchName::MailDisabled => &mut self.mail_disabled,
+            SwitchName::IncomingBlocked => &mut self.incoming_blocked,
+            SwitchName::OutgoingBlocked => &mut self.outgoing_blocked,
+            SwitchName::ImapOff => &mut self.imap_off,
+            SwitchName::PopOff => &mut self.pop_off,
+        }
+    }
+}
+
+impl Account {
+    /// Address and name parts that a password must not contain.
+    pub fn personal_words(&self) -> Vec<&str> {
+        let names = [&self.profile.first_name, &self.profile.last_name, &self.profile.display_name];
+        std::iter::once(self.primary.as_str())
+            .chain(self.aliases.iter().map(EmailAddress::as_str))
+            .chain(names.into_iter().flat_map(|name| name.split_whitespace()))
+            .collect()
+    }
+
+    pub fn owns(&self, address: &EmailAddress) -> bool {
+        self.primary == *address || self.aliases.contains(address)
+    }
+
+    fn is_enabled_super_admin(&self) -> bool {
+        self.role == Role::SuperAdmin && self.switches.user_disabled.is_none() && !self.deleted
+    }
+}
+
+/// What a transition depends on beyond the account itself, loaded in the same transaction.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    pub policy: Policy,
+    /// Separates a mailbox from a detail (`user+tag`).
+    pub delimiter: char,
+    /// What is known of every address the operation may claim.
+    pub addresses: BTreeMap<EmailAddress, AddressFacts>,
+    /// Enabled super administrators of the organization besides this account.
+    pub other_super_admins: i64,
+}
+
+/// A password ready to be stored: checked, prepared and hashed.
+#[derive(Debug, Clone)]
+pub struct NewPassword {
+    pub hash: PasswordHash,
+    pub kind: PasswordKind,
+}
+
+/// One account on its way from one state to the next.
+#[derive(Debug)]
+pub struct Transition<'a> {
+    pub account: Account,
+    pub facts: &'a Facts,
+    pub hand: Hand,
+    /// The reason for giving out a protected address, where one was sent.
+    pub release: Option<&'a Reason>,
+    pub effects: Vec<Effect>,
+    /// Remarks for the audit entry, beyond the differences.
+    pub notes: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Transition<'a> {
+    pub fn new(account: Account, facts: &'a Facts, hand: Hand, release: Option<&'a Reason>) -> Self {
+        Self { account, facts, hand, release, effects: Vec::new(), notes: BTreeMap::new() }
+    }
+
+    /// Turns a switch on.
+    ///
+    /// # Errors
+    /// `Forbidden` for disabling the last enabled super administrator.
+    pub fn set(&mut self, name: SwitchName) -> Result<(), Error> {
+        if name == SwitchName::UserDisabled {
+            self.keep_a_super_admin("disabled")?;
+        }
+        if !switch::set(self.account.switches.get_mut(name), &self.hand) {
+            return Ok(());
+        }
+        match name {
+            SwitchName::UserDisabled => {
+                self.account.session_epoch += 1;
+                self.end_sessions(Sessions::All);
+            }
+            SwitchName::MailDisabled | SwitchName::ImapOff | SwitchName::PopOff => {
+                self.end_sessions(Sessions::All);
+            }
+            SwitchName::IncomingBlocked | SwitchName::OutgoingBlocked => {}
+        }
+        Ok(())
+    }
+
+    /// Turns a switch off.
+    ///
+    /// # Errors
+    /// `Forbidden` when this hand may not lift the block.
+    pub fn lift(&mut self, name: SwitchName) -> Result<(), Error> {
+        switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words()).map(drop)
+    }
+
+    /// Turns a switch on or off.
+    ///
+    /// # Errors
+    /// As `set` and `lift`.
+    pub fn turn(&mut self, name: SwitchName, on: bool) -> Result<(), Error> {
+        if on { self.set(name) } else { self.lift(name) }
+    }
+
+    /// Replaces the password. With `end_everything` tokens, web sessions and the mail sessions of
+    /// the old password end; otherwise only new logins notice.
+    pub fn replace_password(&mut self, new: NewPassword, end_everything: bool, notice: Notice) {
+        let remembered = usize::try_from(self.facts.policy.password.history).unwrap_or(usize::MAX);
+        let mut history = std::mem::take(&mut self.account.credential.history);
+        history.splice(0..0, self.account.credential.hash.take());
+        history.truncate(remembered);
+        self.account.credential = Credential {
+            hash: Some(new.hash),
+            until: match new.kind {
+                PasswordKind::OneTime => Some(self.hand.at + self.facts.policy.password.one_time_valid_for),
+                PasswordKind::Permanent => None,
+            },
+            kind: new.kind,
+            at: self.hand.at,
+            history,
+        };
+        self.notes.insert(
+            "password",
+            match new.kind {
+                PasswordKind::OneTime => "one-time".to_owned(),
+                PasswordKind::Permanent => "permanent".to_owned(),
+            },
+        );
+        if end_everything {
+            let old = self.account.generation;
+            self.account.generation += 1;
+            self.account.session_epoch += 1;
+            self.end_sessions(Sessions::Generation(old));
+        }
+        self.effects.push(Effect::Tell { notice });
+    }
+
+    /// Gives a new account its first password; nothing has to end.
+    pub fn first_password(&mut self, new: NewPassword) {
+        let (generation, epoch) = (self.account.generation, self.account.session_epoch);
+        self.replace_password(new, false, Notice::PasswordReset);
+        (self.account.generation, self.account.session_epoch) = (generation, epoch);
+        self.account.credential.history.clear();
+        self.effects.clear();
+    }
+
+    /// Makes `to` the primary address; the old one stays as an alias. An own alias swaps.
+    ///
+    /// # Errors
+    /// What `claim` refuses; `Forbidden` where the policy does not let people rename themselves.
+    pub fn rename(&mut self, to: &EmailAddress) -> Result<(), Error> {
+        if self.account.primary == *to {
+            return Ok(());
+        }
+        let own_alias = self.account.aliases.contains(to);
+        if self.hand.own && self.hand.rank == Rank::Member {
+            self.check_self_rename(own_alias)?;
+        }
+        if !own_alias {
+            self.claim(to)?;
+        }
+        self.account.aliases.retain(|alias| alias != to);
+        let old = std::mem::replace(&mut self.account.primary, to.clone());
+        self.account.aliases.push(old.clone());
+        self.check_alias_count()?;
+        self.effects
+            .push(Effect::Tell { notice: Notice::Renamed { from: old.to_string(), to: to.to_string() } });
+        Ok(())
+    }
+
+    fn check_self_rename(&mut self, own_alias: bool) -> Result<(), Error> {
+        match self.facts.policy.self_rename {
+            SelfRename::Any => {}
+            SelfRename::OwnAlias if own_alias => {}
+            SelfRename::OwnAlias => {
+                return Err(Error::Forbidden(
+                    "in this organization people choose among their own addresses; ask an administrator for a new one".to_owned(),
+                ));
+            }
+            SelfRename::Off => {
+                return Err(Error::Forbidden(
+                    "in this organization only an administrator changes an address".to_owned(),
+                ));
+            }
+        }
+        let now = self.hand.at;
+        self.account.self_renames.retain(|at| *at > now - SELF_RENAME_TERM);
+        if self.account.self_renames.len() >= MOST_SELF_RENAMES {
+            return Err(Error::Forbidden(format!(
+                "the own address can be changed {MOST_SELF_RENAMES} times in 30 days; ask an administrator"
+            )));
+        }
+        self.account.self_renames.push(now);
+        Ok(())
+    }
+
+    /// Adds an alias; one that the account already has is left as it is.
+    ///
+    /// # Errors
+    /// What `claim` refuses, `Refused` beyond the policy's number of aliases.
+    pub fn add_alias(&mut self, address: &EmailAddress) -> Result<(), Error> {
+        if self.account.owns(address) {
+            return Ok(());
+        }
+        self.claim(address)?;
+        self.account.aliases.push(address.clone());
+        self.check_alias_count()
+    }
+
+    /// Takes an alias away; the address is kept for this account for the policy's term.
+    ///
+    /// # Errors
+    /// `Refused` for the primary address, `NotFound` for an address of somebody else.
+    pub fn remove_alias(&mut self, address: &EmailAddress) -> Result<(), Error> {
+        if self.account.primary == *address {
+            return Err(Error::Refused(format!(
+                "{address} is the primary address; make another one primary with emailupdate first"
+            )));
+        }
+        if !self.account.aliases.contains(address) {
+            return Err(Error::NotFound(format!("{address} is not an alias of this account")));
+        }
+        self.account.aliases.retain(|alias| alias != address);
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Forbidden` for the own role and for the last enabled super administrator.
+    pub fn change_role(&mut self, role: Role) -> Result<(), Error> {
+        if self.account.role == role {
+            return Ok(());
+        }
+        if self.hand.own {
+            return Err(Error::Forbidden(
+                "nobody changes the own role; ask another super administrator".to_owned(),
+            ));
+        }
+        if role != Role::SuperAdmin {
+            self.keep_a_super_admin("demoted")?;
+        }
+        self.account.role = role;
+        Ok(())
+    }
+
+    /// Deletes the user. Every address is kept for the account's former owner; mail stays where it is.
+    ///
+    /// # Errors
+    /// `Forbidden` for oneself and for the last enabled super administrator.
+    pub fn delete(&mut self) -> Result<(), Error> {
+        if self.hand.own {
+            return Err(Error::Forbidden(
+                "nobody deletes the own account; ask another administrator".to_owned(),
+            ));
+        }
+        self.keep_a_super_admin("deleted")?;
+        self.account.deleted = true;
+        self.account.session_epoch += 1;
+        self.end_sessions(Sessions::All);
+        Ok(())
+    }
+
+    /// Whether anything is to be stored.
+    pub fn changed(&self, before: &Account) -> bool {
+        self.account != *before || !self.effects.is_empty()
+    }
+
+    fn claim(&mut self, address: &EmailAddress) -> Result<(), Error> {
+        let unknown = AddressFacts::default();
+        let facts = self.facts.addresses.get(address).unwrap_or(&unknown);
+        let claimed = claim(address, facts, self.account.id, &self.hand, self.release, self.facts)?;
+        if let (Claimed::Released, Some(reason)) = (claimed, self.release) {
+            self.notes.insert("releasedAddress", format!("{address}: {}", reason.as_str()));
+        }
+        Ok(())
+    }
+
+    fn check_alias_count(&self) -> Result<(), Error> {
+        let most = self.facts.policy.most_aliases;
+        if self.account.aliases.len() > most {
+            return Err(Error::Refused(format!(
+                "an account has at most {most} addresses besides the primary one; remove an alias first"
+            )));
+        }
+        Ok(())
+    }
+
+    fn keep_a_super_admin(&self, what: &str) -> Result<(), Error> {
+        if self.account.is_enabled_super_admin() && self.facts.other_super_admins == 0 {
+            return Err(Error::Forbidden(format!(
+                "the last enabled super administrator cannot be {what}; make somebody else super administrator first"
+            )));
+        }
+        Ok(())
+    }
+
+    fn end_sessions(&mut self, sessions: Sessions) {
+        self.effects.push(Effect::EndSessions { mailbox: self.account.mailbox.clone(), sessions });
+    }
+}
+
+/// One difference between two states, for the audit entry, receipts and dry runs. No secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub what: &'static str,
+    pub from: String,
+    pub to: String,
+}
+
+/// What a person would notice between two states of one account.
+pub fn differences(before: &Account, after: &Account) -> Vec<Difference> {
+    let mut all = Vec::new();
+    let mut note = |what, from: String, to: String| {
+        if from != to {
+            all.push(Difference { what, from, to });
+        }
+    };
+    let listed = |addresses: &[EmailAddress]| {
+        let mut sorted: Vec<_> = addresses.iter().map(EmailAddress::as_str).collect();
+        sorted.sort_unstable();
+        sorted.join(" ")
+    };
+    let held = |switch: &Switch| match switch {
+        None => "off".to_owned(),
+        Some(block) => format!("on, set by {} ({})", block.by, block.rank.in_words()),
+    };
+    note("role", before.role.to_string(), after.role.to_string());
+    note("primaryEmailAddress", before.primary.to_string(), after.primary.to_string());
+    note("aliases", listed(&before.aliases), listed(&after.aliases));
+    note("firstName", before.profile.first_name.clone(), after.profile.first_name.clone());
+    note("lastName", before.profile.last_name.clone(), after.profile.last_name.clone());
+    note("displayName", before.profile.display_name.clone(), after.profile.display_name.clone());
+    for name in SwitchName::ALL {
+        note(name.key(), held(before.switches.get(name)), held(after.switches.get(name)));
+    }
+    note("passwordSetAt", before.credential.at.to_string(), after.credential.at.to_string());
+    note("credentialGeneration", before.generation.to_string(), after.generation.to_string());
+    note("sessionEpoch", before.session_epoch.to_string(), after.session_epoch.to_string());
+    note("deleted", before.deleted.to_string(), after.deleted.to_string());
+    all
+}

@@ -1,0 +1,399 @@
+//! Accounts: a person with a mailbox and its addresses, loaded and saved as one.
+
+use crate::clock::Millis;
+use crate::domain::account::{Account, Credential, Profile, Switches};
+use crate::domain::actor::Role;
+use crate::domain::email_address::EmailAddress;
+use crate::domain::ids::{AccountId, OrganizationId, UserId};
+use crate::domain::password::{PasswordHash, PasswordKind};
+use crate::error::{Error, Result};
+use crate::store::engine::{Row, Tx, params};
+use crate::store::{addresses, from_json, id, opt_from_json, opt_to_json, to_json};
+
+/// The columns of an account without its addresses; `person p` joined with `account a`.
+macro_rules! select_account {
+    ($rest:literal) => {
+        concat!(
+            "SELECT p.organization_id, p.id AS person_id, p.ordinal, p.version, p.role, p.first_name, p.last_name,
+                    p.display_name, p.profile, p.password_phc, p.password_kind, p.password_until,
+                    p.password_at, p.password_history, p.session_epoch, p.self_renames,
+                    p.disabled AS user_disabled, p.expires_at, p.created_at,
+                    a.id AS account_id, a.mailbox, a.primary_address, a.generation,
+                    a.mail_disabled, a.incoming_blocked, a.outgoing_blocked, a.imap_off, a.pop_off
+             FROM person p
+             JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
+             ",
+            $rest
+        )
+    };
+}
+pub(super) use select_account;
+
+/// How a caller names a user inside an organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handle {
+    User(UserId),
+    Account(AccountId),
+}
+
+impl Handle {
+    /// A number in a path or body: a zuid or an accountId, by its range.
+    pub fn of(number: i64) -> Option<Self> {
+        UserId::new(number).map(Self::User).or_else(|| AccountId::new(number).map(Self::Account))
+    }
+}
+
+/// The account, or `None` where the organization has no such user.
+pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> Result<Option<Account>> {
+    let found = match handle {
+        Handle::User(user) => {
+            tx.query_opt(
+                select_account!("WHERE p.organization_id = $1 AND p.id = $2"),
+                params![organization.get(), user.get()],
+                read,
+            )
+            .await?
+        }
+        Handle::Account(account) => {
+            tx.query_opt(
+                select_account!("WHERE a.organization_id = $1 AND a.id = $2"),
+                params![organization.get(), account.get()],
+                read,
+            )
+            .await?
+        }
+    };
+    let Some(mut account) = found else { return Ok(None) };
+    for address in addresses::of_account(tx, organization, account.id).await? {
+        if address != account.primary {
+            account.aliases.push(address);
+        }
+    }
+    Ok(Some(account))
+}
+
+/// Reads an account from a row of `select_account!`; the aliases come separately.
+pub(super) fn read(row: &Row<'_>) -> Result<Account> {
+    let profile: Profile = from_json(row.get("profile")?)?;
+    let history: Vec<String> = from_json(row.get("password_history")?)?;
+    Ok(Account {
+        organization: id(row.get("organization_id")?)?,
+        user: id(row.get("person_id")?)?,
+        id: id(row.get("account_id")?)?,
+        version: row.get("version")?,
+        role: row.get::<&str>("role")?.parse::<Role>()?,
+        profile: Profile {
+            first_name: row.get("first_name")?,
+            last_name: row.get("last_name")?,
+            display_name: row.get("display_name")?,
+            ..profile
+        },
+        mailbox: row.get("mailbox")?,
+        primary: EmailAddress::parse(row.get("primary_address")?)?,
+        aliases: Vec::new(),
+        credential: Credential {
+            hash: row.get::<Option<&str>>("password_phc")?.map(PasswordHash::parse).transpose()?,
+            kind: password_kind(row.get("password_kind")?)?,
+            until: row.get("password_until")?,
+            at: row.get("password_at")?,
+            history: history.iter().map(|phc| PasswordHash::parse(phc)).collect::<Result<_>>()?,
+        },
+        generation: row.get("generation")?,
+        session_epoch: row.get("session_epoch")?,
+        switches: Switches {
+            user_disabled: opt_from_json(row.get("user_disabled")?)?,
+            mail_disabled: opt_from_json(row.get("mail_disabled")?)?,
+            incoming_blocked: opt_from_json(row.get("incoming_blocked")?)?,
+            outgoing_blocked: opt_from_json(row.get("outgoing_blocked")?)?,
+            imap_off: opt_from_json(row.get("imap_off")?)?,
+            pop_off: opt_from_json(row.get("pop_off")?)?,
+        },
+        self_renames: from_json(row.get("self_renames")?)?,
+        expires_at: row.get("expires_at")?,
+        created_at: row.get("created_at")?,
+        deleted: false,
+    })
+}
+
+fn password_kind(text: &str) -> Result<PasswordKind> {
+    match text {
+        "permanent" => Ok(PasswordKind::Permanent),
+        "one_time" => Ok(PasswordKind::OneTime),
+        other => Err(Error::internal(format!("the database holds the password kind {other}"))),
+    }
+}
+
+fn password_kind_text(kind: PasswordKind) -> &'static str {
+    match kind {
+        PasswordKind::Permanent => "permanent",
+        PasswordKind::OneTime => "one_time",
+    }
+}
+
+fn history_json(account: &Account) -> Result<String> {
+    to_json(&account.credential.history.iter().map(PasswordHash::as_phc).collect::<Vec<_>>())
+}
+
+/// How many ordinals share one counter row.
+pub const BLOCK: i64 = 4096;
+
+/// Stores a new account with its primary address. The address must have been claimed by the rules.
+///
+/// # Errors
+/// `AddressTaken` when somebody else got the address meanwhile.
+pub async fn insert(tx: &mut Tx, account: &Account) -> Result<()> {
+    let organization = account.organization.get();
+    let ordinal = tx
+        .query_one(
+            "UPDATE organization_counter SET next_ordinal = next_ordinal + 1
+             WHERE organization_id = $1 RETURNING next_ordinal",
+            params![organization],
+            |row| row.get::<i64>("next_ordinal"),
+        )
+        .await?
+        - 1;
+    tx.execute(
+        "INSERT INTO person_count (organization_id, block, persons) VALUES ($1, $2, 1)
+         ON CONFLICT (organization_id, block) DO UPDATE SET persons = person_count.persons + 1",
+        params![organization, ordinal / BLOCK],
+    )
+    .await?;
+    tx.execute_one(
+        "INSERT INTO person (organization_id, id, ordinal, version, role, first_name, last_name, display_name,
+                             profile, password_phc, password_kind, password_until, password_at,
+                             password_history, session_epoch, self_renames, disabled, expires_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        params![
+            organization,
+            account.user.get(),
+            ordinal,
+            account.version,
+            account.role.as_str(),
+            &account.profile.first_name,
+            &account.profile.last_name,
+            &account.profile.display_name,
+            &to_json(&account.profile)?,
+            account.credential.hash.as_ref().map(PasswordHash::as_phc),
+            password_kind_text(account.credential.kind),
+            account.credential.until,
+            account.credential.at,
+            &history_json(account)?,
+            account.session_epoch,
+            &to_json(&account.self_renames)?,
+            opt_to_json(account.switches.user_disabled.as_ref())?.as_deref(),
+            account.expires_at,
+            account.created_at,
+        ],
+    )
+    .await?;
+    tx.execute_one(
+        "INSERT INTO account (organization_id, id, person_id, mailbox, primary_address, generation,
+                              mail_disabled, incoming_blocked, outgoing_blocked, imap_off, pop_off, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        params![
+            organization,
+            account.id.get(),
+            account.user.get(),
+            &account.mailbox,
+            account.primary.as_str(),
+            account.generation,
+            opt_to_json(account.switches.mail_disabled.as_ref())?.as_deref(),
+            opt_to_json(account.switches.incoming_blocked.as_ref())?.as_deref(),
+            opt_to_json(account.switches.outgoing_blocked.as_ref())?.as_deref(),
+            opt_to_json(account.switches.imap_off.as_ref())?.as_deref(),
+            opt_to_json(account.switches.pop_off.as_ref())?.as_deref(),
+            account.created_at,
+        ],
+    )
+    .await?;
+    addresses::take(tx, account, &account.primary, account.created_at).await?;
+    for alias in &account.aliases {
+        addresses::take(tx, account, alias, account.created_at).await?;
+    }
+    Ok(())
+}
+
+/// Saves what differs between the two states of one account. Addresses that it no longer has are
+/// kept for it for `address_kept` milliseconds.
+///
+/// # Errors
+/// `Stale` when the account was saved by somebody else since it was loaded; `AddressTaken`.
+pub async fn save(
+    tx: &mut Tx,
+    before: &Account,
+    after: &Account,
+    now: Millis,
+    address_kept: Millis,
+) -> Result<()> {
+    save_person(tx, before, after).await?;
+    save_mailbox(tx, before, after).await?;
+    for address in std::iter::once(&after.primary).chain(&after.aliases) {
+        if !before.owns(address) {
+            addresses::take(tx, after, address, now).await?;
+        }
+    }
+    for address in std::iter::once(&before.primary).chain(&before.aliases) {
+        if !after.owns(address) {
+            addresses::free(tx, before, address, now, now.saturating_add(address_kept)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The person's row is written at every save: its version is the account's lock.
+async fn save_person(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
+    if (Account { switches: after.switches.clone(), ..before.clone() }) == *after {
+        // Only switches differ (the common case of enable and disable): a small statement.
+        return tx
+            .execute_one(
+                "UPDATE person SET version = version + 1, disabled = $4
+                 WHERE organization_id = $1 AND id = $2 AND version = $3",
+                params![
+                    after.organization.get(),
+                    after.user.get(),
+                    before.version,
+                    opt_to_json(after.switches.user_disabled.as_ref())?.as_deref()
+                ],
+            )
+            .await;
+    }
+    tx.execute_one(
+        "UPDATE person
+         SET version = version + 1, role = $4, first_name = $5, last_name = $6, display_name = $7, profile = $8,
+             password_phc = $9, password_kind = $10, password_until = $11, password_at = $12,
+             password_history = $13, session_epoch = $14, self_renames = $15, disabled = $16, expires_at = $17
+         WHERE organization_id = $1 AND id = $2 AND version = $3",
+        params![
+            after.organization.get(),
+            after.user.get(),
+            before.version,
+            after.role.as_str(),
+            &after.profile.first_name,
+            &after.profile.last_name,
+            &after.profile.display_name,
+            &to_json(&after.profile)?,
+            after.credential.hash.as_ref().map(PasswordHash::as_phc),
+            password_kind_text(after.credential.kind),
+            after.credential.until,
+            after.credential.at,
+            &history_json(after)?,
+            after.session_epoch,
+            &to_json(&after.self_renames)?,
+            opt_to_json(after.switches.user_disabled.as_ref())?.as_deref(),
+            after.expires_at,
+        ],
+    )
+    .await
+}
+
+async fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
+    let same = Switches { user_disabled: before.switches.user_disabled.clone(), ..after.switches.clone() }
+        == before.switches
+        && before.primary == after.primary
+        && before.generation == after.generation;
+    if same {
+        return Ok(());
+    }
+    tx.execute_one(
+        "UPDATE account
+         SET primary_address = $3, generation = $4, mail_disabled = $5, incoming_blocked = $6,
+             outgoing_blocked = $7, imap_off = $8, pop_off = $9
+         WHERE organization_id = $1 AND id = $2",
+        params![
+            after.organization.get(),
+            after.id.get(),
+            after.primary.as_str(),
+            after.generation,
+            opt_to_json(after.switches.mail_disabled.as_ref())?.as_deref(),
+            opt_to_json(after.switches.incoming_blocked.as_ref())?.as_deref(),
+            opt_to_json(after.switches.outgoing_blocked.as_ref())?.as_deref(),
+            opt_to_json(after.switches.imap_off.as_ref())?.as_deref(),
+            opt_to_json(after.switches.pop_off.as_ref())?.as_deref(),
+        ],
+    )
+    .await
+}
+
+/// Deletes the account and everything that opens it. Its addresses stay kept for it.
+pub async fn delete(tx: &mut Tx, account: &Account, now: Millis, address_kept: Millis) -> Result<()> {
+    let (organization, person) = (account.organization.get(), account.user.get());
+    for address in std::iter::once(&account.primary).chain(&account.aliases) {
+        addresses::free(tx, account, address, now, now.saturating_add(address_kept)).await?;
+    }
+    for statement in [
+        "DELETE FROM access_token WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM refresh_token WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM grant_code WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM client WHERE organization_id = $1 AND owner_id = $2",
+        "DELETE FROM sign_in WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM account WHERE organization_id = $1 AND person_id = $2",
+    ] {
+        tx.execute(statement, params![organization, person]).await?;
+    }
+    let ordinal = tx
+        .query_opt(
+            "DELETE FROM person WHERE organization_id = $1 AND id = $2 AND version = $3 RETURNING ordinal",
+            params![organization, person, account.version],
+            |row| row.get::<i64>("ordinal"),
+        )
+        .await?
+        .ok_or(Error::Stale)?;
+    tx.execute_one(
+        "UPDATE person_count SET persons = persons - 1 WHERE organization_id = $1 AND block = $2",
+        params![organization, ordinal / BLOCK],
+    )
+    .await
+}
+
+/// How many enabled super administrators the organization has besides this one.
+pub async fn other_super_admins(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<i64> {
+    tx.query_one(
+        "SELECT COUNT(*) AS others FROM person
+         WHERE organization_id = $1 AND role = 'super_admin' AND disabled IS NULL AND id <> $2",
+        params![organization.get(), user.get()],
+        |row| row.get("others"),
+    )
+    .await
+}
+
+/// Users whose term has ended and who are not disabled yet.
+pub async fn expired(tx: &mut Tx, now: Millis, most: i64) -> Result<Vec<(OrganizationId, UserId)>> {
+    tx.query_all(
+        "SELECT organization_id, id FROM person
+         WHERE expires_at <= $1 AND disabled IS NULL ORDER BY expires_at, id LIMIT $2",
+        params![now, most],
+        |row| Ok((id(row.get("organization_id")?)?, id(row.get("id")?)?)),
+    )
+    .await
+}
+
+/// Notes that somebody signed in, for `lastLogin`; not part of the account's version.
+pub async fn signed_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    user: UserId,
+    at: Millis,
+    door: &str,
+) -> Result<()> {
+    tx.execute(
+        "INSERT INTO sign_in (organization_id, person_id, last_at, last_door) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (organization_id, person_id) DO UPDATE SET last_at = $3, last_door = $4",
+        params![organization.get(), user.get(), at, door],
+    )
+    .await
+    .map(drop)
+}
+
+/// When and through which door somebody signed in last.
+pub async fn last_sign_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<Option<(Millis, String)>> {
+    tx.query_opt(
+        "SELECT last_at, last_door FROM sign_in WHERE organization_id = $1 AND person_id = $2",
+        params![organization.get(), user.get()],
+        |row| Ok((row.get("last_at")?, row.get("last_door")?)),
+    )
+    .await
+}

@@ -1,0 +1,113 @@
+//! Every address of the installation: in use, or kept for its former account.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Millis;
+use crate::domain::account::Account;
+use crate::domain::claim::{AddressFacts, DomainState, Holder};
+use crate::domain::email_address::EmailAddress;
+use crate::domain::ids::{AccountId, OrganizationId};
+use crate::error::{Error, Result};
+use crate::store::engine::{Row, Tx, params};
+use crate::store::id;
+
+/// The addresses an account has, the oldest first.
+pub async fn of_account(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    account: AccountId,
+) -> Result<Vec<EmailAddress>> {
+    tx.query_all(
+        "SELECT address FROM address
+         WHERE organization_id = $1 AND account_id = $2 AND freed_at IS NULL ORDER BY created_at, address",
+        params![organization.get(), account.get()],
+        |row| EmailAddress::parse(row.get("address")?),
+    )
+    .await
+}
+
+/// Whose account an address in use is.
+pub async fn account_of(tx: &mut Tx, address: &EmailAddress) -> Result<Option<(OrganizationId, AccountId)>> {
+    tx.query_opt(
+        "SELECT organization_id, account_id FROM address WHERE address = $1 AND freed_at IS NULL",
+        params![address.as_str()],
+        |row| Ok((id(row.get("organization_id")?)?, id(row.get("account_id")?)?)),
+    )
+    .await
+}
+
+/// What the rules must know before an address is claimed.
+pub async fn facts(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    wanted: &[EmailAddress],
+) -> Result<BTreeMap<EmailAddress, AddressFacts>> {
+    let mut all = BTreeMap::new();
+    for address in wanted {
+        let domain = tx
+            .query_opt(
+                "SELECT verified_at, disabled FROM domain WHERE organization_id = $1 AND name = $2",
+                params![organization.get(), address.domain().as_str()],
+                |row| row.get::<Option<i64>>("verified_at"),
+            )
+            .await?;
+        let holder = tx
+            .query_opt(
+                "SELECT account_id, freed_at, kept_until FROM address WHERE address = $1",
+                params![address.as_str()],
+                read_holder,
+            )
+            .await?;
+        let domain = match domain {
+            None => DomainState::NotOurs,
+            Some(None) => DomainState::Unverified,
+            Some(Some(_)) => DomainState::Verified,
+        };
+        all.insert(address.clone(), AddressFacts { domain, holder });
+    }
+    Ok(all)
+}
+
+fn read_holder(row: &Row<'_>) -> Result<Holder> {
+    let account = id(row.get("account_id")?)?;
+    Ok(match row.get::<Option<i64>>("freed_at")? {
+        None => Holder::Account(account),
+        Some(_) => Holder::Former { account, until: row.get::<Option<i64>>("kept_until")?.unwrap_or(0) },
+    })
+}
+
+/// Writes the address to the account, over a freed row if there is one.
+///
+/// # Errors
+/// `AddressTaken` when it is in use by then.
+pub(super) async fn take(tx: &mut Tx, account: &Account, address: &EmailAddress, now: Millis) -> Result<()> {
+    let taken = tx
+        .execute(
+            "INSERT INTO address (address, organization_id, account_id, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (address) DO UPDATE
+             SET organization_id = $2, account_id = $3, created_at = $4, freed_at = NULL, kept_until = NULL
+             WHERE address.freed_at IS NOT NULL",
+            params![address.as_str(), account.organization.get(), account.id.get(), now],
+        )
+        .await?;
+    match taken {
+        1 => Ok(()),
+        _ => Err(Error::AddressTaken(format!("{address} is already in use; choose another address"))),
+    }
+}
+
+/// Frees an address of the account; it is kept for it until then.
+pub(super) async fn free(
+    tx: &mut Tx,
+    account: &Account,
+    address: &EmailAddress,
+    now: Millis,
+    kept_until: Millis,
+) -> Result<()> {
+    tx.execute_one(
+        "UPDATE address SET freed_at = $4, kept_until = $5
+         WHERE address = $1 AND organization_id = $2 AND account_id = $3 AND freed_at IS NULL",
+        params![address.as_str(), account.organization.get(), account.id.get(), now, kept_until],
+    )
+    .await
+}

@@ -1,0 +1,183 @@
+//! The audit log. An entry's text is canonical and never changes once written; refusals of the
+//! running minute are counted apart and become entries when the minute is over.
+
+use crate::clock::Millis;
+use crate::domain::ids::{ChangeId, OrganizationId, UserId};
+use crate::error::Result;
+use crate::store::engine::{Row, Tx, params};
+use crate::store::id;
+
+/// An entry as stored.
+#[derive(Debug, Clone)]
+pub struct AuditRow {
+    pub organization: OrganizationId,
+    pub id: ChangeId,
+    pub step: i64,
+    pub at: Millis,
+    pub actor: String,
+    pub verb: String,
+    /// The user concerned.
+    pub person: Option<UserId>,
+    /// The whole entry in canonical JSON.
+    pub entry: String,
+}
+
+pub async fn insert(tx: &mut Tx, row: &AuditRow) -> Result<()> {
+    tx.execute_one(
+        "INSERT INTO audit (organization_id, id, step, at, actor, verb, person_id, entry)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        params![
+            row.organization.get(),
+            row.id.get(),
+            row.step,
+            row.at,
+            &row.actor,
+            &row.verb,
+            row.person.map(UserId::get),
+            &row.entry
+        ],
+    )
+    .await
+}
+
+fn read(row: &Row<'_>) -> Result<AuditRow> {
+    Ok(AuditRow {
+        organization: id(row.get("organization_id")?)?,
+        id: id(row.get("id")?)?,
+        step: row.get("step")?,
+        at: row.get("at")?,
+        actor: row.get("actor")?,
+        verb: row.get("verb")?,
+        person: row.get::<Option<i64>>("person_id")?.map(id).transpose()?,
+        entry: row.get("entry")?,
+    })
+}
+
+/// The newest entries of an organization, of one person where given.
+pub async fn newest(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    person: Option<UserId>,
+    most: i64,
+) -> Result<Vec<AuditRow>> {
+    match person {
+        None => {
+            tx.query_all(
+                "SELECT organization_id, id, step, at, actor, verb, person_id, entry FROM audit
+                 WHERE organization_id = $1 ORDER BY at DESC, id DESC, step DESC LIMIT $2",
+                params![organization.get(), most],
+                read,
+            )
+            .await
+        }
+        Some(person) => {
+            tx.query_all(
+                "SELECT organization_id, id, step, at, actor, verb, person_id, entry FROM audit
+                 WHERE organization_id = $1 AND person_id = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3",
+                params![organization.get(), person.get(), most],
+                read,
+            )
+            .await
+        }
+    }
+}
+
+/// The entries of one change, in order of its steps.
+pub async fn of_change(tx: &mut Tx, organization: OrganizationId, change: ChangeId) -> Result<Vec<AuditRow>> {
+    tx.query_all(
+        "SELECT organization_id, id, step, at, actor, verb, person_id, entry FROM audit
+         WHERE organization_id = $1 AND id = $2 ORDER BY step",
+        params![organization.get(), change.get()],
+        read,
+    )
+    .await
+}
+
+/// One kind of refusal in one minute.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub organization: OrganizationId,
+    /// Minutes since 1970.
+    pub minute: i64,
+    pub actor: String,
+    pub verb: String,
+    /// The target as it was named.
+    pub target: String,
+    pub person: Option<UserId>,
+    pub refusals: i64,
+    /// The first such refusal in canonical JSON.
+    pub entry: String,
+}
+
+/// Counts a refusal with its equals of the same minute.
+pub async fn count_refusal(tx: &mut Tx, refusal: &Refusal) -> Result<()> {
+    tx.execute(
+        "INSERT INTO refusal (organization_id, minute, actor, verb, target, refusals, person_id, entry)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (organization_id, minute, actor, verb, target) DO UPDATE
+         SET refusals = refusal.refusals + $6",
+        params![
+            refusal.organization.get(),
+            refusal.minute,
+            &refusal.actor,
+            &refusal.verb,
+            &refusal.target,
+            refusal.refusals,
+            refusal.person.map(UserId::get),
+            &refusal.entry
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+fn read_refusal(row: &Row<'_>) -> Result<Refusal> {
+    Ok(Refusal {
+        organization: id(row.get("organization_id")?)?,
+        minute: row.get("minute")?,
+        actor: row.get("actor")?,
+        verb: row.get("verb")?,
+        target: row.get("target")?,
+        person: row.get::<Option<i64>>("person_id")?.map(id).transpose()?,
+        refusals: row.get("refusals")?,
+        entry: row.get("entry")?,
+    })
+}
+
+/// Takes the refusals of minutes before `minute` out of the counters.
+pub async fn take_finished_refusals(tx: &mut Tx, minute: i64, most: i64) -> Result<Vec<Refusal>> {
+    let finished = tx
+        .query_all(
+            "SELECT organization_id, minute, actor, verb, target, refusals, person_id, entry FROM refusal
+             WHERE minute < $1 ORDER BY minute, organization_id, actor, verb, target LIMIT $2",
+            params![minute, most],
+            read_refusal,
+        )
+        .await?;
+    for refusal in &finished {
+        tx.execute_one(
+            "DELETE FROM refusal
+             WHERE organization_id = $1 AND minute = $2 AND actor = $3 AND verb = $4 AND target = $5",
+            params![
+                refusal.organization.get(),
+                refusal.minute,
+                &refusal.actor,
+                &refusal.verb,
+                &refusal.target
+            ],
+        )
+        .await?;
+    }
+    Ok(finished)
+}
+
+/// The refusals that are still being counted.
+pub async fn running_refusals(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<Refusal>> {
+    tx.query_all(
+        "SELECT organization_id, minute, actor, verb, target, refusals, person_id, entry FROM refusal
+         WHERE organization_id = $1 ORDER BY minute DESC, actor, verb, target",
+        params![organization.get()],
+        read_refusal,
+    )
+    .await
+}

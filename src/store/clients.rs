@@ -1,0 +1,138 @@
+//! OAuth clients. Secrets are kept as SHA-256 only.
+
+use crate::clock::Millis;
+use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::switch::Switch;
+use crate::error::{Error, Result};
+use crate::store::engine::{Row, Tx, params};
+use crate::store::{from_json, id, opt_from_json, opt_to_json, to_json};
+
+/// What a client can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Codes are made by the operator or owner; no redirect.
+    SelfClient,
+    /// A web application with a secret.
+    Web,
+    /// An application that cannot keep a secret; PKCE S256 is demanded.
+    Public,
+}
+
+impl ClientKind {
+    pub const ALL: [(&'static str, Self); 3] =
+        [("self", Self::SelfClient), ("web", Self::Web), ("public", Self::Public)];
+
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("self", |(name, _)| name)
+    }
+}
+
+impl std::str::FromStr for ClientKind {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| Error::bad_value("kind", "a client is self, web or public"))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub id: String,
+    pub organization: OrganizationId,
+    pub owner: UserId,
+    pub name: String,
+    pub kind: ClientKind,
+    pub secret_hash: Option<Vec<u8>>,
+    pub redirect_uris: Vec<String>,
+    pub disabled: Switch,
+    pub created_at: Millis,
+}
+
+pub async fn insert(tx: &mut Tx, client: &Client) -> Result<()> {
+    tx.execute_one(
+        "INSERT INTO client (id, organization_id, owner_id, name, kind, secret_hash, redirect_uris, disabled, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        params![
+            &client.id,
+            client.organization.get(),
+            client.owner.get(),
+            &client.name,
+            client.kind.as_str(),
+            client.secret_hash.as_deref(),
+            &to_json(&client.redirect_uris)?,
+            opt_to_json(client.disabled.as_ref())?.as_deref(),
+            client.created_at
+        ],
+    )
+    .await
+}
+
+fn read(row: &Row<'_>) -> Result<Client> {
+    Ok(Client {
+        id: row.get("id")?,
+        organization: id(row.get("organization_id")?)?,
+        owner: id(row.get("owner_id")?)?,
+        name: row.get("name")?,
+        kind: row.get::<&str>("kind")?.parse()?,
+        secret_hash: row.get("secret_hash")?,
+        redirect_uris: from_json(row.get("redirect_uris")?)?,
+        disabled: opt_from_json(row.get("disabled")?)?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+pub async fn load(tx: &mut Tx, client: &str) -> Result<Option<Client>> {
+    tx.query_opt(
+        "SELECT id, organization_id, owner_id, name, kind, secret_hash, redirect_uris, disabled, created_at
+         FROM client WHERE id = $1",
+        params![client],
+        read,
+    )
+    .await
+}
+
+pub async fn of_organization(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<Client>> {
+    tx.query_all(
+        "SELECT id, organization_id, owner_id, name, kind, secret_hash, redirect_uris, disabled, created_at
+         FROM client WHERE organization_id = $1 ORDER BY created_at, id",
+        params![organization.get()],
+        read,
+    )
+    .await
+}
+
+/// Saves name, redirect addresses, secret and switch.
+pub async fn save(tx: &mut Tx, client: &Client) -> Result<()> {
+    tx.execute_one(
+        "UPDATE client SET name = $3, secret_hash = $4, redirect_uris = $5, disabled = $6
+         WHERE organization_id = $1 AND id = $2",
+        params![
+            client.organization.get(),
+            &client.id,
+            &client.name,
+            client.secret_hash.as_deref(),
+            &to_json(&client.redirect_uris)?,
+            opt_to_json(client.disabled.as_ref())?.as_deref()
+        ],
+    )
+    .await
+}
+
+/// Deletes the client with everything that was given to it.
+pub async fn delete(tx: &mut Tx, organization: OrganizationId, client: &str) -> Result<()> {
+    for statement in [
+        "DELETE FROM access_token WHERE organization_id = $1 AND client_id = $2",
+        "DELETE FROM refresh_token WHERE organization_id = $1 AND client_id = $2",
+        "DELETE FROM grant_code WHERE organization_id = $1 AND client_id = $2",
+    ] {
+        tx.execute(statement, params![organization.get(), client]).await?;
+    }
+    tx.execute_one(
+        "DELETE FROM client WHERE organization_id = $1 AND id = $2",
+        params![organization.get(), client],
+    )
+    .await
+}

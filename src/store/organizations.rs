@@ -1,0 +1,198 @@
+//! Organizations and their domains.
+
+use crate::clock::Millis;
+use crate::domain::email_address::DomainName;
+use crate::domain::ids::{DomainId, OrganizationId};
+use crate::domain::policy::Policy;
+use crate::domain::switch::Switch;
+use crate::error::{Error, Result};
+use crate::store::engine::{Row, Tx, params};
+use crate::store::{from_json, id, opt_from_json, opt_to_json, to_json};
+
+#[derive(Debug, Clone)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub name: String,
+    pub disabled: Switch,
+    pub policy: Policy,
+    pub created_at: Millis,
+}
+
+#[derive(Debug, Clone)]
+pub struct Domain {
+    pub id: DomainId,
+    pub organization: OrganizationId,
+    pub name: DomainName,
+    pub verification_code: String,
+    pub verified_at: Option<Millis>,
+    pub verified_by: Option<String>,
+    pub primary: bool,
+    pub disabled: Switch,
+    pub created_at: Millis,
+}
+
+/// How many of what an organization has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub persons: i64,
+}
+
+pub async fn insert(tx: &mut Tx, organization: &Organization) -> Result<()> {
+    tx.execute_one(
+        "INSERT INTO organization (id, name, disabled, policy, created_at) VALUES ($1, $2, $3, $4, $5)",
+        params![
+            organization.id.get(),
+            &organization.name,
+            opt_to_json(organization.disabled.as_ref())?.as_deref(),
+            &to_json(&organization.policy)?,
+            organization.created_at
+        ],
+    )
+    .await?;
+    tx.execute_one(
+        "INSERT INTO organization_counter (organization_id, next_ordinal) VALUES ($1, 0)",
+        params![organization.id.get()],
+    )
+    .await
+}
+
+fn read(row: &Row<'_>) -> Result<Organization> {
+    Ok(Organization {
+        id: id(row.get("id")?)?,
+        name: row.get("name")?,
+        disabled: opt_from_json(row.get("disabled")?)?,
+        policy: from_json(row.get("policy")?)?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+pub async fn load(tx: &mut Tx, organization: OrganizationId) -> Result<Option<Organization>> {
+    tx.query_opt(
+        "SELECT id, name, disabled, policy, created_at FROM organization WHERE id = $1",
+        params![organization.get()],
+        read,
+    )
+    .await
+}
+
+pub async fn all(tx: &mut Tx) -> Result<Vec<Organization>> {
+    tx.query_all(
+        "SELECT id, name, disabled, policy, created_at FROM organization ORDER BY id",
+        params![],
+        read,
+    )
+    .await
+}
+
+/// Saves name, switch and policy.
+pub async fn save(tx: &mut Tx, organization: &Organization) -> Result<()> {
+    tx.execute_one(
+        "UPDATE organization SET name = $2, disabled = $3, policy = $4 WHERE id = $1",
+        params![
+            organization.id.get(),
+            &organization.name,
+            opt_to_json(organization.disabled.as_ref())?.as_deref(),
+            &to_json(&organization.policy)?
+        ],
+    )
+    .await
+}
+
+pub async fn counts(tx: &mut Tx, organization: OrganizationId) -> Result<Counts> {
+    tx.query_one(
+        "SELECT CAST(COALESCE(SUM(persons), 0) AS BIGINT) AS persons FROM person_count WHERE organization_id = $1",
+        params![organization.get()],
+        |row| Ok(Counts { persons: row.get("persons")? }),
+    )
+    .await
+}
+
+/// The primary addresses of the organization's super administrators, the oldest first.
+pub async fn super_admins(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<(String, String)>> {
+    tx.query_all(
+        "SELECT a.primary_address, p.display_name FROM person p
+         JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
+         WHERE p.organization_id = $1 AND p.role = 'super_admin' ORDER BY p.ordinal LIMIT 10",
+        params![organization.get()],
+        |row| Ok((row.get("primary_address")?, row.get("display_name")?)),
+    )
+    .await
+}
+
+fn read_domain(row: &Row<'_>) -> Result<Domain> {
+    Ok(Domain {
+        id: id(row.get("id")?)?,
+        organization: id(row.get("organization_id")?)?,
+        name: DomainName::parse(row.get("name")?)?,
+        verification_code: row.get("verification_code")?,
+        verified_at: row.get("verified_at")?,
+        verified_by: row.get("verified_by")?,
+        primary: row.get("is_primary")?,
+        disabled: opt_from_json(row.get("disabled")?)?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+/// # Errors
+/// `Refused` when some organization of this installation has the domain.
+pub async fn insert_domain(tx: &mut Tx, domain: &Domain) -> Result<()> {
+    let added = tx
+        .execute(
+            "INSERT INTO domain (organization_id, name, id, verification_code, verified_at, verified_by, is_primary,
+                                 disabled, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) DO NOTHING",
+            params![
+                domain.organization.get(),
+                domain.name.as_str(),
+                domain.id.get(),
+                &domain.verification_code,
+                domain.verified_at,
+                domain.verified_by.as_deref(),
+                domain.primary,
+                opt_to_json(domain.disabled.as_ref())?.as_deref(),
+                domain.created_at
+            ],
+        )
+        .await?;
+    match added {
+        1 => Ok(()),
+        _ => Err(Error::Refused(format!("the domain {} is already here", domain.name))),
+    }
+}
+
+pub async fn domains(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<Domain>> {
+    tx.query_all(
+        "SELECT organization_id, name, id, verification_code, verified_at, verified_by, is_primary, disabled, created_at
+         FROM domain WHERE organization_id = $1 ORDER BY created_at, name",
+        params![organization.get()],
+        read_domain,
+    )
+    .await
+}
+
+pub async fn domain(tx: &mut Tx, organization: OrganizationId, name: &DomainName) -> Result<Option<Domain>> {
+    tx.query_opt(
+        "SELECT organization_id, name, id, verification_code, verified_at, verified_by, is_primary, disabled, created_at
+         FROM domain WHERE organization_id = $1 AND name = $2",
+        params![organization.get(), name.as_str()],
+        read_domain,
+    )
+    .await
+}
+
+/// Saves the verification, the switch and whether it is the primary domain.
+pub async fn save_domain(tx: &mut Tx, domain: &Domain) -> Result<()> {
+    tx.execute_one(
+        "UPDATE domain SET verified_at = $3, verified_by = $4, is_primary = $5, disabled = $6
+         WHERE organization_id = $1 AND name = $2",
+        params![
+            domain.organization.get(),
+            domain.name.as_str(),
+            domain.verified_at,
+            domain.verified_by.as_deref(),
+            domain.primary,
+            opt_to_json(domain.disabled.as_ref())?.as_deref()
+        ],
+    )
+    .await
+}

@@ -1,0 +1,42 @@
+//! Counters of tries in windows, kept in the database so that every node counts together.
+
+use crate::clock::Millis;
+use crate::error::Result;
+use crate::store::engine::{Tx, params};
+
+/// Counts one try of the subject; answers how many there are in the running window, and when it
+/// ends. A window starts with its first try.
+pub async fn count(tx: &mut Tx, subject: &str, now: Millis, window: Millis) -> Result<(i64, Millis)> {
+    tx.query_one(
+        "INSERT INTO throttle (subject, window_end, tries) VALUES ($1, $3, 1)
+         ON CONFLICT (subject) DO UPDATE
+         SET tries = CASE WHEN throttle.window_end <= $2 THEN 1 ELSE throttle.tries + 1 END,
+             window_end = CASE WHEN throttle.window_end <= $2 THEN $3 ELSE throttle.window_end END
+         RETURNING tries, window_end",
+        params![subject, now, now + window],
+        |row| Ok((row.get("tries")?, row.get("window_end")?)),
+    )
+    .await
+}
+
+/// Tries of the subject in the running window, and when it ends.
+pub async fn tries(tx: &mut Tx, subject: &str, now: Millis) -> Result<(i64, Millis)> {
+    let found = tx
+        .query_opt(
+            "SELECT tries, window_end FROM throttle WHERE subject = $1 AND window_end > $2",
+            params![subject, now],
+            |row| Ok((row.get("tries")?, row.get("window_end")?)),
+        )
+        .await?;
+    Ok(found.unwrap_or((0, now)))
+}
+
+/// Forgets the subject's tries.
+pub async fn clear(tx: &mut Tx, subject: &str) -> Result<u64> {
+    tx.execute("DELETE FROM throttle WHERE subject = $1", params![subject]).await
+}
+
+/// Forgets finished windows.
+pub async fn sweep(tx: &mut Tx, now: Millis) -> Result<u64> {
+    tx.execute("DELETE FROM throttle WHERE window_end <= $1", params![now]).await
+}
