@@ -11,7 +11,7 @@ use mailward::store::engine::{
     Applied, Db, EngineKind, Options, Step, Tx, durability, migrate, newest_known, params, pending, schema,
 };
 
-use crate::support::databases::{TestDb, on_postgres, on_sqlite, options};
+use crate::support::databases::{TestDb, on_postgres, on_sqlite, options, runtime};
 use crate::support::postgres;
 
 const STEPS: &[Step] = &[Step {
@@ -1061,5 +1061,50 @@ fn a_frozen_host_does_not_hide_a_living_one() {
             Db::open(&url, &Options { connect_timeout: Duration::from_millis(500), ..options() }).unwrap();
         with_organization(&db).await;
         assert_eq!(addresses(&db).await, [""; 0]);
+    });
+}
+
+#[test]
+fn the_connection_to_a_server_is_encrypted_and_its_name_checked_when_asked_for() {
+    let tls = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls"));
+    // A free port, given back for the server to take.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = postgres::Server::start(port, |folder| {
+        for (name, mode) in [("server.crt", 0o644), ("server.key", 0o600)] {
+            std::fs::copy(tls.join(name), folder.join(name)).unwrap();
+            std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        vec![
+            "listen_addresses=127.0.0.1,127.0.0.2".to_owned(),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}/server.crt", folder.display()),
+            format!("ssl_key_file={}/server.key", folder.display()),
+        ]
+    });
+    runtime().block_on(async {
+        let administrator = Db::open(&server.url, &options()).unwrap();
+        administrator
+            .write(async |tx| tx.execute("CREATE USER mailward PASSWORD 'correct horse'", params![]).await)
+            .await
+            .unwrap();
+
+        let trusting = Options { tls_root_cert: Some(tls.join("server.crt")), ..options() };
+        let encrypted = async |user: &str, host: &str, more: &str, options: &Options| {
+            let db = Db::open(&format!("postgres://{user}@{host}:{port}/postgres{more}"), options)?;
+            let own = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+            db.read().await?.query_one(own, params![], |row| row.get::<bool>("ssl")).await
+        };
+        let (us, here) = ("mailward:correct%20horse", "127.0.0.1");
+        let bound = "?sslmode=verify-full&channel_binding=require";
+        assert!(encrypted(us, here, bound, &trusting).await.unwrap());
+        assert!(encrypted(us, here, "", &trusting).await.unwrap());
+        assert!(!encrypted(us, here, "", &options()).await.unwrap());
+
+        let unreachable = "the database cannot be reached";
+        assert_eq!(why(encrypted(us, "127.0.0.2", "", &trusting).await), unreachable, "a name not certified");
+        let unknown = encrypted(us, here, "?sslmode=require", &options()).await;
+        assert_eq!(why(unknown), unreachable, "an authority not known");
+        let mistyped = encrypted("mailward:wrong", here, "", &trusting).await;
+        assert_eq!(why(mistyped), "the database refuses our user or password");
     });
 }

@@ -82,6 +82,6 @@ fn folder() -> TempDir {
     tempfile::Builder::new().prefix("mailward-test-").tempdir().expect("a temporary folder")
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }

@@ -116,17 +116,26 @@ pub fn server() -> &'static str {
     let (url, _) = SERVER.get_or_init(|| match std::env::var("MAILWARD_TEST_POSTGRES") {
         Ok(url) => (url, None),
         Err(_) => {
-            let server = Server::start();
+            let server = Server::start(5432, |_| Vec::new());
             (server.url.clone(), Some(server))
         }
     });
     url
 }
 
-struct Server {
-    url: String,
+/// A server of our own, stopped at the end of the program at the latest.
+pub struct Server {
+    /// The administrator's URL, through a Unix socket.
+    pub url: String,
     /// A shell that stops the server as soon as its standard input ends, however we end.
-    _keeper: Child,
+    keeper: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
 }
 
 const KEEPER: &str = r#"
@@ -140,20 +149,30 @@ rm -rf "$FOLDER"
 "#;
 
 impl Server {
-    fn start() -> Self {
+    /// Starts a server. `prepare` may put files into its folder and returns more settings.
+    ///
+    /// On the socket everybody is trusted; over TCP (if a setting asks for it) a password is wanted.
+    pub fn start(port: u16, prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let binaries = binaries();
         let folder =
             tempfile::Builder::new().prefix("mailward-postgres-").tempdir().expect("a folder").keep();
+        let mut settings =
+            vec!["listen_addresses=".to_owned(), "max_connections=300".to_owned(), format!("port={port}")];
+        settings.extend(prepare(&folder));
         let account = unprivileged();
         if let Some((_, uid, gid)) = account {
-            chown(&folder, Some(uid), Some(gid)).expect("root may give a folder away");
+            let inside = std::fs::read_dir(&folder).expect("a folder").flatten().map(|entry| entry.path());
+            for path in inside.chain([folder.clone()]) {
+                chown(path, Some(uid), Some(gid)).expect("root may give files away");
+            }
         }
         let data = folder.join("data");
 
         let mut initdb = as_account(account, &binaries.join("initdb"));
         initdb.args([
             "--username=postgres",
-            "--auth=trust",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C",
             "--no-sync",
@@ -165,26 +184,27 @@ impl Server {
         let postgres = as_account(account, &binaries.join("postgres"));
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(postgres.get_program()).args(postgres.get_args());
-        keeper.arg("-D").arg(&data).arg("-k").arg(&folder).args([
-            "-c",
-            "listen_addresses=",
-            "-c",
-            "max_connections=300",
-        ]);
+        keeper.arg("-D").arg(&data).arg("-k").arg(&folder);
+        keeper.args(settings.iter().flat_map(|setting| ["-c", setting]));
         keeper.env("FOLDER", &folder).current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::null());
         let keeper = keeper.spawn().expect("sh can be started");
 
-        let url =
-            format!("postgres://postgres@{}/postgres", folder.display().to_string().replace('/', "%2F"));
-        wait_until_ready(&binaries, &folder);
-        Self { url, _keeper: keeper }
+        let socket = folder.display().to_string().replace('/', "%2F");
+        wait_until_ready(&binaries, &folder, port);
+        let url = format!("postgres://postgres@{socket}:{port}/postgres");
+        Self { url, keeper }
     }
 }
 
-fn wait_until_ready(binaries: &Path, folder: &Path) {
+fn wait_until_ready(binaries: &Path, folder: &Path, port: u16) {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(60) {
-        let asked = Command::new(binaries.join("pg_isready")).arg("-q").arg("-h").arg(folder).status();
+        let asked = Command::new(binaries.join("pg_isready"))
+            .arg("-q")
+            .arg("-h")
+            .arg(folder)
+            .args(["-p", &port.to_string()])
+            .status();
         if asked.is_ok_and(|status| status.success()) {
             return;
         }
