@@ -1,0 +1,6 @@
+//! What tests share. Nothing here asserts; it arranges.
+
+#[macro_use]
+pub mod databases;
+pub mod postgres;
+pub mod source;
