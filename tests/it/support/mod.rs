@@ -4,3 +4,4 @@
 pub mod databases;
 pub mod postgres;
 pub mod source;
+pub mod world;
