@@ -1,7 +1,6 @@
 -- auth.sqlite: what Dovecot may know. Views are the contract (docs/contract.md, version 1);
 -- the tables behind them are Mailward's own and may change with any release.
 CREATE TABLE contract (version INTEGER NOT NULL);
-INSERT INTO contract VALUES (1);
 
 CREATE TABLE projection (
     id INTEGER PRIMARY KEY CHECK (id = 1),

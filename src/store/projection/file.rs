@@ -173,7 +173,8 @@ impl File {
 
     /// Empties the file inside a transaction that is still open, by the gentlest way that works.
     pub fn begin_rebuild(&mut self) -> Result<Rebuilding<'_>> {
-        self.damage();
+        // What the cache still holds may be damaged on disk.
+        self.reopen();
         let mut anew = false;
         if self.conn.is_none() {
             self.create()?;
@@ -223,7 +224,7 @@ impl File {
             .and_then(|file| file.write_all_at(&blank_page(), 0));
         page.map_err(|_| refused())?;
         self.connect();
-        self.conn.as_ref().map_or(Err(refused()), reset_in_place)
+        Ok(())
     }
 
     /// Makes a new file, without tables until the first transaction ends: a server that finds no
@@ -500,17 +501,32 @@ fn position(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("SELECT position FROM projection WHERE id = 1")?.query_row([], |row| row.get(0))
 }
 
+/// Tables that are as they should be are only emptied: Dovecot 2.3 fails one look-up per process
+/// after every change of the schema.
 fn begin_empty<'a>(kind: &Kind, conn: &'a Connection) -> rusqlite::Result<Transaction<'a>> {
     let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    let own = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
-    let objects: Vec<(String, String)> = transaction
-        .prepare(&format!("SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger', 'table') AND {own} ORDER BY type DESC"))?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    for (sort, name) in objects {
-        transaction.execute_batch(&format!("DROP {sort} IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
+    if schema(&transaction)? == expected_schema(kind)? {
+        for table in kind.tables.iter().map(|table| table.name).chain(["projection", "contract"]) {
+            transaction.execute_batch(&format!("DELETE FROM {table}"))?;
+        }
+        if kind.has_domains {
+            transaction.execute_batch("DELETE FROM domain")?;
+        }
+    } else {
+        let objects: Vec<(String, String)> = transaction
+            .prepare(
+                "SELECT type, name FROM sqlite_master \
+                 WHERE type IN ('view', 'trigger', 'table') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+                 ORDER BY type DESC",
+            )?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for (sort, name) in objects {
+            transaction.execute_batch(&format!("DROP {sort} IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
+        }
+        transaction.execute_batch(kind.schema)?;
     }
-    transaction.execute_batch(kind.schema)?;
+    transaction.execute("INSERT INTO contract (version) VALUES (?1)", [CONTRACT_VERSION])?;
     Ok(transaction)
 }
 

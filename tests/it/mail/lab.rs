@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, Once};
@@ -129,6 +130,8 @@ impl Lab {
             .arg("-c")
             .arg(&conf)
             .env("MAIL_CONFIG", &conf)
+            // It signals its process group when it ends.
+            .process_group(0)
             .stdin(Stdio::null())
             .spawn();
         self.postfix = Some(child.expect("postfix can be run"));

@@ -57,6 +57,16 @@ impl World {
         assert_eq!(applied, Applied::Done);
     }
 
+    /// As if the service had ended.
+    pub fn close_projection(&mut self) {
+        let elsewhere = Options {
+            auth_dir: self.dir.path.join("x"),
+            maps_dir: self.dir.path.join("y"),
+            ..options(&self.dir)
+        };
+        self.projection = Projection::open(elsewhere).expect("opens");
+    }
+
     pub fn imap(&self, login: &str, password: &str) -> Imap {
         Imap::open(self.lab.imap, login, password)
     }
@@ -86,6 +96,19 @@ impl World {
     pub fn opens(&self, login: &str, password: &str) -> [bool; 3] {
         let [imap, pop, smtp] = self.logins(login, password);
         [imap.starts_with("OK"), pop.starts_with("+OK"), smtp.starts_with("235")]
+    }
+
+    /// Waits until every protocol lets the login in: after a change of schema or file each of
+    /// Dovecot's processes may fail once, and a reload takes a moment.
+    pub fn opens_soon(&self, login: &str, password: &str) {
+        let start = Instant::now();
+        loop {
+            let answers = self.logins(login, password);
+            if answers.iter().zip(["OK", "+OK", "235"]).all(|(answer, good)| answer.starts_with(good)) {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "{answers:?}");
+        }
     }
 
     /// A message from outside; Postfix's answer.
