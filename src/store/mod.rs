@@ -10,6 +10,7 @@ pub mod ids;
 pub mod lists;
 pub mod migrations;
 pub mod organizations;
+pub mod projection;
 pub mod outbox;
 pub mod restore;
 pub mod throttle;

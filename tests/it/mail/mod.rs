@@ -1,0 +1,9 @@
+//! Real Postfix and Dovecot, started privately, seen by real clients.
+
+mod addresses;
+mod clients;
+mod files;
+mod lab;
+mod logins;
+mod sessions;
+mod world;
