@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::app::change::{Context, authenticate};
-use crate::app::journal;
+use crate::app::journal::{self, Entry, Outcome};
 use crate::app::open::{self, Standing};
 use crate::clock::Millis;
 use crate::config::Database;
@@ -98,8 +98,18 @@ async fn void(db: &Db, context: &Context, now: Millis) -> Result<()> {
                 ChangeId::new(number).ok_or_else(|| Error::internal(format!("{number} is no changeId")))?;
             let what = "every token, code and one-time password of the copy".to_owned();
             let notes = BTreeMap::from([("voided", what)]);
-            journal::write_plain(tx, &context, &actor, organization.id, change, now, "restore", notes)
-                .await?;
+            let entry = Entry {
+                organization: organization.id,
+                change,
+                step: 0,
+                at: now,
+                actor: &actor,
+                context: &context,
+                verb: "restore",
+                target: None,
+                outcome: Outcome::Changed { differences: Vec::new(), notes },
+            };
+            journal::write(tx, &entry).await?;
         }
         Ok(())
     })
