@@ -34,7 +34,7 @@ impl Change {
         let entries = receipt.entries.iter().map(entry).collect::<Result<Vec<Value>>>()?;
         desk.answer(
             || {
-                let mut text: String = entries.iter().map(|entry| told(entry)).collect();
+                let mut text: String = entries.iter().map(told).collect();
                 for effect in &receipt.effects {
                     text.push_str(&effect_text(effect));
                 }

@@ -180,7 +180,7 @@ fn write_config(file: &Path, config: &Config) -> Result<bool> {
     let chosen = toml::Value::String(config.database.url.clone());
     let text = EXAMPLE.replacen(&default, &format!("url = {chosen}"), 1);
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = folder.map_or(Ok(()), |folder| fs::create_dir_all(folder)).and_then(|()| {
+    let made = folder.map_or(Ok(()), fs::create_dir_all).and_then(|()| {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?.write_all(text.as_bytes())
     });
     made.map(|()| true).map_err(|cause| {
