@@ -70,7 +70,7 @@ pub struct Cli {
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// The configuration file [default: ./mailward.toml, else /etc/mailward/mailward.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "MAILWARD_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "MAILWARD_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// The database, sqlite:PATH or postgres://…, in place of the configured one
     #[arg(long, global = true, value_name = "URL")]

@@ -119,7 +119,7 @@ Examples:
         #[command(flatten)]
         user: UserName,
         #[command(flatten)]
-        info: Info,
+        info: Names,
     },
     /// Lift the block of the user and of the mail account
     #[command(
@@ -227,7 +227,7 @@ pub struct Add {
     #[arg(long, value_name = "NAME", default_value = "")]
     name: String,
     #[command(flatten)]
-    info: Info,
+    info: Names,
     /// member, admin or super_admin
     #[arg(long, default_value = "member")]
     role: String,
@@ -241,7 +241,7 @@ pub struct Add {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Info {
+pub struct Names {
     /// The first name
     #[arg(long, value_name = "NAME")]
     first_name: Option<String>,
@@ -340,7 +340,7 @@ impl User {
     }
 }
 
-impl Info {
+impl Names {
     fn mode(&self) -> Result<UpdatePersonalInfo> {
         let line = |parameter: &str, text: &Option<String>| {
             text.as_deref().map(|text| name(parameter, text)).transpose()

@@ -6,6 +6,7 @@
 mod support;
 
 mod api;
+mod cli;
 mod fuzz;
 mod licences;
 mod mail;
