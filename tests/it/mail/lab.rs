@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, Once};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use mailward::mailserver::config::{
     self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Place, PolicyServer, Settings, Tls,
@@ -116,7 +116,8 @@ impl Lab {
 
     pub fn start_dovecot(&mut self) {
         let conf = self.dir.join("dovecot/dovecot.conf");
-        let child = Command::new("dovecot").arg("-F").arg("-c").arg(conf).stdin(Stdio::null()).spawn();
+        let mut command = Command::new("dovecot");
+        let child = command.arg("-F").arg("-c").arg(conf).process_group(0).stdin(Stdio::null()).spawn();
         self.dovecot = Some(child.expect("dovecot can be run"));
         let socket = self.dir.join("spool/private/dovecot-lmtp");
         self.wait_for("dovecot.log", || listens(self.imap) && listens(self.doveadm) && socket.exists());
@@ -196,8 +197,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.stop_postfix();
-        self.stop_dovecot();
+        // Nothing of them is needed any more, and Dovecot takes a second or two for a polite end.
+        for mut child in [self.postfix.take(), self.dovecot.take()].into_iter().flatten() {
+            let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+            if let Some(group) = group {
+                let _may_be_gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            let _reaped = child.wait();
+        }
         if std::thread::panicking() {
             for log in ["postfix.log", "dovecot.log"] {
                 let text = self.log(log);
@@ -253,6 +260,8 @@ pub fn write(file: &ConfigFile) {
     let mut out = File::create(&file.path).expect("makes a file");
     out.write_all(file.text.as_bytes()).expect("writes");
     out.set_permissions(Permissions::from_mode(file.mode)).expect("sets the mode");
+    // Postfix waits until a file it reads is more than a second old.
+    out.set_modified(UNIX_EPOCH + Duration::from_secs(1_600_000_000)).expect("sets the time");
     chown(&file.path, None, file.group.map(|group| id_of("group", group))).expect("gives it to its group");
 }
 
