@@ -106,7 +106,15 @@ impl Lab {
                 tls: wishes.tls,
             }),
         };
-        write_files(&dir.path, &settings);
+        let mut files = config::postfix(&settings);
+        files.extend(config::dovecot(&settings, DovecotVersion::V2_3));
+        Self::start_files(dir, &files, [smtp, submission, imap, pop3, doveadm], tls)
+    }
+
+    /// Starts both servers with these files, whose ports are for SMTP, submission, IMAP, POP3 and doveadm.
+    pub fn start_files(dir: &LabDir, files: &[ConfigFile], ports: [u16; 5], tls: bool) -> Self {
+        let [smtp, submission, imap, pop3, doveadm] = ports;
+        write_files(&dir.path, files);
         let dir = dir.path.clone();
         let mut lab = Self { smtp, submission, imap, pop3, doveadm, dir, tls, postfix: None, dovecot: None };
         lab.start_dovecot();
@@ -216,7 +224,7 @@ impl Drop for Lab {
     }
 }
 
-fn write_files(dir: &Path, settings: &Settings) {
+fn write_files(dir: &Path, files: &[ConfigFile]) {
     let postfix = id_of("passwd", "postfix");
     let vmail = id_of("passwd", "vmail");
     for (name, owner, mode) in [
@@ -249,9 +257,7 @@ fn write_files(dir: &Path, settings: &Settings) {
         let from = Path::new("/etc/postfix").join(name);
         fs::copy(&from, dir.join("postfix").join(name)).expect("Debian's postfix package has it");
     }
-    for file in config::postfix(settings).iter().chain(&config::dovecot(settings, DovecotVersion::V2_3)) {
-        write(file);
-    }
+    files.iter().for_each(write);
     write(&ConfigFile { path: dir.join("doveadm.key"), group: None, mode: 0o600, text: format!("{KEY}\n") });
 }
 
@@ -270,7 +276,7 @@ fn listens(port: u16) -> bool {
 }
 
 /// Ports that nobody uses, below the range that the kernel takes for outgoing connections.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: Mutex<u16> = Mutex::new(0);
     let mut next = NEXT.lock().expect("no test panics here");
     if *next == 0 {
@@ -315,7 +321,7 @@ pub fn id_of(database: &str, name: &str) -> u32 {
 }
 
 /// Users and groups that a host has once it is set up.
-fn prepare_machine() {
+pub fn prepare_machine() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         assert!(
