@@ -1,8 +1,9 @@
 //! Small clients for IMAP, POP3 and SMTP that say what the server said, word for word.
 //! Each has a timeout: a server with a broken table hangs rather than fails.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -10,17 +11,30 @@ use base64::engine::general_purpose::STANDARD;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+trait Wire: Read + Write {}
+impl<T: Read + Write> Wire for T {}
+
 /// A connection that speaks in lines.
-struct Lines {
-    reader: BufReader<TcpStream>,
+pub struct Lines {
+    reader: BufReader<Box<dyn Wire>>,
+    socket: TcpStream,
 }
 
 impl Lines {
-    fn connect(port: u16) -> Self {
+    pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        Self { reader: BufReader::new(stream) }
+        let socket = stream.try_clone().expect("a socket has two handles");
+        Self { reader: BufReader::new(Box::new(stream)), socket }
+    }
+
+    /// TLS from the first byte, or from here on after STARTTLS.
+    pub fn into_tls(self, trust: &Arc<rustls::ClientConfig>) -> Self {
+        let name = rustls::pki_types::ServerName::try_from("mx.example.test").expect("a host name");
+        let tls = rustls::ClientConnection::new(Arc::clone(trust), name).expect("a TLS client");
+        let stream = self.socket.try_clone().expect("a socket has two handles");
+        Self { reader: BufReader::new(Box::new(rustls::StreamOwned::new(tls, stream))), socket: self.socket }
     }
 
     fn send(&mut self, line: &str) {
@@ -34,7 +48,7 @@ impl Lines {
         match self.reader.read_line(&mut line) {
             Ok(0) => None,
             Ok(_) => Some(line.trim_end().to_owned()),
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(e) if closed(&e) => None,
             Err(e) => panic!("no answer within {PATIENCE:?}: {e}"),
         }
     }
@@ -46,7 +60,7 @@ impl Lines {
     /// Reads until the server closes, and how long that took.
     fn until_closed(&mut self, within: Duration) -> Option<(Duration, Vec<String>)> {
         let start = Instant::now();
-        self.reader.get_mut().set_read_timeout(Some(within)).expect("a timeout can be set");
+        self.socket.set_read_timeout(Some(within)).expect("a timeout can be set");
         let mut lines = vec![];
         loop {
             let mut line = String::new();
@@ -62,6 +76,11 @@ impl Lines {
     }
 }
 
+fn closed(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | UnexpectedEof)
+}
+
 /// An IMAP session.
 pub struct Imap {
     lines: Lines,
@@ -70,7 +89,10 @@ pub struct Imap {
 
 impl Imap {
     pub fn connect(port: u16) -> Self {
-        let mut lines = Lines::connect(port);
+        Self::over(Lines::connect(port))
+    }
+
+    pub fn over(mut lines: Lines) -> Self {
         let greeting = lines.expect();
         assert!(greeting.starts_with("* OK"), "{greeting}");
         Self { lines, tag: 0 }
@@ -144,7 +166,10 @@ pub struct Pop3 {
 
 impl Pop3 {
     pub fn connect(port: u16) -> Self {
-        let mut lines = Lines::connect(port);
+        Self::over(Lines::connect(port))
+    }
+
+    pub fn over(mut lines: Lines) -> Self {
         let greeting = lines.expect();
         assert!(greeting.starts_with("+OK"), "{greeting}");
         Self { lines }
@@ -180,7 +205,11 @@ pub struct Smtp {
 
 impl Smtp {
     pub fn connect(port: u16) -> Self {
-        let mut smtp = Self { lines: Lines::connect(port) };
+        Self::over(Lines::connect(port))
+    }
+
+    pub fn over(lines: Lines) -> Self {
+        let mut smtp = Self { lines };
         let greeting = smtp.reply();
         assert!(greeting.starts_with("220"), "{greeting}");
         let answer = smtp.command("EHLO client.example.test");
@@ -192,6 +221,16 @@ impl Smtp {
         let mut smtp = Self::connect(port);
         let answer = smtp.login(login, password);
         assert!(answer.starts_with("235"), "{answer}");
+        smtp
+    }
+
+    /// STARTTLS, and EHLO again.
+    pub fn start_tls(mut self, trust: &Arc<rustls::ClientConfig>) -> Self {
+        let answer = self.command("STARTTLS");
+        assert!(answer.starts_with("220"), "{answer}");
+        let mut smtp = Self { lines: self.lines.into_tls(trust) };
+        let answer = smtp.command("EHLO client.example.test");
+        assert!(answer.starts_with("250"), "{answer}");
         smtp
     }
 

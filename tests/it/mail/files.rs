@@ -6,14 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use mailward::mailserver::config::{
-    self, Contract, DoveadmDoor, DovecotVersion, Place, PolicyServer, Settings, Tls,
-};
+use mailward::mailserver::config::{PolicyServer, Tls};
 use mailward::mailserver::doveadm::{Doveadm, DoveadmConfig, DoveadmError};
 use mailward::store::projection::{Applied, Change, MailboxState, Projection};
 use sha2::{Digest, Sha256};
 
-use super::lab::{Wishes, write};
+use super::lab::Wishes;
 use super::world::{World, domains, options, person, phc};
 
 fn can_read(user: &str, path: &Path) -> bool {
@@ -185,88 +183,4 @@ fn the_doveadm_door_with_tls_opens_for_the_pinned_certificate() {
     assert!(smtp.command("STARTTLS").starts_with("220 2.0.0"));
     let mut imap = super::clients::Imap::connect(world.lab.imap);
     assert!(imap.command("STARTTLS").1.starts_with("OK"));
-}
-
-#[test]
-fn the_files_for_a_real_host_are_understood_by_both_servers() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().display().to_string();
-    let made = rcgen::generate_simple_self_signed(vec!["mx.example.test".to_owned()]).expect("a certificate");
-    let tls = Tls { certificate: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
-    fs::write(&tls.certificate, made.cert.pem()).expect("writes");
-    fs::write(&tls.key, made.signing_key.serialize_pem()).expect("writes");
-    let postgres = Contract::Postgres {
-        host: "/var/run/postgresql".into(),
-        port: 5432,
-        database: "mailward".into(),
-        dovecot_password: "a".into(),
-        postfix_password: "b".into(),
-    };
-    let sqlite = Contract::Sqlite {
-        auth_file: "/var/lib/mailward/auth/auth.sqlite".into(),
-        auth_group: "mwauth".into(),
-        maps_file: "/var/lib/mailward/maps/maps.sqlite".into(),
-        maps_group: "mwmaps".into(),
-    };
-    for contract in [sqlite, postgres] {
-        let settings = Settings {
-            hostname: "mx.example.test".into(),
-            postmaster: "postmaster@example.test".into(),
-            contract,
-            mail_root: "/var/vmail".into(),
-            vmail_user: "vmail".into(),
-            vmail_uid: 5000,
-            doveadm: Some(DoveadmDoor {
-                address: [127, 0, 0, 1].into(),
-                port: 8080,
-                tls: false,
-                key: "door-key".into(),
-            }),
-            policy_server: Some(PolicyServer {
-                url: "http://127.0.0.1:2990/policy".into(),
-                token: "t".into(),
-                nonce: "n".into(),
-            }),
-            place: Place::Host(tls.clone()),
-        };
-        for mut file in
-            config::postfix(&settings).into_iter().chain(config::dovecot(&settings, DovecotVersion::V2_3))
-        {
-            let name = file.path.file_name().expect("a name").to_owned();
-            file.path = dir.path().join(name);
-            file.text = file.text.replace("/etc/dovecot", &path).replace("/etc/postfix", &path);
-            write(&file);
-        }
-        fs::copy("/etc/postfix/dynamicmaps.cf", dir.path().join("dynamicmaps.cf")).expect("copies");
-
-        let run = |program: &str, arguments: &[&str]| {
-            let out = Command::new(program).args(arguments).output().expect("the program can be run");
-            let errors = String::from_utf8_lossy(&out.stderr).into_owned();
-            assert!(out.status.success() && errors.is_empty(), "{program}: {errors}");
-            String::from_utf8_lossy(&out.stdout).into_owned()
-        };
-        let conf = format!("{path}/dovecot.conf");
-        let dovecot = run("doveconf", &["-c", &conf, "-n"]);
-        assert!(
-            dovecot.contains("ssl = required") && !dovecot.contains("auth_failure_delay = 0"),
-            "{dovecot}"
-        );
-        assert!(dovecot.contains("port = 993") && dovecot.contains("port = 995"), "{dovecot}");
-        let postfix = run("postconf", &["-c", &path, "-n"]);
-        assert!(postfix.contains("smtpd_tls_auth_only = yes"), "{postfix}");
-        let master = run("postconf", &["-c", &path, "-M"]);
-        assert!(
-            master.contains("submissions inet") && master.contains("smtpd_sender_restrictions"),
-            "{master}"
-        );
-        let session_names = format!("regexp:{path}/mailward-session.regexp");
-        let refused = |name: &str| {
-            let out = Command::new("postmap").args(["-c", &path, "-q", name, &session_names]).output();
-            String::from_utf8_lossy(&out.expect("postmap can be run").stdout).starts_with("550 5.7.1")
-        };
-        assert_eq!(
-            ["1000@g1", "1000@a17", "1000", "ann@example.test"].map(refused),
-            [false, false, true, true]
-        );
-    }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, Once};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use mailward::mailserver::config::{
     self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Place, PolicyServer, Settings, Tls,
@@ -106,7 +106,15 @@ impl Lab {
                 tls: wishes.tls,
             }),
         };
-        write_files(&dir.path, &settings);
+        let mut files = config::postfix(&settings);
+        files.extend(config::dovecot(&settings, DovecotVersion::V2_3));
+        Self::start_files(dir, &files, [smtp, submission, imap, pop3, doveadm], tls)
+    }
+
+    /// Starts both servers with these files, whose ports are for SMTP, submission, IMAP, POP3 and doveadm.
+    pub fn start_files(dir: &LabDir, files: &[ConfigFile], ports: [u16; 5], tls: bool) -> Self {
+        let [smtp, submission, imap, pop3, doveadm] = ports;
+        write_files(&dir.path, files);
         let dir = dir.path.clone();
         let mut lab = Self { smtp, submission, imap, pop3, doveadm, dir, tls, postfix: None, dovecot: None };
         lab.start_dovecot();
@@ -116,7 +124,8 @@ impl Lab {
 
     pub fn start_dovecot(&mut self) {
         let conf = self.dir.join("dovecot/dovecot.conf");
-        let child = Command::new("dovecot").arg("-F").arg("-c").arg(conf).stdin(Stdio::null()).spawn();
+        let mut command = Command::new("dovecot");
+        let child = command.arg("-F").arg("-c").arg(conf).process_group(0).stdin(Stdio::null()).spawn();
         self.dovecot = Some(child.expect("dovecot can be run"));
         let socket = self.dir.join("spool/private/dovecot-lmtp");
         self.wait_for("dovecot.log", || listens(self.imap) && listens(self.doveadm) && socket.exists());
@@ -196,8 +205,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.stop_postfix();
-        self.stop_dovecot();
+        // Nothing of them is needed any more, and Dovecot takes a second or two for a polite end.
+        for mut child in [self.postfix.take(), self.dovecot.take()].into_iter().flatten() {
+            let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+            if let Some(group) = group {
+                let _may_be_gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            let _reaped = child.wait();
+        }
         if std::thread::panicking() {
             for log in ["postfix.log", "dovecot.log"] {
                 let text = self.log(log);
@@ -209,7 +224,7 @@ impl Drop for Lab {
     }
 }
 
-fn write_files(dir: &Path, settings: &Settings) {
+fn write_files(dir: &Path, files: &[ConfigFile]) {
     let postfix = id_of("passwd", "postfix");
     let vmail = id_of("passwd", "vmail");
     for (name, owner, mode) in [
@@ -242,9 +257,7 @@ fn write_files(dir: &Path, settings: &Settings) {
         let from = Path::new("/etc/postfix").join(name);
         fs::copy(&from, dir.join("postfix").join(name)).expect("Debian's postfix package has it");
     }
-    for file in config::postfix(settings).iter().chain(&config::dovecot(settings, DovecotVersion::V2_3)) {
-        write(file);
-    }
+    files.iter().for_each(write);
     write(&ConfigFile { path: dir.join("doveadm.key"), group: None, mode: 0o600, text: format!("{KEY}\n") });
 }
 
@@ -253,6 +266,8 @@ pub fn write(file: &ConfigFile) {
     let mut out = File::create(&file.path).expect("makes a file");
     out.write_all(file.text.as_bytes()).expect("writes");
     out.set_permissions(Permissions::from_mode(file.mode)).expect("sets the mode");
+    // Postfix waits until a file it reads is more than a second old.
+    out.set_modified(UNIX_EPOCH + Duration::from_secs(1_600_000_000)).expect("sets the time");
     chown(&file.path, None, file.group.map(|group| id_of("group", group))).expect("gives it to its group");
 }
 
@@ -261,7 +276,7 @@ fn listens(port: u16) -> bool {
 }
 
 /// Ports that nobody uses, below the range that the kernel takes for outgoing connections.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     static NEXT: Mutex<u16> = Mutex::new(0);
     let mut next = NEXT.lock().expect("no test panics here");
     if *next == 0 {
@@ -306,7 +321,7 @@ pub fn id_of(database: &str, name: &str) -> u32 {
 }
 
 /// Users and groups that a host has once it is set up.
-fn prepare_machine() {
+pub fn prepare_machine() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         assert!(

@@ -89,7 +89,7 @@ fn app_passwords_open_their_protocols_until_they_end() {
         AppPassword { expires_at: Some(9_000_000_000_000), ..app_password(11, "guest") },
     ];
     let ann = MailboxState { app_passwords: passwords, ..person(1000, "ann") };
-    let mut world = World::new(&[ann.clone()]);
+    let mut world = World::new(std::slice::from_ref(&ann));
     let opens = |world: &World, password| world.opens("ann@example.test", password);
     assert_eq!(opens(&world, "first"), [true; 3]);
     assert_eq!(opens(&world, "phone"), [true; 3]);

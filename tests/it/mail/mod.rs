@@ -3,6 +3,7 @@
 mod addresses;
 mod clients;
 mod files;
+mod host;
 mod lab;
 mod logins;
 mod sessions;
