@@ -246,7 +246,7 @@ pub async fn plan(
         }
         let hand = Hand {
             who: actor.who(),
-            rank: actor.rank(),
+            rank: actor.rank_over(before.role),
             own: actor.is(before.user),
             at: now,
             reason: context.reason.clone(),
@@ -271,7 +271,7 @@ fn names(actor: &Actor, ask: &Ask) -> Names {
         path: ask.path,
         own_path: match ask.route {
             Route::Own => ask.path == Some(caller.account.get()),
-            Route::Organization(_) => ask.path.is_none_or(own),
+            Route::Organization(_) => ask.path.or(ask.zuid).is_some_and(own),
         },
         own_zuid: ask.zuid.is_none_or(|zuid| zuid == caller.user.get()),
     }
@@ -306,6 +306,15 @@ async fn targets(
             let account = resolve(tx, organization, name).await?;
             if !accounts.iter().any(|known| known.id == account.id) {
                 accounts.push(account);
+            }
+        }
+        // Who is named beside the list must be on it: nobody else is meant.
+        for number in [ask.path, ask.zuid].into_iter().flatten() {
+            let beside = load_number(tx, organization, number).await?;
+            if !accounts.iter().any(|listed| listed.id == beside.id) {
+                return Err(Error::Refused(format!(
+                    "{number} is not on the list in the body; name the same users in both"
+                )));
             }
         }
         return Ok(accounts);
