@@ -270,9 +270,7 @@ pub async fn delete(
         // The documentation's own sample names somebody in the path beside its list.
         match in_path {
             TargetName::Number(number) => Ok(deletion.ask(Route::Organization(zoid), Some(number))),
-            listed if deletion.users.contains(&listed) => {
-                Ok(deletion.ask(Route::Organization(zoid), None))
-            }
+            listed if deletion.users.contains(&listed) => Ok(deletion.ask(Route::Organization(zoid), None)),
             TargetName::Address(address) => Err(Error::Refused(format!(
                 "{address} is not on the list in the body; name the same users in both"
             ))),

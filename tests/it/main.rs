@@ -8,5 +8,6 @@ mod support;
 mod api;
 mod fuzz;
 mod licences;
+mod rights;
 mod store;
 mod tidy;

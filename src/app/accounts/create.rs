@@ -2,9 +2,9 @@
 
 use secrecy::ExposeSecret;
 
+use super::disable_user::DisableUser;
 use super::display_name_update::name;
 use super::update_personal_info::UpdatePersonalInfo;
-use super::disable_user::DisableUser;
 use super::{AccountMode, Mode, address};
 use crate::app::App;
 use crate::app::change::{self, Ask, Caller, Context, Door, Prepared, authenticate, enqueue};
