@@ -244,33 +244,52 @@ pub async fn plan(
     let mut steps = Vec::with_capacity(befores.len());
     let mut gone_super_admins = 0;
     for before in befores {
-        rights::may_write(&actor, before.user, before.role)?;
-        if let Some(role) = ask.mode.new_role() {
-            rights::may_grant(&actor, Some(before.role), role)?;
-        }
         if before.role == Role::SuperAdmin {
             let others = store::accounts::other_super_admins(tx, organization.id, before.user).await?;
             facts.other_super_admins = others - gone_super_admins;
         }
-        let hand = Hand {
-            who: actor.who(),
-            rank: actor.rank(),
-            own: actor.is(before.user),
-            at: now,
-            reason: context.reason.clone(),
-        };
-        let mut transition = Transition::new(before.clone(), &facts, hand, context.release.as_ref());
-        ask.mode.apply(&mut transition, prepared)?;
-        let Transition { account: after, effects, notes, .. } = transition;
+        let step = step(&actor, context, &ask.mode, prepared, &facts, before, now)?;
+        let (before, after) = (&step.before, &step.after);
         let was = before.role == Role::SuperAdmin && before.switches.user_disabled.is_none();
         let is = after.role == Role::SuperAdmin && after.switches.user_disabled.is_none() && !after.deleted;
         gone_super_admins += i64::from(was && !is);
-        steps.push(Step { before, after, effects, notes });
+        steps.push(step);
     }
     Ok(Plan { actor, form, organization, steps })
 }
 
-fn names(actor: &Actor, ask: &Ask) -> Names {
+/// Decides about one account, and makes its transition. Pure.
+///
+/// # Errors
+/// Rank, and what the mode refuses.
+pub fn step(
+    actor: &Actor,
+    context: &Context,
+    mode: &AccountMode,
+    prepared: &Prepared,
+    facts: &Facts,
+    before: Account,
+    now: Millis,
+) -> Result<Step> {
+    rights::may_write(actor, before.user, before.role)?;
+    if let Some(role) = mode.new_role() {
+        rights::may_grant(actor, Some(before.role), role)?;
+    }
+    let hand = Hand {
+        who: actor.who(),
+        rank: actor.rank_over(before.role),
+        own: actor.is(before.user),
+        at: now,
+        reason: context.reason.clone(),
+    };
+    let mut transition = Transition::new(before.clone(), facts, hand, context.release.as_ref());
+    mode.apply(&mut transition, prepared)?;
+    let Transition { account: after, effects, notes, .. } = transition;
+    Ok(Step { before, after, effects, notes })
+}
+
+/// Whom the path and the body name, as seen from the caller.
+pub fn names(actor: &Actor, ask: &Ask) -> Names {
     let Actor::User(caller) = actor else {
         return Names { path: ask.path, own_path: false, own_zuid: false };
     };
@@ -279,7 +298,7 @@ fn names(actor: &Actor, ask: &Ask) -> Names {
         path: ask.path,
         own_path: match ask.route {
             Route::Own => ask.path == Some(caller.account.get()),
-            Route::Organization(_) => ask.path.is_none_or(own),
+            Route::Organization(_) => ask.path.or(ask.zuid).is_some_and(own),
         },
         own_zuid: ask.zuid.is_none_or(|zuid| zuid == caller.user.get()),
     }
@@ -314,6 +333,15 @@ async fn targets(
             let account = resolve(tx, organization, name).await?;
             if !accounts.iter().any(|known| known.id == account.id) {
                 accounts.push(account);
+            }
+        }
+        // Who is named beside the list must be on it: nobody else is meant.
+        for number in [ask.path, ask.zuid].into_iter().flatten() {
+            let beside = load_number(tx, organization, number).await?;
+            if !accounts.iter().any(|listed| listed.id == beside.id) {
+                return Err(Error::Refused(format!(
+                    "{number} is not on the list in the body; name the same users in both"
+                )));
             }
         }
         return Ok(accounts);

@@ -165,7 +165,7 @@ async fn by_code(
                     scope: row.scope.clone(),
                     grant: row.grant,
                     created_at: now,
-                    minted: vec![now],
+                    minted: Vec::new(),
                 };
                 store::tokens::insert_refresh(tx, &hashes.1, &token).await?;
                 let most = limits.refresh_tokens_per_user;
@@ -219,7 +219,6 @@ async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Milli
                 return invalid;
             };
             row.minted.retain(|at| *at > now - LIMIT_WINDOW);
-            // The code's own exchange is the first of these; the limit is on refreshes.
             if i64::try_from(row.minted.len()).unwrap_or(i64::MAX) >= limits.mints_per_refresh_token {
                 let oldest = row.minted.iter().min().copied().unwrap_or(now);
                 let retry_after_seconds = seconds_until(oldest + LIMIT_WINDOW, now);

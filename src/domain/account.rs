@@ -68,6 +68,27 @@ pub struct Profile {
     pub state: String,
 }
 
+impl Profile {
+    /// Every line with its name on the wire.
+    fn lines(&self) -> [(&'static str, &str); 13] {
+        [
+            ("firstName", &self.first_name),
+            ("lastName", &self.last_name),
+            ("displayName", &self.display_name),
+            ("gender", self.gender.as_str()),
+            ("country", &self.country),
+            ("language", &self.language),
+            ("timeZone", &self.time_zone),
+            ("phoneNumer", &self.phone_number),
+            ("mobileNumber", &self.mobile_number),
+            ("streetAddr", &self.street_address),
+            ("city", &self.city),
+            ("postalCode", &self.postal_code),
+            ("state", &self.state),
+        ]
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Gender {
@@ -277,12 +298,18 @@ impl<'a> Transition<'a> {
         Ok(())
     }
 
-    /// Turns a switch off.
+    /// Turns a switch off. Who is let in after the end of a term has none any more, or the next
+    /// look at the clock would undo it.
     ///
     /// # Errors
     /// `Forbidden` when this hand may not lift the block.
     pub fn lift(&mut self, name: SwitchName) -> Result<(), Error> {
-        switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words()).map(drop)
+        let lifted = switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words())?;
+        let over = self.account.expires_at.is_some_and(|at| at <= self.hand.at);
+        if lifted && over && name == SwitchName::UserDisabled {
+            self.account.expires_at = None;
+        }
+        Ok(())
     }
 
     /// Turns a switch on or off.
@@ -550,9 +577,9 @@ pub fn differences(before: &Account, after: &Account) -> Vec<Difference> {
     note("role", before.role.to_string(), after.role.to_string());
     note("primaryEmailAddress", before.primary.to_string(), after.primary.to_string());
     note("aliases", listed(&before.aliases), listed(&after.aliases));
-    note("firstName", before.profile.first_name.clone(), after.profile.first_name.clone());
-    note("lastName", before.profile.last_name.clone(), after.profile.last_name.clone());
-    note("displayName", before.profile.display_name.clone(), after.profile.display_name.clone());
+    for ((what, from), (_, to)) in before.profile.lines().into_iter().zip(after.profile.lines()) {
+        note(what, from.to_owned(), to.to_owned());
+    }
     for name in SwitchName::ALL {
         note(name.key(), held(before.switches.get(name)), held(after.switches.get(name)));
     }
@@ -563,6 +590,8 @@ pub fn differences(before: &Account, after: &Account) -> Vec<Difference> {
     note("passwordSetAt", before.credential.at.to_string(), after.credential.at.to_string());
     note("credentialGeneration", before.generation.to_string(), after.generation.to_string());
     note("sessionEpoch", before.session_epoch.to_string(), after.session_epoch.to_string());
+    let term = |expires_at: Option<Millis>| expires_at.map_or("none".to_owned(), |at| at.to_string());
+    note("expiresAt", term(before.expires_at), term(after.expires_at));
     note("deleted", before.deleted.to_string(), after.deleted.to_string());
     all
 }

@@ -10,5 +10,6 @@ mod cli;
 mod fuzz;
 mod licences;
 mod mail;
+mod rights;
 mod store;
 mod tidy;

@@ -227,14 +227,6 @@ impl AccountMode {
             ))
         })
     }
-
-    /// Reads the body of a `DELETE` on accounts.
-    ///
-    /// # Errors
-    /// What the body lacks.
-    pub fn deletion(body: &Body) -> Result<Self> {
-        delete_user::DeleteUser::parse(body).map(Self::DeleteUser)
-    }
 }
 
 /// An address parameter.
