@@ -188,9 +188,10 @@ impl Body {
         names: &impl Names,
         as_meant: impl Fn(&'b Value) -> Result<T, Misfit>,
     ) -> Result<Option<T>> {
+        let fields: Vec<_> = names.spellings().iter().flat_map(|name| self.spelled(name)).collect();
+        fields.iter().for_each(|field| field.asked.store(true, Relaxed));
         let mut found = None;
-        for field in names.spellings().iter().flat_map(|name| self.spelled(name)) {
-            field.asked.store(true, Relaxed);
+        for field in fields {
             if field.value == Value::Null {
                 continue;
             }

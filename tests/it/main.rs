@@ -1,3 +1,13 @@
 //! All integration tests, one program: what a user would notice, on both engines.
+//!
+//! `support` has databases, servers and worlds; each other folder belongs to a room.
 
+#[macro_use]
+mod support;
+
+mod api;
 mod cli;
+mod fuzz;
+mod licences;
+mod store;
+mod tidy;

@@ -3,11 +3,13 @@
 //! run on a [`Tx`]. `migrate` and `schema` describe the tables; the statements live in `store`.
 
 mod connect;
+mod lent;
 mod migrate;
 mod postgres;
 mod schema;
 mod sqlite;
 mod value;
+mod writer;
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -118,7 +120,7 @@ impl Db {
         T: Send + 'static,
     {
         match &*self.0 {
-            Engine::Sqlite(sqlite) => sqlite.write(change).await,
+            Engine::Sqlite(sqlite) => sqlite.writer.write(change).await,
             Engine::Postgres(postgres) => postgres.write(manner, change).await,
         }
     }
@@ -230,7 +232,7 @@ pub struct Tx {
 
 enum Arm {
     Sqlite(rusqlite::Connection),
-    Postgres(postgres::Lent),
+    Postgres(lent::Lent),
 }
 
 impl Tx {

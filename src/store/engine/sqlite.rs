@@ -1,35 +1,27 @@
-//! SQLite: one thread writes and commits whoever is waiting together; readers have connections
-//! of their own. `write_loop` is the heart: a savepoint for each change, one COMMIT for all.
+//! SQLite: the file, its connections for reading, statements and what their errors mean.
+//! Changes go through `writer`, which commits whoever is waiting together.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
-use std::task::{Context, Poll, Waker};
-use std::thread::{self, JoinHandle};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
-use tokio::sync::oneshot;
 
 use super::value::Source;
+use super::writer::Writer;
 use super::{Arm, Options, Row, Tx, Value, bad_url, first_line, params, unavailable};
 use crate::error::{Error, Result};
 
-const MOST_CHANGES_WAITING: usize = 4096;
-const MOST_CHANGES_PER_COMMIT: usize = 256;
 const MOST_IDLE_READERS: usize = 64;
 const CACHED_STATEMENTS: usize = 256;
 
 pub(super) struct Sqlite {
     path: PathBuf,
     busy_timeout: Duration,
-    /// `None` once closed.
-    queue: Mutex<Option<mpsc::SyncSender<Box<dyn Waiting>>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    pub writer: Writer,
     /// Idle readers, last in first out; `None` once closed.
     readers: Mutex<Option<Vec<Tx>>>,
 }
@@ -37,7 +29,7 @@ pub(super) struct Sqlite {
 impl Sqlite {
     pub fn open(path: &str, options: &Options) -> Result<Self> {
         let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() || path.contains([':', '?']) {
+        if path.is_empty() || path == ":memory:" || path.contains('?') {
             return Err(bad_url("sqlite: wants the path of a file, without options"));
         }
         let path = PathBuf::from(path);
@@ -53,40 +45,12 @@ impl Sqlite {
             return Err(bad_url(format!("{} is not writable", path.display())));
         }
 
-        let (queue, waiting) = mpsc::sync_channel(MOST_CHANGES_WAITING);
-        let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false };
-        let writer = thread::Builder::new()
-            .name("sqlite-writer".to_owned())
-            .spawn(move || write_loop(&mut tx, &waiting))
-            .map_err(|cause| Error::caused("starting the writer's thread", cause))?;
         Ok(Self {
             path,
             busy_timeout: options.busy_timeout,
-            queue: Mutex::new(Some(queue)),
-            writer: Mutex::new(Some(writer)),
+            writer: Writer::start(connection)?,
             readers: Mutex::new(Some(Vec::new())),
         })
-    }
-
-    pub async fn write<T, F>(&self, change: F) -> Result<T>
-    where
-        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let write = Box::new(Write { change, outcome: None, reply });
-        match &*lock(&self.queue) {
-            Some(queue) => queue.try_send(write).map_err(|refused| match refused {
-                mpsc::TrySendError::Full(_) => unavailable("too many changes are waiting", 1),
-                mpsc::TrySendError::Disconnected(_) => unavailable("the database's writer has stopped", 5),
-            })?,
-            None => return Err(closed()),
-        }
-        match answer.await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => resume_unwind(panic),
-            Err(_) => Err(unavailable("the database's writer has stopped", 5)),
-        }
     }
 
     pub fn reader(&self) -> Result<Tx> {
@@ -115,21 +79,15 @@ impl Sqlite {
         }
     }
 
+    /// The writer's connection closes last, which folds the write-ahead log into the file.
     pub async fn close(&self) {
-        if let Some(writer) = self.stop() {
-            let joined = tokio::task::spawn_blocking(move || writer.join()).await;
+        lock(&self.readers).take();
+        if let Some(thread) = self.writer.stop() {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("the database's writer ended with a panic");
             }
         }
-    }
-
-    /// Refuses new work. The writer ends after what it has accepted; its connection closes last,
-    /// which folds the write-ahead log into the file.
-    fn stop(&self) -> Option<JoinHandle<()>> {
-        lock(&self.readers).take();
-        lock(&self.queue).take();
-        lock(&self.writer).take()
     }
 
     /// One step, in one read transaction: writers go on, and the copy shows one moment.
@@ -149,33 +107,37 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
+        lock(&self.readers).take();
         // A change may hold the last clone: the writer cannot wait for itself.
-        if let Some(writer) = self.stop()
-            && writer.thread().id() != thread::current().id()
+        if let Some(thread) = self.writer.stop()
+            && thread.thread().id() != std::thread::current().id()
         {
-            let _ = writer.join();
+            let _ = thread.join();
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     unavailable("the database is closed", 5)
 }
 
 // Files ------------------------------------------------------------------------------------
 
-fn new_private_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+/// SQLite syncs the folder for its logs, but not for a file that it finds already there.
+fn new_private_file(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 /// The write-ahead log and its index take over the mode of the database's file.
 fn create_private(path: &Path) -> Result<()> {
     match new_private_file(path) {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(cause) => Err(bad_url(format!("cannot create {}: {cause}", path.display()))),
     }
@@ -265,103 +227,14 @@ pub(super) async fn durability(tx: &mut Tx) -> Result<Vec<(String, String)>> {
     ])
 }
 
-// The writer -------------------------------------------------------------------------------
-
-/// A change in the queue, whatever its closure and its result are.
-trait Waiting: Send {
-    /// Runs the change inside its savepoint; on `Err` it must leave no trace.
-    fn run(&mut self, tx: &mut Tx) -> Result<()>;
-    /// Tells the caller, after the common COMMIT.
-    fn answer(self: Box<Self>, committed: Result<()>);
-}
-
-struct Write<F, T> {
-    change: F,
-    outcome: Option<thread::Result<Result<T>>>,
-    reply: oneshot::Sender<thread::Result<Result<T>>>,
-}
-
-impl<T, F> Waiting for Write<F, T>
-where
-    T: Send,
-    F: AsyncFn(&mut Tx) -> Result<T> + Send,
-{
-    fn run(&mut self, tx: &mut Tx) -> Result<()> {
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| ready((self.change)(tx)))).map(|outcome| tx.verdict(outcome));
-        tx.failed = false;
-        let kept = match &outcome {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.clone()),
-            Err(_) => Err(Error::internal("a change panicked")),
-        };
-        self.outcome = Some(outcome);
-        kept
-    }
-
-    fn answer(self: Box<Self>, committed: Result<()>) {
-        let answer = match (self.outcome, committed) {
-            (Some(Ok(Ok(_))) | None, Err(error)) => Ok(Err(error)),
-            (Some(outcome), _) => outcome,
-            (None, Ok(())) => Ok(Err(Error::internal("a change was passed over"))),
-        };
-        // A caller that has gone away is told nothing.
-        let _ = self.reply.send(answer);
-    }
-}
-
-fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(outcome) => outcome,
-        Poll::Pending => Err(Error::internal("a change waited for something outside its transaction")),
-    }
-}
-
-fn write_loop(tx: &mut Tx, queue: &mpsc::Receiver<Box<dyn Waiting>>) {
-    while let Ok(first) = queue.recv() {
-        let mut batch = vec![first];
-        let committed = run_together(tx, &mut batch, queue);
-        if committed.is_err() && !sqlite(tx).is_autocommit() {
-            let _ = control(tx, "ROLLBACK");
-        }
-        batch.into_iter().for_each(|write| write.answer(committed.clone()));
-    }
-}
-
-fn run_together(
-    tx: &mut Tx,
-    batch: &mut Vec<Box<dyn Waiting>>,
-    queue: &mpsc::Receiver<Box<dyn Waiting>>,
-) -> Result<()> {
-    control(tx, "BEGIN IMMEDIATE")?;
-    for place in 0..MOST_CHANGES_PER_COMMIT {
-        if place == batch.len() {
-            // Whoever is waiting comes along, nobody is waited for.
-            let Ok(next) = queue.try_recv() else { break };
-            batch.push(next);
-        }
-        control(tx, "SAVEPOINT change")?;
-        let kept = batch[place].run(tx);
-        if sqlite(tx).is_autocommit() {
-            // SQLite gives up everything after some errors of the disk, earlier neighbours included.
-            return Err(kept.err().unwrap_or_else(|| Error::internal("a change ended the transaction")));
-        }
-        if kept.is_err() {
-            control(tx, "ROLLBACK TO change")?;
-        }
-        control(tx, "RELEASE change")?;
-    }
-    control(tx, "COMMIT")
-}
-
-fn sqlite(tx: &Tx) -> &Connection {
+pub(super) fn sqlite(tx: &Tx) -> &Connection {
     match &tx.arm {
         Arm::Sqlite(connection) => connection,
         Arm::Postgres(_) => unreachable!("connections of this file are SQLite's"),
     }
 }
 
-fn control(tx: &Tx, sql: &str) -> Result<()> {
+pub(super) fn control(tx: &Tx, sql: &str) -> Result<()> {
     execute(sqlite(tx), sql, params![]).map(|_| ())
 }
 

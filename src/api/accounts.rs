@@ -1,0 +1,286 @@
+//! The account calls: `/api/organization/{zoid}/accounts…` for administrators, `/api/accounts…`
+//! for people themselves.
+
+use axum::body::Body as Stream;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::api::door::{self, Signed, no_such_path, with_change};
+use crate::api::envelope::success;
+use crate::api::views::{self, Frame};
+use crate::app::App;
+use crate::app::accounts::create::NewUser;
+use crate::app::accounts::delete_user::DeleteUser;
+use crate::app::accounts::read::Named;
+use crate::app::accounts::{AccountMode, TargetName, create as creation, read};
+use crate::app::change::{self, Ask};
+use crate::domain::email_address::EmailAddress;
+use crate::domain::rights::Route;
+use crate::error::{Error, Result};
+use crate::store::lists::Listed;
+use crate::wire::{self, Body, Params, PathId};
+
+/// Rows of a page when the request does not say.
+const DEFAULT_ROWS: i64 = 10;
+
+/// A page of the organization's users, by creation. An empty array past the end.
+#[utoipa::path(get, path = "/api/organization/{zoid}/accounts", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization"),
+           ("start" = Option<i64>, Query, description = "Position of the first row, from 0", minimum = 0),
+           ("limit" = Option<i64>, Query, description = "Rows, 10 by default, at most 200", minimum = 0)),
+    responses((status = 200, description = "An array of user objects")))]
+pub async fn list(
+    State(app): State<App>,
+    signed: Signed,
+    Path(zoid): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let (start, limit) = match window(query.as_deref()) {
+        Ok(window) => window,
+        Err(error) => return Err(signed.instead(&app, error).await),
+    };
+    let page = read::page(&app, &signed.0.caller, zoid, start, limit).await?;
+    let url = app.config.public_url();
+    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: true };
+    Ok(success(Some(page.iter().map(|listed| views::user(listed, &frame)).collect())))
+}
+
+fn window(query: Option<&str>) -> Result<(i64, i64)> {
+    let params = Params::query(query)?;
+    let start = params.long("start")?.unwrap_or(0);
+    let limit = params.long("limit")?.unwrap_or(DEFAULT_ROWS);
+    if start < 0 || limit < 0 {
+        return Err(Error::bad_value("start, limit", "count from 0"));
+    }
+    Ok((start, limit))
+}
+
+/// One user, by zuid, accountId or address.
+#[utoipa::path(get, path = "/api/organization/{zoid}/accounts/{id}", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization"),
+           ("id" = String, Path, description = "The user's zuid, accountId or an address")),
+    responses((status = 200, description = "A user object")))]
+pub async fn show(
+    State(app): State<App>,
+    signed: Signed,
+    Path((zoid, id)): Path<(String, String)>,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let named = match wire::id_segment(&id) {
+        PathId::Number(number) => Named::Number(number),
+        PathId::Address(text) => match EmailAddress::parse(&text) {
+            Ok(address) => Named::Address(address),
+            Err(_) => {
+                let missing = Error::NotFound("no user of this organization has that address".to_owned());
+                return Err(signed.instead(&app, missing).await);
+            }
+        },
+        PathId::Nonsense => return Err(signed.instead(&app, no_such_path()).await),
+    };
+    let listed = read::one(&app, &signed.0.caller, zoid, &named).await?;
+    Ok(shown(&app, &listed, true))
+}
+
+fn shown(app: &App, listed: &Listed, for_administrator: bool) -> Response {
+    let url = app.config.public_url();
+    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator };
+    success(Some(views::user(listed, &frame)))
+}
+
+/// The caller's own accounts: one.
+#[utoipa::path(get, path = "/api/accounts", tag = "own account",
+    responses((status = 200, description = "An array with the own user object")))]
+pub async fn own_all(State(app): State<App>, signed: Signed) -> Result<Response> {
+    let listed = read::own(&app, &signed.0.caller, None).await?;
+    let url = app.config.public_url();
+    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: false };
+    Ok(success(Some(std::iter::once(views::user(&listed, &frame)).collect())))
+}
+
+/// The caller's own account.
+#[utoipa::path(get, path = "/api/accounts/{accountId}", tag = "own account",
+    params(("accountId" = String, Path, description = "The own accountId")),
+    responses((status = 200, description = "The own user object")))]
+pub async fn own(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
+    let number = number(&app, &signed, &id).await?;
+    let listed = read::own(&app, &signed.0.caller, Some(number)).await?;
+    Ok(shown(&app, &listed, false))
+}
+
+async fn number(app: &App, signed: &Signed, segment: &str) -> Result<i64> {
+    match wire::id_segment(segment) {
+        PathId::Number(number) => Ok(number),
+        PathId::Address(_) | PathId::Nonsense => Err(signed.instead(app, no_such_path()).await),
+    }
+}
+
+/// Creates a user.
+#[utoipa::path(post, path = "/api/organization/{zoid}/accounts", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization")),
+    request_body(content = crate::api::openapi::NewUserBody),
+    responses((status = 201, description = "The new user object; the envelope says 200")))]
+pub async fn create(
+    State(app): State<App>,
+    signed: Signed,
+    Path(zoid): Path<String>,
+    stream: Stream,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let parsed = async {
+        let body = door::json(stream).await?;
+        let new = NewUser::from_body(&body)?;
+        strict(&app, &body)?;
+        Ok(new)
+    };
+    let new = match parsed.await {
+        Ok(new) => new,
+        Err(error) => return Err(signed.instead(&app, error).await),
+    };
+    let (account, change) = creation::create(&app, &signed.0, zoid, new).await?;
+    let answer = shown(&app, &Listed { account, last_sign_in: None }, true);
+    Ok(with_change((StatusCode::CREATED, answer).into_response(), Some(change)))
+}
+
+fn strict(app: &App, body: &Body) -> Result<()> {
+    if app.config.compat.strict { body.refuse_unknown() } else { Ok(()) }
+}
+
+/// Changes an account, as `mode` says.
+#[utoipa::path(put, path = "/api/organization/{zoid}/accounts/{id}", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization"),
+           ("id" = String, Path, description = "The user's zuid or accountId")),
+    request_body(content = crate::api::openapi::ModeBody),
+    responses((status = 200, description = "Done, or already so")))]
+pub async fn change(
+    State(app): State<App>,
+    signed: Signed,
+    Path((zoid, id)): Path<(String, String)>,
+    stream: Stream,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let number = number(&app, &signed, &id).await?;
+    put(&app, signed, Route::Organization(zoid), Some(number), stream).await
+}
+
+/// Changes accounts that the body names: `changeRole` with a list, or any mode with `zuid`.
+#[utoipa::path(put, path = "/api/organization/{zoid}/accounts", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization")),
+    request_body(content = crate::api::openapi::ModeBody),
+    responses((status = 200, description = "Done, or already so")))]
+pub async fn change_listed(
+    State(app): State<App>,
+    signed: Signed,
+    Path(zoid): Path<String>,
+    stream: Stream,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    put(&app, signed, Route::Organization(zoid), None, stream).await
+}
+
+/// Changes the own account, as `mode` says.
+#[utoipa::path(put, path = "/api/accounts/{accountId}", tag = "own account",
+    params(("accountId" = String, Path, description = "The own accountId")),
+    request_body(content = crate::api::openapi::ModeBody),
+    responses((status = 200, description = "Done, or already so")))]
+pub async fn change_own(
+    State(app): State<App>,
+    signed: Signed,
+    Path(id): Path<String>,
+    stream: Stream,
+) -> Result<Response> {
+    let number = number(&app, &signed, &id).await?;
+    put(&app, signed, Route::Own, Some(number), stream).await
+}
+
+async fn put(app: &App, signed: Signed, route: Route, path: Option<i64>, stream: Stream) -> Result<Response> {
+    let parsed = async {
+        let body = door::json(stream).await?;
+        let zuid = body.long("zuid")?;
+        let mode = AccountMode::from_body(&body)?;
+        strict(app, &body)?;
+        Ok(Ask { route, path, zuid, mode })
+    };
+    match parsed.await {
+        Ok(ask) => run(app, &signed, ask).await,
+        Err(error) => Err(signed.instead(app, error).await),
+    }
+}
+
+async fn run(app: &App, signed: &Signed, ask: Ask) -> Result<Response> {
+    let done = change::run(app, &signed.0, ask).await?;
+    Ok(with_change(success(None), done.change))
+}
+
+/// Deletes users that the body lists.
+#[utoipa::path(delete, path = "/api/organization/{zoid}/accounts", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization")),
+    request_body(content = crate::api::openapi::DeleteBody),
+    responses((status = 200, description = "Deleted; their mail stays, their addresses are kept for a term")))]
+pub async fn delete_listed(
+    State(app): State<App>,
+    signed: Signed,
+    Path(zoid): Path<String>,
+    stream: Stream,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let parsed = async {
+        let body = door::json(stream).await?;
+        let zuid = body.long("zuid")?;
+        let mode = AccountMode::deletion(&body)?;
+        strict(&app, &body)?;
+        if zuid.is_none() && mode.targets().is_empty() {
+            return Err(Error::bad_value(
+                "accountList",
+                "list the zuids to delete, or emailList their addresses",
+            ));
+        }
+        Ok(Ask { route: Route::Organization(zoid), path: None, zuid, mode })
+    };
+    match parsed.await {
+        Ok(ask) => run(&app, &signed, ask).await,
+        Err(error) => Err(signed.instead(&app, error).await),
+    }
+}
+
+/// Deletes the user that the path names.
+#[utoipa::path(delete, path = "/api/organization/{zoid}/accounts/{id}", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization"),
+           ("id" = String, Path, description = "The user's zuid, accountId or an address")),
+    request_body(content = Option<crate::api::openapi::DeleteBody>),
+    responses((status = 200, description = "Deleted; the mail stays, the addresses are kept for a term")))]
+pub async fn delete(
+    State(app): State<App>,
+    signed: Signed,
+    Path((zoid, id)): Path<(String, String)>,
+    stream: Stream,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let parsed = async {
+        let in_path = match wire::id_segment(&id) {
+            PathId::Number(number) => TargetName::Number(number),
+            PathId::Address(text) => TargetName::Address(EmailAddress::parse(&text)?),
+            PathId::Nonsense => return Err(no_such_path()),
+        };
+        let bytes = door::bytes(stream).await?;
+        if bytes.is_empty() {
+            let mode = AccountMode::DeleteUser(DeleteUser { users: vec![in_path] });
+            return Ok(Ask { route: Route::Organization(zoid), path: None, zuid: None, mode });
+        }
+        // With a body, path and body must name the same user: the documentation's own sample has both.
+        let body = Body::parse(&bytes)?;
+        let zuid = body.long("zuid")?;
+        let mode = AccountMode::deletion(&body)?;
+        strict(&app, &body)?;
+        let path = match in_path {
+            TargetName::Number(number) => Some(number),
+            TargetName::Address(_) => None,
+        };
+        Ok(Ask { route: Route::Organization(zoid), path, zuid, mode })
+    };
+    match parsed.await {
+        Ok(ask) => run(&app, &signed, ask).await,
+        Err(error) => Err(signed.instead(&app, error).await),
+    }
+}

@@ -1,0 +1,156 @@
+//! The envelope `{"status": …, "data": …}` and how each refusal looks in it.
+//! Source: Zoho Mail API, response codes; the codes as observed on the wire.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Malformed};
+
+/// A success with data, or without (`None`), as action calls answer.
+pub fn success(data: Option<Value>) -> Response {
+    let mut body = json!({"status": {"code": 200, "description": "success"}});
+    if let Some(data) = data {
+        body["data"] = data;
+    }
+    Json(body).into_response()
+}
+
+/// A refusal on its way out; `door::pass` writes its body, since it knows the request's id.
+#[derive(Debug, Clone)]
+pub struct Failure(pub Error);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(Failure(self));
+        response
+    }
+}
+
+/// A refusal in the envelope.
+pub fn failure(error: &Error, request_id: &str) -> Response {
+    if matches!(error, Error::MissingScope) {
+        // The original sends this one in another dress, and clients have a parser for it.
+        let body = json!([2, {
+            "msg": "Error while processing!",
+            "errorCode": "INVALID_OAUTHSCOPE",
+            "authFail": "true",
+            "status": "401",
+        }]);
+        return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
+    }
+    let (status, code) = code(error);
+    let description = match status.as_u16() {
+        401 => "Invalid Access",
+        403 => "Forbidden",
+        429 => "Too Many Requests",
+        500 => "Internal Error",
+        503 => "Service Unavailable",
+        _ => "Invalid Input",
+    };
+    let body = json!({
+        "status": {"code": status.as_u16(), "description": description},
+        "data": {"errorCode": code, "moreInfo": more_info(error, request_id)},
+    });
+    let mut response = (status, Json(body)).into_response();
+    if let Some(seconds) = retry_after_seconds(error) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn code(error: &Error) -> (StatusCode, &'static str) {
+    match error {
+        Error::NoCredentials => (StatusCode::BAD_REQUEST, "INVALID_TICKET"),
+        Error::BadToken => (StatusCode::UNAUTHORIZED, "INVALID_OAUTHTOKEN"),
+        Error::MissingScope => (StatusCode::UNAUTHORIZED, "INVALID_OAUTHSCOPE"),
+        Error::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
+        Error::NotFound(_) => (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        Error::NoRoute(_) => (StatusCode::NOT_FOUND, "URL_RULE_NOT_CONFIGURED"),
+        Error::WrongMethod(_) => (StatusCode::NOT_FOUND, "INVALID_METHOD"),
+        Error::Forbidden(_) => (StatusCode::FORBIDDEN, "OPERATION_NOT_PERMITTED"),
+        Error::Refused(_) => (StatusCode::BAD_REQUEST, "INVALID_INPUT"),
+        Error::AddressTaken(_) => (StatusCode::BAD_REQUEST, "EMAILADDRESS_ALREADY_EXISTS"),
+        Error::BadAddress(_) => (StatusCode::BAD_REQUEST, "INVALID_EMAILADDRESS"),
+        Error::BadPassword(_) => (StatusCode::BAD_REQUEST, "INVALID_PASSWORD"),
+        Error::Malformed(malformed) => match malformed {
+            Malformed::Unreadable(_) => (StatusCode::BAD_REQUEST, "PATTERN_NOT_MATCHED"),
+            Malformed::WrongType { .. } => (StatusCode::BAD_REQUEST, "DATATYPE_NOT_MATCHED"),
+            Malformed::Missing { .. } => (StatusCode::BAD_REQUEST, "LESS_THAN_MIN_OCCURANCE"),
+            Malformed::Repeated { .. } => (StatusCode::BAD_REQUEST, "MORE_THAN_MAX_OCCURANCE"),
+            Malformed::BadValue { .. } => (StatusCode::BAD_REQUEST, "PATTERN_NOT_MATCHED"),
+            Malformed::Unknown { .. } => (StatusCode::NOT_FOUND, "EXTRA_KEY_FOUND_IN_JSON"),
+        },
+        Error::Grant(_) => (StatusCode::BAD_REQUEST, "INVALID_OAUTHTOKEN"),
+        Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED"),
+        Error::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+        Error::Again | Error::Stale => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+        Error::Unique(_) | Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+    }
+}
+
+/// What to do next, in the original's prose where it has one.
+fn more_info(error: &Error, request_id: &str) -> String {
+    match error {
+        Error::NoCredentials => "Invalid ticket".to_owned(),
+        Error::Malformed(Malformed::Unreadable(why)) => {
+            format!("zoho-inputstream Input does not match the given pattern: {why}")
+        }
+        Error::Malformed(Malformed::WrongType { name, wanted }) => {
+            format!("{name} Input datatype does not match: send {wanted}")
+        }
+        Error::Malformed(Malformed::Missing { name }) => format!("{name} Less than minimum occurence"),
+        Error::Malformed(Malformed::Repeated { name }) => {
+            format!(
+                "{name} More than maximum occurence: it is given twice, or in two spellings that disagree"
+            )
+        }
+        Error::Malformed(Malformed::Unknown { name }) => format!("{name} Extra paramters given"),
+        Error::Unique(_) | Error::Internal(_) => {
+            format!("nothing was changed; tell the operator the request id {request_id}")
+        }
+        Error::Again | Error::Stale => "another change was faster; send it again".to_owned(),
+        Error::BadToken
+        | Error::MissingScope
+        | Error::BadCredentials
+        | Error::NotFound(_)
+        | Error::NoRoute(_)
+        | Error::WrongMethod(_)
+        | Error::Forbidden(_)
+        | Error::Refused(_)
+        | Error::AddressTaken(_)
+        | Error::BadAddress(_)
+        | Error::BadPassword(_)
+        | Error::Malformed(Malformed::BadValue { .. })
+        | Error::Grant(_)
+        | Error::TooMany { .. }
+        | Error::Unavailable { .. } => error.to_string(),
+    }
+}
+
+fn retry_after_seconds(error: &Error) -> Option<u64> {
+    match error {
+        Error::TooMany { retry_after_seconds } | Error::Unavailable { retry_after_seconds, .. } => {
+            Some(*retry_after_seconds)
+        }
+        Error::Again | Error::Stale => Some(1),
+        Error::NoCredentials
+        | Error::BadToken
+        | Error::MissingScope
+        | Error::BadCredentials
+        | Error::NotFound(_)
+        | Error::NoRoute(_)
+        | Error::WrongMethod(_)
+        | Error::Forbidden(_)
+        | Error::Refused(_)
+        | Error::AddressTaken(_)
+        | Error::BadAddress(_)
+        | Error::BadPassword(_)
+        | Error::Malformed(_)
+        | Error::Grant(_)
+        | Error::Unique(_)
+        | Error::Internal(_) => None,
+    }
+}

@@ -1,0 +1,59 @@
+//! Organization and domain details.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde_json::json;
+
+use crate::api::door::Signed;
+use crate::api::envelope::success;
+use crate::api::views;
+use crate::app::App;
+use crate::app::accounts::read;
+use crate::error::{Error, Result};
+
+/// The caller's own organization.
+#[utoipa::path(get, path = "/api/organization", tag = "organization",
+    responses((status = 200, description = "The organization")))]
+pub async fn own(State(app): State<App>, signed: Signed) -> Result<Response> {
+    let view = read::organization(&app, &signed.0.caller, None).await?;
+    Ok(success(Some(views::organization(&view, &app.config.public_url()))))
+}
+
+/// An organization.
+#[utoipa::path(get, path = "/api/organization/{zoid}", tag = "organization",
+    params(("zoid" = i64, Path, description = "The organization")),
+    responses((status = 200, description = "The organization")))]
+pub async fn show(State(app): State<App>, signed: Signed, Path(zoid): Path<String>) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let view = read::organization(&app, &signed.0.caller, Some(zoid)).await?;
+    Ok(success(Some(views::organization(&view, &app.config.public_url()))))
+}
+
+/// The organization's domains.
+#[utoipa::path(get, path = "/api/organization/{zoid}/domains", tag = "organization",
+    params(("zoid" = i64, Path, description = "The organization")),
+    responses((status = 200, description = "An object with the array domainVO")))]
+pub async fn domains(State(app): State<App>, signed: Signed, Path(zoid): Path<String>) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let url = app.config.public_url();
+    let domains = read::domains(&app, &signed.0.caller, zoid).await?;
+    let listed: Vec<_> = domains.iter().map(|domain| views::domain(domain, &url)).collect();
+    Ok(success(Some(json!({"domainVO": listed}))))
+}
+
+/// One domain.
+#[utoipa::path(get, path = "/api/organization/{zoid}/domains/{domainName}", tag = "organization",
+    params(("zoid" = i64, Path, description = "The organization"),
+           ("domainName" = String, Path, description = "The domain's name")),
+    responses((status = 200, description = "A domain object")))]
+pub async fn domain(
+    State(app): State<App>,
+    signed: Signed,
+    Path((zoid, name)): Path<(String, String)>,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let domains = read::domains(&app, &signed.0.caller, zoid).await?;
+    let found = domains.iter().find(|domain| domain.name.as_str().eq_ignore_ascii_case(&name));
+    let found = found.ok_or_else(|| Error::NotFound("this organization has no such domain".to_owned()))?;
+    Ok(success(Some(views::domain(found, &app.config.public_url()))))
+}

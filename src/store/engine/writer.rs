@@ -1,0 +1,151 @@
+//! The one thread that writes to SQLite. Changes that wait at the same time share one COMMIT,
+//! each inside a savepoint, so that a refusal or a panic undoes only itself. Start with `write_loop`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::{Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::sqlite::{closed, control, lock, sqlite};
+use super::{Arm, Tx, unavailable};
+use crate::error::{Error, Result};
+
+const MOST_CHANGES_WAITING: usize = 4096;
+const MOST_CHANGES_PER_COMMIT: usize = 256;
+
+pub(super) struct Writer {
+    /// `None` once closed.
+    queue: Mutex<Option<mpsc::SyncSender<Box<dyn Waiting>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    pub fn start(connection: Connection) -> Result<Self> {
+        let (queue, waiting) = mpsc::sync_channel(MOST_CHANGES_WAITING);
+        let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false };
+        let thread = thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || write_loop(&mut tx, &waiting))
+            .map_err(|cause| Error::caused("starting the writer's thread", cause))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Queues a change and waits for the common COMMIT. A panic in it resurfaces here.
+    pub async fn write<T, F>(&self, change: F) -> Result<T>
+    where
+        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let write = Box::new(Write { change, outcome: None, reply });
+        match &*lock(&self.queue) {
+            Some(queue) => queue.try_send(write).map_err(|refused| match refused {
+                mpsc::TrySendError::Full(_) => unavailable("too many changes are waiting", 1),
+                mpsc::TrySendError::Disconnected(_) => unavailable("the database's writer has stopped", 5),
+            })?,
+            None => return Err(closed()),
+        }
+        match answer.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => Err(unavailable("the database's writer has stopped", 5)),
+        }
+    }
+
+    /// Refuses new work; the thread, returned to whoever asks first, ends after what it has accepted.
+    pub fn stop(&self) -> Option<JoinHandle<()>> {
+        lock(&self.queue).take();
+        lock(&self.thread).take()
+    }
+}
+
+/// A change in the queue, whatever its closure and its result are.
+trait Waiting: Send {
+    /// Runs the change inside its savepoint; on `Err` it must leave no trace.
+    fn run(&mut self, tx: &mut Tx) -> Result<()>;
+    /// Tells the caller, after the common COMMIT.
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Write<F, T> {
+    change: F,
+    outcome: Option<thread::Result<Result<T>>>,
+    reply: oneshot::Sender<thread::Result<Result<T>>>,
+}
+
+impl<T, F> Waiting for Write<F, T>
+where
+    T: Send,
+    F: AsyncFn(&mut Tx) -> Result<T> + Send,
+{
+    fn run(&mut self, tx: &mut Tx) -> Result<()> {
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| ready((self.change)(tx)))).map(|outcome| tx.verdict(outcome));
+        tx.failed = false;
+        let kept = match &outcome {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.clone()),
+            Err(_) => Err(Error::internal("a change panicked")),
+        };
+        self.outcome = Some(outcome);
+        kept
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let answer = match (self.outcome, committed) {
+            (Some(Ok(Ok(_))) | None, Err(error)) => Ok(Err(error)),
+            (Some(outcome), _) => outcome,
+            (None, Ok(())) => Ok(Err(Error::internal("a change was passed over"))),
+        };
+        // A caller that has gone away is told nothing.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => Err(Error::internal("a change waited for something outside its transaction")),
+    }
+}
+
+fn write_loop(tx: &mut Tx, queue: &mpsc::Receiver<Box<dyn Waiting>>) {
+    while let Ok(first) = queue.recv() {
+        let mut batch = vec![first];
+        let committed = run_together(tx, &mut batch, queue);
+        if committed.is_err() && !sqlite(tx).is_autocommit() {
+            let _ = control(tx, "ROLLBACK");
+        }
+        batch.into_iter().for_each(|write| write.answer(committed.clone()));
+    }
+}
+
+fn run_together(
+    tx: &mut Tx,
+    batch: &mut Vec<Box<dyn Waiting>>,
+    queue: &mpsc::Receiver<Box<dyn Waiting>>,
+) -> Result<()> {
+    control(tx, "BEGIN IMMEDIATE")?;
+    for place in 0..MOST_CHANGES_PER_COMMIT {
+        if place == batch.len() {
+            // Whoever is waiting comes along, nobody is waited for.
+            let Ok(next) = queue.try_recv() else { break };
+            batch.push(next);
+        }
+        control(tx, "SAVEPOINT change")?;
+        let kept = batch[place].run(tx);
+        if sqlite(tx).is_autocommit() {
+            // SQLite gives up everything after some errors of the disk, earlier neighbours included.
+            return Err(kept.err().unwrap_or_else(|| Error::internal("a change ended the transaction")));
+        }
+        if kept.is_err() {
+            control(tx, "ROLLBACK TO change")?;
+        }
+        control(tx, "RELEASE change")?;
+    }
+    control(tx, "COMMIT")
+}

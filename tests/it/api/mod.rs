@@ -1,0 +1,3 @@
+//! The HTTP door, as clients see it.
+
+mod seeds;

@@ -1,0 +1,7 @@
+//! What tests share. Nothing here asserts; it arranges.
+
+#[macro_use]
+pub mod databases;
+pub mod postgres;
+pub mod source;
+pub mod world;
