@@ -2,9 +2,9 @@
 //! one-time passwords given since are void, and ids and generations never go back.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::app::change::{Context, authenticate};
@@ -42,6 +42,10 @@ pub async fn restore(database: &Database, from: &Path, context: &Context, now: M
     };
     refuse_overwriting(target)?;
     refuse_strangers(from)?;
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder)).map_err(
+        |cause| Error::Refused(format!("cannot make the folder of {}: {cause}", target.display())),
+    )?;
     let beside = beside(target, ".restoring");
     let _ = fs::remove_file(&beside); // left by a restore that was cut off
     copy(from, &beside).map_err(|cause| {

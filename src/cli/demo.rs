@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 Examples:
   mailward demo
   mailward demo --listen 127.0.0.1:0 --json
-  mailward demo --data ./demo                      kept, and continued the next time")]
+  mailward demo --data ./demo           kept, and continued the next time")]
 pub struct Demo {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7080")]

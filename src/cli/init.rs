@@ -32,11 +32,14 @@ use crate::error::{Error, Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  mailward init --organization Example --domain example.org --admin admin@example.org
-  mailward init --config ./mailward.toml --database sqlite:./data/mailward.sqlite \\
-      --organization Example --domain example.org --admin admin@example.org --ask-password
+  mailward init --organization Example --domain example.org \\
+      --admin admin@example.org
+  mailward init --config ./mailward.toml --database sqlite:data/m.sqlite \\
+      --organization Example --domain example.org \\
+      --admin admin@example.org --ask-password
   mailward init --database postgres://mailward@db.internal/mailward \\
-      --organization Example --domain example.org --admin admin@example.org --password-file pw.txt")]
+      --organization Example --domain example.org \\
+      --admin admin@example.org --password-file password.txt")]
 pub struct Init {
     /// The organization's name
     #[arg(long, value_name = "NAME")]

@@ -19,7 +19,7 @@ use crate::error::Result;
 Examples:
   mailward serve
   mailward serve --listen 127.0.0.1:8080
-  mailward serve --config /etc/mailward/mailward.toml --listen 10.0.0.5:80 --insecure-http")]
+  mailward serve --listen 10.0.0.5:80 --insecure-http")]
 pub struct Serve {
     /// The address to listen on, in place of server.listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT")]

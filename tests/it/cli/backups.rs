@@ -71,7 +71,6 @@ async fn a_restored_copy_has_forgotten_what_was_given_out() {
     let newest = text(&place.json(&["user", "add", "later@example.org"])["user"], "zuid");
 
     std::fs::rename(place.path("data"), place.path("old")).expect("moved away");
-    std::fs::create_dir(place.path("data")).expect("a folder");
     place.run(&["restore", "copy.sqlite"]).good();
     let after = state(&place, "data/mailward.sqlite", &token).await;
     assert!(!after.token_works);

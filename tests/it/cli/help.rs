@@ -24,9 +24,15 @@ fn every_command_has_a_sentence_and_an_example_that_can_be_typed() {
     let mut all = Vec::new();
     leaves(&definition, &[], &mut all);
     assert!(all.len() > 45, "{} commands", all.len());
-    for (name, mut command) in all {
+    let helps = all.iter().filter_map(|(_, command)| Some(command.get_after_help()?.to_string()));
+    let wide: Vec<String> = helps
+        .flat_map(|help| help.lines().filter(|line| line.len() > 79).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    // A wrapped line could not be copied into a shell.
+    assert!(wide.is_empty(), "too wide for a terminal: {wide:#?}");
+    for (name, command) in all {
         assert!(command.get_about().is_some(), "{name} says nothing about itself");
-        let help = command.render_long_help().to_string();
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let examples = help.split_once("Examples:\n").map(|(_, examples)| examples.trim_start());
         let examples = examples.unwrap_or_else(|| panic!("{name} has no example"));
         assert!(examples.contains(&name), "the example of {name} shows another command");
