@@ -22,7 +22,7 @@ fn sessions_carry_the_credential_that_opened_them() {
         world.imap("ann@example.test", "phone"),
         world.pop3("bob@example.test", "first"),
     );
-    assert_eq!(world.who(), ["1000@a7", "1000@g1", "1000@g1", "1001@g1"]);
+    world.expect_who(&["1000@a7", "1000@g1", "1000@g1", "1001@g1"]);
     let sessions = world.sessions();
     assert!(sessions.iter().all(|session| session.pid.is_some() && session.ip.is_some()), "{sessions:?}");
     assert_eq!(sessions.iter().filter(|session| session.service == "pop3").count(), 2);
@@ -49,6 +49,7 @@ fn a_reset_ends_the_sessions_of_the_old_password_and_no_other() {
     world.set(ann);
     assert!(old.is_open(), "the projection alone ends nothing that is open");
     let mut new = world.imap("ann@example.test", "second");
+    world.expect_who(&["1000@a7", "1000@g1", "1000@g1", "1000@g1", "1000@g2", "1001@g1"]);
     let start = Instant::now();
     assert_eq!(world.kick(exact("1000", "g1")), 3);
     let (took, words) = idle.until_closed(SOON).expect("the idle session ends");
@@ -56,7 +57,7 @@ fn a_reset_ends_the_sessions_of_the_old_password_and_no_other() {
     assert!(old.until_closed(SOON).is_some() && old_pop.until_closed(SOON).is_some());
     println!("call to disconnect: {took:?} after the answer, {:?} in all", start.elapsed());
     assert!(new.is_open() && phone.is_open() && bob.is_open());
-    assert_eq!(world.who(), ["1000@a7", "1000@g2", "1001@g1"]);
+    world.expect_who(&["1000@a7", "1000@g2", "1001@g1"]);
     assert_eq!(world.kick(exact("1000", "g1")), 0, "nobody there is a success");
     assert!(new.is_open(), "a sweep that comes later leaves the new session alone");
 }
@@ -69,12 +70,13 @@ fn a_disable_ends_every_session_of_the_mailbox_and_no_neighbour() {
     let [mut one, mut two] = ["first", "phone"].map(|password| world.imap("ann@example.test", password));
     let mut three = world.pop3("ann@example.test", "phone");
     let mut bob = world.imap("bob@example.test", "first");
+    world.expect_who(&["1001@g1", "100@a7", "100@a7", "100@g1"]);
     world.set(MailboxState { gate: Some("off".into()), ..ann });
     assert_eq!(world.kick(all("100")), 3);
     assert!(one.until_closed(SOON).is_some() && two.until_closed(SOON).is_some());
     assert!(three.until_closed(SOON).is_some());
     assert!(bob.is_open());
-    assert_eq!(world.who(), ["1001@g1"]);
+    world.expect_who(&["1001@g1"]);
 }
 
 #[test]
@@ -85,6 +87,7 @@ fn revoking_one_app_password_ends_its_sessions_alone() {
     let mut phone = world.imap("ann@example.test", "phone");
     let mut phone_pop = world.pop3("ann@example.test", "phone");
     let [mut laptop, mut main] = ["laptop", "first"].map(|password| world.imap("ann@example.test", password));
+    world.expect_who(&["1000@a6", "1000@a6", "1000@a67", "1000@g1"]);
     ann.app_passwords.remove(0);
     world.set(ann);
     assert_eq!(world.kick(exact("1000", "a6")), 2);
@@ -97,6 +100,14 @@ fn many_masks_end_many_sessions_in_one_call() {
     let people: Vec<_> = (1..=8).map(|n| person(n, &format!("p{n}"))).collect();
     let world = World::new(&people);
     let mut sessions: Vec<_> = (1..=8).map(|n| world.imap(&format!("p{n}@example.test"), "first")).collect();
+    world.expect_who(
+        &(1..=8)
+            .map(|n| format!("{n}@g1"))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    );
     let masks: Vec<_> = (1..=120).map(|n| exact(&n.to_string(), "g1")).collect();
     let start = Instant::now();
     let ended = world.ask(async |doveadm| doveadm.kick(&masks).await).expect("doveadm answers");

@@ -153,11 +153,19 @@ impl World {
         found
     }
 
-    /// The session names that Dovecot has open, sorted.
-    pub fn who(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.sessions().into_iter().map(|session| session.user).collect();
-        names.sort();
-        names
+    /// Waits until Dovecot lists exactly these session names, sorted: a session is listed a moment
+    /// after its login was answered, and for a moment after its end.
+    pub fn expect_who(&self, expected: &[&str]) {
+        let start = Instant::now();
+        loop {
+            let mut names: Vec<_> = self.sessions().into_iter().map(|session| session.user).collect();
+            names.sort();
+            if names == expected {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(5), "{names:?} are logged in, not {expected:?}");
+            sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn sessions(&self) -> Vec<Session> {
