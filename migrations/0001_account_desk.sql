@@ -87,6 +87,7 @@ CREATE TABLE account (
     PRIMARY KEY (organization_id, id),
     FOREIGN KEY (organization_id, person_id) REFERENCES person (organization_id, id)
 );
+CREATE UNIQUE INDEX account_id_key ON account (id);
 CREATE UNIQUE INDEX account_mailbox_key ON account (mailbox);
 CREATE INDEX account_domain_idx ON account (organization_id, primary_domain);
 CREATE INDEX account_person_idx ON account (organization_id, person_id);

@@ -29,7 +29,7 @@ CREATE TABLE app_password (
     PRIMARY KEY (organization_id, id),
     FOREIGN KEY (organization_id, account_id) REFERENCES account (organization_id, id)
 );
-CREATE INDEX app_password_account_idx ON app_password (organization_id, account_id);
+CREATE INDEX app_password_account_idx ON app_password (account_id);
 CREATE INDEX app_password_expires_at_idx ON app_password (expires_at);
 
 -- Mail of deleted users stays on the mail servers; here is where, and until when at least.

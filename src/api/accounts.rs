@@ -12,13 +12,13 @@ use crate::api::views::{self, Frame};
 use crate::app::App;
 use crate::app::accounts::create::NewUser;
 use crate::app::accounts::delete_user::DeleteUser;
+use crate::app::accounts::read::Listed;
 use crate::app::accounts::read::Named;
 use crate::app::accounts::{AccountMode, Mode, TargetName, create as creation, read};
 use crate::app::change::{self, Ask};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::rights::Route;
 use crate::error::{Error, Malformed, Result};
-use crate::store::lists::Listed;
 use crate::wire::{self, Body, Params, PathId};
 
 /// Rows of a page when the request does not say.

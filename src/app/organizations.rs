@@ -15,7 +15,7 @@ use crate::domain::switch::{self, Hand};
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::engine::Tx;
-use crate::store::organizations::{Domain, Organization};
+pub use crate::store::organizations::{Domain, Organization};
 use crate::store::outbox::Origin;
 
 /// Makes an organization.

@@ -195,8 +195,10 @@ impl Default for Addresses {
 #[serde(default, deny_unknown_fields)]
 pub struct Mail {
     /// Folder of Dovecot's look-up file; with an embedded database only. None is kept when empty.
+    #[serde(with = "optional_path")]
     pub auth_dir: Option<PathBuf>,
     /// Folder of Postfix's look-up file.
+    #[serde(with = "optional_path")]
     pub maps_dir: Option<PathBuf>,
     /// Group that reads `auth_dir`; Dovecot and Mailward are in it.
     pub auth_group: String,
