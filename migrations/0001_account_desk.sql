@@ -205,6 +205,7 @@ CREATE TABLE outbox (
     PRIMARY KEY (change_id, step)
 );
 CREATE INDEX outbox_due_at_idx ON outbox (due_at);
+CREATE INDEX outbox_done_at_idx ON outbox (done_at);
 CREATE INDEX outbox_account_idx ON outbox (organization_id, account_id);
 
 -- Wrong tries and token requests, counted in windows; shared by all nodes.

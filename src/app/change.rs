@@ -308,6 +308,15 @@ async fn targets(
                 accounts.push(account);
             }
         }
+        // Who is named beside the list must be on it: nobody else is meant.
+        for number in [ask.path, ask.zuid].into_iter().flatten() {
+            let beside = load_number(tx, organization, number).await?;
+            if !accounts.iter().any(|listed| listed.id == beside.id) {
+                return Err(Error::Refused(format!(
+                    "{number} is not on the list in the body; name the same users in both"
+                )));
+            }
+        }
         return Ok(accounts);
     }
     if let (Form::Own, Actor::User(caller)) = (form, actor) {

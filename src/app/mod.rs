@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use crate::app::hasher::{Hasher, HasherOptions};
 use crate::app::ids::Ids;
 use crate::app::random::Random;
+use crate::app::verifier::Running;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::password::Cost;
@@ -39,6 +40,7 @@ pub struct Parts {
     pub config: Config,
     pub hasher: Hasher,
     pub ids: Ids,
+    pub tries: Running,
     /// Told when a commit left effects in the outbox.
     pub wake_worker: Notify,
 }
@@ -68,6 +70,7 @@ impl App {
             random,
             config,
             hasher,
+            tries: Running::default(),
             wake_worker: Notify::new(),
         })))
     }

@@ -1,7 +1,9 @@
 //! The one verifier of passwords, with the throttle inside: API, self-service, console and
 //! command line all come here. Known and unknown addresses get the same answer in the same time.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::app::App;
 use crate::clock::SECOND;
@@ -34,53 +36,105 @@ pub async fn verify(
 ) -> Result<Verified> {
     let now = app.clock.now();
     let settings = &app.config.throttle;
+    let source = source.map(of_source);
     let parsed = EmailAddress::parse(address)
         .ok()
         .map(|address| address.without_detail(app.config.addresses.recipient_delimiter));
-    let (found, throttled, subject) = {
+    let found = match &parsed {
+        Some(address) => holder(app, address).await?,
+        None => None,
+    };
+    let subject = subject(found.as_ref(), parsed.as_ref(), address);
+    let throttled = {
+        // Taken before the counters are read: a try that ends meanwhile is seen there or here.
+        let own = Running::start(app, &subject);
+        let from_source = source.as_deref().map(|source| Running::start(app, source));
         let mut tx = app.db.read().await?;
-        let owner = match &parsed {
-            Some(address) => store::addresses::account_of(&mut tx, address).await?,
-            None => None,
-        };
-        let found = match owner {
-            Some((organization, account)) => {
-                let account = store::accounts::load(&mut tx, organization, Handle::Account(account)).await?;
-                let enabled = store::organizations::load(&mut tx, organization)
-                    .await?
-                    .is_some_and(|organization| organization.disabled.is_none());
-                account.filter(|_| enabled)
+        if let (Some(source), Some(from_source)) = (&source, &from_source) {
+            let (wrong, _) = store::throttle::tries(&mut tx, source, now).await?;
+            if wrong + from_source.before >= settings.wrong_per_source {
+                // This depends on no account, so it may be quick: nobody fills the queue of the hasher.
+                return Err(Error::BadCredentials);
             }
-            None => None,
-        };
-        let subject = subject(found.as_ref(), address);
+        }
         let (wrong, _) = store::throttle::tries(&mut tx, &subject, now).await?;
-        let mut throttled = wrong >= settings.wrong_per_account;
-        if let Some(source) = source {
-            let (wrong, _) = store::throttle::tries(&mut tx, &of_source(source), now).await?;
-            throttled |= wrong >= settings.wrong_per_source;
+        drop(tx);
+        let throttled = wrong + own.before >= settings.wrong_per_account;
+        let right = is_right(app, found.as_ref(), password).await?;
+        if !right && !throttled {
+            // A throttled try is not counted: who keeps trying does not keep the owner out for ever.
+            count_wrong(app, subject.clone(), source.clone()).await?;
         }
-        (found, throttled, subject)
-    };
-    let hash = found.as_ref().and_then(|account| account.credential.hash.as_ref());
-    let right = match hash {
-        Some(hash) => app.hasher.verify(password, hash).await?,
-        None => {
-            app.hasher.burn().await?;
-            false
+        if !right {
+            return Err(Error::BadCredentials);
         }
+        throttled
     };
-    match found.filter(|account| right && !throttled && opens(account, now)) {
+    // Other nodes may have counted wrong tries while this one was hashed.
+    let (wrong, _) = store::throttle::tries(&mut *app.db.read().await?, &subject, now).await?;
+    match found.filter(|account| !throttled && wrong < settings.wrong_per_account && opens(account, now)) {
         Some(account) => {
             let one_time = account.credential.kind == PasswordKind::OneTime;
             Ok(Verified { account, one_time })
         }
-        None => {
-            // A throttled try is not counted: who keeps trying does not keep the owner out for ever.
-            if !throttled && !right {
-                count_wrong(app, subject, source).await?;
+        None => Err(Error::BadCredentials),
+    }
+}
+
+/// The account behind an address, if its organization is enabled.
+async fn holder(app: &App, address: &EmailAddress) -> Result<Option<Account>> {
+    let mut tx = app.db.read().await?;
+    let Some((organization, account)) = store::addresses::account_of(&mut tx, address).await? else {
+        return Ok(None);
+    };
+    let account = store::accounts::load(&mut tx, organization, Handle::Account(account)).await?;
+    let enabled = store::organizations::load(&mut tx, organization)
+        .await?
+        .is_some_and(|organization| organization.disabled.is_none());
+    Ok(account.filter(|_| enabled))
+}
+
+/// Takes as long where there is nothing to compare with.
+async fn is_right(app: &App, found: Option<&Account>, password: &Password) -> Result<bool> {
+    match found.and_then(|account| account.credential.hash.as_ref()) {
+        Some(hash) => app.hasher.verify(password, hash).await,
+        None => app.hasher.burn().await.map(|()| false),
+    }
+}
+
+/// The tries that are being hashed on this node, by subject. Until it is known to be right each
+/// counts as a wrong one; otherwise all that come at once would pass before the first is counted.
+#[derive(Default)]
+pub struct Running(Mutex<HashMap<String, i64>>);
+
+struct Try<'a> {
+    app: &'a App,
+    subject: &'a str,
+    /// How many others were running when this one began.
+    before: i64,
+}
+
+impl Running {
+    fn start<'a>(app: &'a App, subject: &'a str) -> Try<'a> {
+        let mut running = app.tries.lock();
+        let count = running.entry(subject.to_owned()).or_default();
+        *count += 1;
+        Try { app, subject, before: *count - 1 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        let mut running = self.app.tries.lock();
+        if let Some(count) = running.get_mut(self.subject) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(self.subject);
             }
-            Err(Error::BadCredentials)
         }
     }
 }
@@ -92,10 +146,13 @@ fn opens(account: &Account, now: i64) -> bool {
 
 /// What wrong tries are counted on: the account, or the address where there is none, so that
 /// both are throttled alike.
-fn subject(account: Option<&Account>, address: &str) -> String {
+fn subject(account: Option<&Account>, parsed: Option<&EmailAddress>, address: &str) -> String {
     match account {
         Some(account) => account_subject(account),
-        None => format!("address {}", hex::encode(&fingerprint(&address.to_lowercase())[..16])),
+        None => {
+            let address = parsed.map_or_else(|| address.to_lowercase(), ToString::to_string);
+            format!("address {}", hex::encode(&fingerprint(&address)[..16]))
+        }
     }
 }
 
@@ -114,13 +171,13 @@ pub fn of_source(source: IpAddr) -> String {
     }
 }
 
-async fn count_wrong(app: &App, subject: String, source: Option<IpAddr>) -> Result<()> {
+async fn count_wrong(app: &App, subject: String, source: Option<String>) -> Result<()> {
     let (now, window) = (app.clock.now(), app.config.throttle.window_seconds * SECOND);
     app.db
         .write(async move |tx| {
             store::throttle::count(tx, &subject, now, window).await?;
-            if let Some(source) = source {
-                store::throttle::count(tx, &of_source(source), now, window).await?;
+            if let Some(source) = &source {
+                store::throttle::count(tx, source, now, window).await?;
             }
             Ok(())
         })

@@ -7,6 +7,7 @@ mod support;
 
 mod api;
 mod fuzz;
+mod hostile;
 mod licences;
 mod store;
 mod tidy;
