@@ -8,6 +8,7 @@ mod support;
 mod api;
 mod cli;
 mod fuzz;
+mod hostile;
 mod licences;
 mod mail;
 mod rights;
