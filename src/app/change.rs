@@ -191,8 +191,10 @@ async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
     for step in &plan.steps {
         policy.check(password, kind, &step.before.personal_words())?;
         if policy.history > 0 && kind == PasswordKind::Permanent {
-            let remembered = step.before.credential.hash.iter().chain(&step.before.credential.history);
-            for hash in remembered.take(usize::try_from(policy.history).unwrap_or(usize::MAX)) {
+            // The current one, and as many former ones as the policy says.
+            let former = usize::try_from(policy.history).unwrap_or(usize::MAX);
+            let credential = &step.before.credential;
+            for hash in credential.hash.iter().chain(credential.history.iter().take(former)) {
                 if app.hasher.verify(password, hash).await? {
                     return Err(Error::BadPassword(
                         "Password present in the password history; choose another one".to_owned(),
