@@ -246,7 +246,7 @@ pub async fn plan(
         }
         let hand = Hand {
             who: actor.who(),
-            rank: actor.rank(),
+            rank: actor.block_rank(),
             own: actor.is(before.user),
             at: now,
             reason: context.reason.clone(),

@@ -260,12 +260,20 @@ impl<'a> Transition<'a> {
         Ok(())
     }
 
-    /// Turns a switch off.
+    /// Turns a switch off. Who enables a user after the term takes the term away, or the clock
+    /// would disable the user again at once.
     ///
     /// # Errors
     /// `Forbidden` when this hand may not lift the block.
     pub fn lift(&mut self, name: SwitchName) -> Result<(), Error> {
-        switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words()).map(drop)
+        let lifted = switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words())?;
+        if lifted
+            && name == SwitchName::UserDisabled
+            && self.account.expires_at.is_some_and(|at| at <= self.hand.at)
+        {
+            self.account.expires_at = None;
+        }
+        Ok(())
     }
 
     /// Turns a switch on or off.
@@ -493,6 +501,7 @@ pub fn differences(before: &Account, after: &Account) -> Vec<Difference> {
         sorted.sort_unstable();
         sorted.join(" ")
     };
+    let moment = |at: Option<Millis>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let held = |switch: &Switch| match switch {
         None => "off".to_owned(),
         Some(block) => format!("on, set by {} ({})", block.by, block.rank.in_words()),
@@ -509,6 +518,7 @@ pub fn differences(before: &Account, after: &Account) -> Vec<Difference> {
     note("passwordSetAt", before.credential.at.to_string(), after.credential.at.to_string());
     note("credentialGeneration", before.generation.to_string(), after.generation.to_string());
     note("sessionEpoch", before.session_epoch.to_string(), after.session_epoch.to_string());
+    note("expiresAt", moment(before.expires_at), moment(after.expires_at));
     note("deleted", before.deleted.to_string(), after.deleted.to_string());
     all
 }

@@ -123,6 +123,15 @@ impl Actor {
         }
     }
 
+    /// The rank with which a block of this actor stands: what the clock ended, any administrator
+    /// may begin again.
+    pub fn block_rank(&self) -> Rank {
+        match self {
+            Self::User(_) | Self::Operator { .. } => self.rank(),
+            Self::Clock => Rank::Admin,
+        }
+    }
+
     pub fn who(&self) -> Who {
         match self {
             Self::User(signed) => Who::User(signed.user),

@@ -8,5 +8,6 @@ mod support;
 mod api;
 mod fuzz;
 mod licences;
+mod model;
 mod store;
 mod tidy;
