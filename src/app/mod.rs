@@ -2,6 +2,7 @@
 //! `accounts` lists the modes. Nothing here knows HTTP, SQL or a mail server's protocol.
 
 pub mod accounts;
+pub mod backup;
 pub mod change;
 pub mod clients;
 pub mod demo;
@@ -9,6 +10,8 @@ pub mod hasher;
 pub mod ids;
 pub mod journal;
 pub mod oauth;
+pub mod open;
+pub mod operator;
 pub mod organizations;
 pub mod password;
 pub mod random;

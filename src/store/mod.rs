@@ -11,6 +11,7 @@ pub mod lists;
 pub mod migrations;
 pub mod organizations;
 pub mod outbox;
+pub mod restore;
 pub mod throttle;
 pub mod tokens;
 

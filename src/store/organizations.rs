@@ -119,6 +119,20 @@ pub async fn super_admins(tx: &mut Tx, organization: OrganizationId) -> Result<V
     .await
 }
 
+/// Enabled organizations that nobody can administer in full any more.
+pub async fn orphans(tx: &mut Tx) -> Result<Vec<OrganizationId>> {
+    tx.query_all(
+        "SELECT o.id FROM organization o
+         WHERE o.disabled IS NULL AND NOT EXISTS (
+             SELECT p.id FROM person p
+             WHERE p.organization_id = o.id AND p.role = 'super_admin' AND p.disabled IS NULL)
+         ORDER BY o.id",
+        params![],
+        |row| id(row.get("id")?),
+    )
+    .await
+}
+
 fn read_domain(row: &Row<'_>) -> Result<Domain> {
     Ok(Domain {
         id: id(row.get("id")?)?,

@@ -1,9 +1,15 @@
-//! `mailward.toml`: typed sections with defaults; unknown keys are refused.
+//! `mailward.toml`: typed sections with defaults; unknown keys are refused. `load` reads the file
+//! and the environment, `check` refuses values that cannot be meant.
+
+mod check;
+mod load;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use load::{EVERYWHERE, HERE, Loaded, find, load, variables};
 
 /// Everything that can be set. `mailward.example.toml` says each option with its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -26,7 +32,9 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The address that people and links use, as `https://desk.example.org`; from `listen` when empty.
     pub public_url: String,
+    #[serde(with = "optional_path")]
     pub tls_cert: Option<PathBuf>,
+    #[serde(with = "optional_path")]
     pub tls_key: Option<PathBuf>,
     /// Serve plain HTTP also outside loopback (behind a proxy that speaks TLS).
     pub insecure_http: bool,
@@ -57,6 +65,7 @@ pub struct Database {
     /// `sqlite:PATH` or `postgres://user@host,host/name?target_session_attrs=read-write`.
     pub url: String,
     /// A file with the PostgreSQL password, so that it does not stand in the URL.
+    #[serde(with = "optional_path")]
     pub password_file: Option<PathBuf>,
     /// Connections to PostgreSQL at most.
     pub pool_size: usize,
@@ -65,6 +74,7 @@ pub struct Database {
     /// Seconds to wait for a free connection before the answer is 503.
     pub wait_seconds: u64,
     /// Certificates that PostgreSQL's own must descend from; the system's public ones when empty.
+    #[serde(with = "optional_path")]
     pub tls_root_cert: Option<PathBuf>,
 }
 
@@ -192,6 +202,28 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned(), json: false }
+    }
+}
+
+/// A path that may be left empty: so every option has a value, and an empty variable unsets one.
+mod optional_path {
+    use super::{Deserialize, Deserializer, Path, PathBuf, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().unwrap_or(Path::new("")).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        let path = PathBuf::deserialize(from)?;
+        Ok((!path.as_os_str().is_empty()).then_some(path))
+    }
+}
+
+impl Database {
+    /// The file of an embedded database; `None` for PostgreSQL.
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        let path = self.url.strip_prefix("sqlite:")?;
+        Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
     }
 }
 
