@@ -356,13 +356,30 @@ pub async fn other_super_admins(tx: &mut Tx, organization: OrganizationId, user:
     .await
 }
 
-/// Users whose term has ended and who are not disabled yet.
-pub async fn expired(tx: &mut Tx, now: Millis, most: i64) -> Result<Vec<(OrganizationId, UserId)>> {
+/// A user whose term has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Expired {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub expires_at: Millis,
+}
+
+/// Users whose term has ended and who are not disabled yet, those that ended first in front, after
+/// the one given.
+pub async fn expired(tx: &mut Tx, now: Millis, after: Option<Expired>, most: i64) -> Result<Vec<Expired>> {
+    let (at, user) = after.map_or((i64::MIN, 0), |last| (last.expires_at, last.user.get()));
     tx.query_all(
-        "SELECT organization_id, id FROM person
-         WHERE expires_at <= $1 AND disabled IS NULL ORDER BY expires_at, id LIMIT $2",
-        params![now, most],
-        |row| Ok((id(row.get("organization_id")?)?, id(row.get("id")?)?)),
+        "SELECT organization_id, id, expires_at FROM person
+         WHERE expires_at <= $1 AND disabled IS NULL AND (expires_at > $2 OR (expires_at = $2 AND id > $3))
+         ORDER BY expires_at, id LIMIT $4",
+        params![now, at, user, most],
+        |row| {
+            Ok(Expired {
+                organization: id(row.get("organization_id")?)?,
+                user: id(row.get("id")?)?,
+                expires_at: row.get("expires_at")?,
+            })
+        },
     )
     .await
 }

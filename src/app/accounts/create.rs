@@ -226,32 +226,39 @@ pub async fn expire(app: &App) -> Result<usize> {
     use super::disable_user::DisableUser;
     use crate::app::change::{Ask, Caller, run};
     let now = app.clock.now();
-    let due = {
-        let mut tx = app.db.read().await?;
-        store::accounts::expired(&mut tx, now, 100).await?
-    };
-    let mut disabled = 0;
-    for (organization, user) in due {
-        let context = Context {
-            caller: Caller::Clock,
-            door: Door::Clock,
-            request_id: "expiry".to_owned(),
-            source: None,
-            reason: crate::domain::switch::Reason::parse("the user's term has ended")?,
-            release: None,
+    let (mut disabled, mut last) = (0, None);
+    loop {
+        let due = {
+            let mut tx = app.db.read().await?;
+            store::accounts::expired(&mut tx, now, last, 100).await?
         };
-        let ask = Ask {
-            route: Route::Organization(organization),
-            path: None,
-            zuid: Some(user.get()),
-            mode: AccountMode::DisableUser(DisableUser::default()),
-        };
-        match run(app, &context, ask).await {
-            Ok(_) => disabled += 1,
-            // The last enabled super administrator stays, also after the term.
-            Err(Error::Forbidden(why)) => tracing::warn!(%user, why, "an expired user stays enabled"),
-            Err(error) => return Err(error),
+        let Some(end) = due.last() else { return Ok(disabled) };
+        last = Some(*end);
+        for expired in due {
+            let context = Context {
+                caller: Caller::Clock,
+                door: Door::Clock,
+                request_id: "expiry".to_owned(),
+                source: None,
+                reason: crate::domain::switch::Reason::parse("the user's term has ended")?,
+                release: None,
+            };
+            let ask = Ask {
+                route: Route::Organization(expired.organization),
+                path: None,
+                zuid: Some(expired.user.get()),
+                mode: AccountMode::DisableUser(DisableUser::default()),
+            };
+            match run(app, &context, ask).await {
+                Ok(_) => disabled += 1,
+                // The last enabled super administrator stays, also after the term.
+                Err(Error::Forbidden(why)) => {
+                    tracing::warn!(user = %expired.user, why, "an expired user stays enabled");
+                }
+                // Deleted meanwhile.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(disabled)
 }

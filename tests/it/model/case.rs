@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mailward::app::accounts::AccountMode;
-use mailward::app::accounts::create::{NewUser, create, expire};
+use mailward::app::accounts::create::{NewUser, create, expire, simple};
 use mailward::app::change::{self, Ask, Context};
 use mailward::app::organizations;
 use mailward::domain::account::SwitchName;
 use mailward::domain::actor::{Rank as ProductRank, Role, Who as ProductWho};
 use mailward::domain::effect::{Effect as ProductEffect, Sessions};
-use mailward::domain::email_address::DomainName;
+use mailward::domain::email_address::{DomainName, EmailAddress};
 use mailward::domain::ids::{ChangeId, OrganizationId};
 use mailward::domain::password::{Password, PasswordKind};
 use mailward::domain::policy::SelfRename as ProductSelfRename;
@@ -26,7 +26,7 @@ use mailward::wire::Body;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
-use super::calls::{Address, Credential, Guess, LOCALS, Naming, Place, REASON, Step, What, Who, Wish};
+use super::calls::{Address, Credential, Guess, LOCALS, Naming, Place, REASON, Step, What, Who, Whose, Wish};
 use super::rules::{
     Answer, By, Call, Caller, DAY, Effect, Held, Millis, Mode, Model, Named, Names, Person, Rank, Route,
     STRANGER, SelfRename, Switch, Token, Touched,
@@ -83,6 +83,8 @@ struct Case<'a> {
     ids: Vec<(i64, i64)>,
     /// Everything a person was ever given, the newest last, three at a time: organization, user, both.
     tokens: Vec<Vec<(Token, String)>>,
+    /// The stranger's tokens, organization and user, renewed before they end.
+    strange: (String, String),
     audited: i64,
     refused: i64,
     log: Vec<String>,
@@ -124,24 +126,35 @@ impl<'a> Case<'a> {
             model: Model::new(app.clock.now(), domain.clone(), MOST_ALIASES),
             ids: Vec::new(),
             tokens: Vec::new(),
+            strange: strange(world).await,
             audited: 0,
             refused: 0,
             log: Vec::new(),
         };
-        let roles = [Rank::SuperAdmin, Rank::SuperAdmin, Rank::Admin, Rank::Member, Rank::Member];
-        for (local, role) in LOCALS.into_iter().zip(roles) {
-            let someone = world::someone(app, zoid, &format!("{local}@{domain}"), product_role(role)).await;
+        let people = [
+            (Rank::SuperAdmin, None),
+            (Rank::SuperAdmin, None),
+            (Rank::Admin, None),
+            (Rank::Member, None),
+            (Rank::Member, Some(7)),
+        ];
+        for (local, (role, days)) in LOCALS.into_iter().zip(people) {
+            let address = EmailAddress::parse(&format!("{local}@{domain}")).expect("an address");
+            let password = Password::prepare(PASSWORD).expect("a password");
+            let mut new = simple(address.clone(), password, product_role(role), "").expect("a user");
+            new.expires_in_days = days;
+            let (account, _) = create(app, &operator(), zoid, new).await.expect("a new user");
+            case.ids.push((account.user.get(), account.id.get()));
+            case.tokens.push(Vec::new());
             let call = Call::Create {
-                address: someone.email.clone(),
+                address: address.to_string(),
                 role,
                 password: PASSWORD,
                 one_time: false,
                 display_name: "",
-                days: None,
+                days,
             };
             case.model.call(Caller::Operator, None, false, &call);
-            case.ids.push((someone.zuid, someone.account_id));
-            case.tokens.push(Vec::new());
         }
         case.issue().await;
         case.audited = case.count("SELECT COUNT(*) AS n FROM audit WHERE organization_id = $1").await;
@@ -164,19 +177,19 @@ impl<'a> Case<'a> {
                 }
                 self.compare(&touched).await
             }
-            Step::OwnPassword { address, guess, new, end_everything } => {
-                let touched = self.own_password(*address, *guess, new, *end_everything, tally).await?;
+            Step::OwnPassword { whose, guess, new, end_everything } => {
+                let touched = self.own_password(*whose, *guess, new, *end_everything, tally).await?;
                 self.compare(&touched).await
             }
             Step::Advance(by) => {
                 self.log.push(format!("{} minutes pass", by / 60_000));
-                self.world.app.clock.advance(*by);
-                self.model.now = self.world.app.clock.now();
+                self.advance(*by).await;
                 Ok(())
             }
             Step::Expire => {
+                self.advance(8 * DAY).await;
                 let touched = self.model.expire();
-                self.log.push(format!("terms end: {touched:?}"));
+                self.log.push(format!("a week passes, terms end: {touched:?}"));
                 expire(&self.world.app).await.map_err(|error| format!("expire: {error}"))?;
                 touched.iter().for_each(|_| tally.add("expired"));
                 self.audited += i64::try_from(touched.len()).expect("a few");
@@ -215,6 +228,12 @@ impl<'a> Case<'a> {
                 Ok(())
             }
         }
+    }
+
+    async fn advance(&mut self, by: Millis) {
+        self.world.app.clock.advance(by);
+        self.model.now = self.world.app.clock.now();
+        self.strange = strange(self.world).await;
     }
 
     /// Gives tokens to whoever has none that works.
@@ -277,9 +296,9 @@ impl<'a> Case<'a> {
             Who::Operator => (Caller::Operator, String::new()),
             Who::Stranger => {
                 let (organization, text) = match credential {
-                    Credential::User => (false, &self.world.owner.user_token),
+                    Credential::User => (false, &self.strange.1),
                     Credential::Organization | Credential::Both | Credential::Oldest => {
-                        (true, &self.world.owner.org_token)
+                        (true, &self.strange.0)
                     }
                 };
                 let token = Token {
@@ -572,13 +591,19 @@ impl<'a> Case<'a> {
 
     async fn own_password(
         &mut self,
-        address: Address,
+        whose: Whose,
         guess: Guess,
         new: &'static str,
         end_everything: Option<bool>,
         tally: &mut Tally,
     ) -> Result<Touched, String> {
-        let text = self.address(address);
+        let (text, spelled) = match whose {
+            Whose::Person(number) => {
+                let primary = self.model.people[self.person(number)].primary.clone();
+                (primary.clone(), primary)
+            }
+            Whose::Address(address) => (self.address(address), self.spelled(address)),
+        };
         let password = match guess {
             Guess::Wrong(password) => password,
             Guess::Current => {
@@ -591,7 +616,7 @@ impl<'a> Case<'a> {
             }
         };
         self.log.push(format!("own password: {text} {password} -> {new}"));
-        let mut body = json!({"address": self.spelled(address), "password": password, "newPassword": new});
+        let mut body = json!({"address": spelled, "password": password, "newPassword": new});
         let end_everything = written(&mut body, "resetAuthToken", end_everything).unwrap_or(true);
         let (expected, touched) = self.model.own_password(&text, password, new, end_everything);
         let headers = [("content-type", "application/json")];
@@ -827,6 +852,12 @@ impl<'a> Case<'a> {
         }
         Ok(())
     }
+}
+
+async fn strange(world: &World) -> (String, String) {
+    let account = world.account(&world.owner).await;
+    let token = async |scopes| world::token(&world.app, &account, scopes).await;
+    (token(ORGANIZATION_SCOPES).await, token(USER_SCOPES).await)
 }
 
 /// A call on its way out.
