@@ -9,5 +9,6 @@ mod api;
 mod fuzz;
 mod licences;
 mod model;
+mod races;
 mod store;
 mod tidy;
