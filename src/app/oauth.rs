@@ -111,6 +111,18 @@ pub async fn client(app: &App, id: &str, secret: Option<&SecretString>) -> Resul
     }
 }
 
+/// Authenticates a client that can keep a secret.
+///
+/// # Errors
+/// As `client`; a public client proves nothing, whatever it sends as its secret.
+pub async fn confidential_client(app: &App, id: &str, secret: Option<&SecretString>) -> Result<Client> {
+    let client = client(app, id, secret).await?;
+    match client.kind {
+        ClientKind::SelfClient | ClientKind::Web => Ok(client),
+        ClientKind::Public => Err(GrantRefusal::InvalidClient.into()),
+    }
+}
+
 /// Compares without telling by time where the difference is.
 fn equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
@@ -205,7 +217,7 @@ fn proves(code: &GrantCode, kind: ClientKind, verifier: Option<&SecretString>) -
 
 async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Millis) -> Result<Given> {
     let limits = app.config.oauth.clone();
-    let access = app.random.with(|rng| new_token(rng));
+    let access = app.random.with(new_token);
     let (hash, refresh) = (access.fingerprint(), refresh.fingerprint());
     let outcome = app
         .db
@@ -259,7 +271,7 @@ async fn by_credentials(
         return Err(GrantRefusal::MissingOrganization.into());
     }
     let scope = ScopeSet::parse(scope).map_err(|_| GrantRefusal::InvalidScope)?;
-    let access = app.random.with(|rng| new_token(rng));
+    let access = app.random.with(new_token);
     let (hash, life) = (access.fingerprint(), app.config.oauth.access_token_seconds * SECOND);
     let granted = scope.clone();
     app.db
@@ -340,7 +352,7 @@ pub struct CodeWish {
 pub async fn make_code(app: &App, wish: CodeWish) -> Result<Secret> {
     let (now, limit) = (app.clock.now(), app.config.oauth.codes_per_client);
     let grant: GrantId = app.ids.next().await?;
-    let code = app.random.with(|rng| new_token(rng));
+    let code = app.random.with(new_token);
     let hash = code.fingerprint();
     app.db
         .write(async move |tx| {
@@ -390,7 +402,7 @@ pub async fn issue(
     if life <= 0 || life > 366 * DAY {
         return Err(Error::bad_value("expires", "a token lives between a second and 366 days"));
     }
-    let token = app.random.with(|rng| new_token(rng));
+    let token = app.random.with(new_token);
     let (hash, now) = (token.fingerprint(), app.clock.now());
     app.db
         .write(async move |tx| {

@@ -2,11 +2,13 @@
 
 pub mod account;
 pub mod actor;
+pub mod app_password;
 pub mod claim;
 pub mod effect;
 pub mod email_address;
 pub mod ids;
 pub mod password;
+pub mod plain_text;
 pub mod policy;
 pub mod rights;
 pub mod scope;

@@ -7,7 +7,7 @@ use super::display_name_update::name;
 use super::update_personal_info::UpdatePersonalInfo;
 use super::{AccountMode, Mode, address};
 use crate::app::App;
-use crate::app::change::{self, Ask, Caller, Context, Door, Prepared, authenticate, enqueue};
+use crate::app::change::{self, Ask, Caller, Context, Door, Prepared, authenticate, enqueue, follow_up};
 use crate::app::journal::{self, Entry, Outcome};
 use crate::clock::{DAY, Millis};
 use crate::domain::account::{
@@ -48,7 +48,7 @@ impl NewUser {
     pub fn from_body(body: &Body) -> Result<Self> {
         let personal = UpdatePersonalInfo::parse(body)?;
         let expiry = body.long("userExpiry")?;
-        if expiry.is_some_and(|days| days == 0 || days < -1 || days > 36_500) {
+        if expiry.is_some_and(|days| days == 0 || !(-1..=36_500).contains(&days)) {
             return Err(Error::bad_value(
                 "userExpiry",
                 "days until the user expires, 1 to 36500, or -1 for never",
@@ -117,7 +117,7 @@ async fn attempt(
     let change: ChangeId = app.ids.next().await?;
     let now = app.clock.now();
     let context = context.clone();
-    let account = app
+    let (account, position) = app
         .db
         .write(async move |tx| {
             let (account, _, notes) =
@@ -139,11 +139,11 @@ async fn attempt(
                 outcome: Outcome::Changed { differences: differences(&blank, &account), notes },
             };
             journal::write(tx, &entry).await?;
-            enqueue(tx, &account, change, &mut 0, Vec::new(), now).await?;
-            Ok(account)
+            let position = enqueue(tx, &account, change, &[], now).await?;
+            Ok((account, position))
         })
         .await?;
-    app.wake_worker.notify_one();
+    follow_up(app, position).await;
     Ok((account, change))
 }
 
@@ -192,6 +192,7 @@ async fn plan(
         mailbox: format!("m{id}"),
         primary: new.address.clone(),
         aliases: Vec::new(),
+        app_passwords: Vec::new(),
         credential: Credential { hash: None, kind: password.kind, until: None, at: now, history: Vec::new() },
         generation: 1,
         session_epoch: 1,
