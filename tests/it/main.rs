@@ -11,6 +11,8 @@ mod fuzz;
 mod hostile;
 mod licences;
 mod mail;
+mod model;
+mod races;
 mod rights;
 mod store;
 mod tidy;

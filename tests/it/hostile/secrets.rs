@@ -279,8 +279,9 @@ async fn search(test: TestDb) {
     misplaced(&world, &server, &mut search).await;
     // The same once more where unknown parameters are refused by name.
     settings.compat.strict = true;
-    let strict =
-        App::new(world.app.db.clone(), settings, world.app.clock.clone(), Random::seeded(8)).expect("an app");
+    let strict = App::new(world.app.db.clone(), settings, world.app.clock.clone(), Random::seeded(8))
+        .await
+        .expect("an app");
     let strict = Server::of(mailward::api::router(strict)).await;
     misplaced(&world, &strict, &mut search).await;
 
