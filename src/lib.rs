@@ -17,3 +17,4 @@ pub mod app;
 
 pub mod api;
 pub mod cli;
+pub mod serve;

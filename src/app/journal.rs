@@ -212,31 +212,6 @@ async fn fold_some(tx: &mut Tx, change: ChangeId, minute: i64, most: i64) -> Res
     Ok(finished.len())
 }
 
-/// Writes an entry about something that is no account: an organization, a domain, a client.
-pub async fn write_plain(
-    tx: &mut Tx,
-    context: &Context,
-    actor: &Actor,
-    organization: OrganizationId,
-    change: ChangeId,
-    at: Millis,
-    verb: &str,
-    notes: BTreeMap<&'static str, String>,
-) -> Result<()> {
-    let entry = Entry {
-        organization,
-        change,
-        step: 0,
-        at,
-        actor,
-        context,
-        verb,
-        target: None,
-        outcome: Outcome::Changed { differences: Vec::new(), notes },
-    };
-    write(tx, &entry).await
-}
-
 /// The context of something done at the host's command line.
 pub fn operator(os_user: &str, request_id: String) -> Context {
     Context {

@@ -2,13 +2,17 @@
 //! `accounts` lists the modes. Nothing here knows HTTP, SQL or a mail server's protocol.
 
 pub mod accounts;
+pub mod backup;
 pub mod change;
 pub mod clients;
 pub mod demo;
 pub mod hasher;
 pub mod ids;
 pub mod journal;
+pub mod mail;
 pub mod oauth;
+pub mod open;
+pub mod operator;
 pub mod organizations;
 pub mod password;
 pub mod random;
@@ -21,8 +25,8 @@ use tokio::sync::Notify;
 
 use crate::app::hasher::{Hasher, HasherOptions};
 use crate::app::ids::Ids;
+use crate::app::mail::projector::Projector;
 use crate::app::random::Random;
-use crate::app::verifier::Running;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::password::Cost;
@@ -40,7 +44,7 @@ pub struct Parts {
     pub config: Config,
     pub hasher: Hasher,
     pub ids: Ids,
-    pub tries: Running,
+    pub projector: Projector,
     /// Told when a commit left effects in the outbox.
     pub wake_worker: Notify,
 }
@@ -55,7 +59,7 @@ impl std::ops::Deref for App {
 impl App {
     /// # Errors
     /// `BadValue` for hashing costs that the mail servers could not verify.
-    pub fn new(db: Db, config: Config, clock: Clock, random: Random) -> Result<Self> {
+    pub async fn new(db: Db, config: Config, clock: Clock, random: Random) -> Result<Self> {
         let passwords = &config.passwords;
         let cores = HasherOptions::default().threads;
         let hasher = Hasher::new(HasherOptions {
@@ -63,14 +67,15 @@ impl App {
             queue: passwords.queue,
             cost: Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes },
         })?;
+        let projector = Projector::open(&db, &config, &random).await?;
         Ok(Self(Arc::new(Parts {
+            projector,
             ids: Ids::new(db.clone()),
             db,
             clock,
             random,
             config,
             hasher,
-            tries: Running::default(),
             wake_worker: Notify::new(),
         })))
     }

@@ -1,83 +1,94 @@
 //! `mailward demo`: a throw-away organization on loopback, and the seven documented calls to try on it.
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use crate::app::App;
-use crate::app::demo::{Demo, Person, prepare};
+use crate::app::demo::{Demo as Details, Person, prepare};
+use crate::app::open::open_app;
 use crate::app::random::Random;
+use crate::cli::desk::Desk;
+use crate::cli::logging;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::store::engine::{Db, Options, migrate};
-use crate::store::migrations::STEPS;
 
-/// Tries Mailward out: makes a throw-away organization and serves it on loopback.
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  mailward demo\n  mailward demo --listen 127.0.0.1:0 --json\n  mailward demo --data ./demo   # kept and continued"
-)]
-pub struct DemoArgs {
-    /// Where to listen; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7080")]
-    pub listen: SocketAddr,
-    /// Keeps the demonstration in this folder and continues it there.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Prints one JSON object with addresses, ids, passwords and tokens in place of the commands.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// A demonstration that is ready to be served.
-pub struct Ready {
-    pub app: App,
-    pub listener: TcpListener,
-    pub demo: Demo,
-    /// A temporary folder to be removed at the end.
-    pub temporary: Option<PathBuf>,
-}
-
-/// Opens or makes the demonstration and binds its address.
+/// Try Mailward: a throw-away organization on loopback
 ///
-/// # Errors
-/// An address in use, a folder that cannot be written, a database of something else.
-pub async fn make_ready(args: &DemoArgs) -> Result<Ready> {
-    let listener = TcpListener::bind(args.listen)
-        .map_err(|error| Error::bad_value("--listen", format!("{}: {error}", args.listen)))?;
-    let address =
-        listener.local_addr().map_err(|error| Error::caused("asking for the own address", error))?;
-    let (folder, temporary) = match &args.data {
-        Some(folder) => (folder.clone(), None),
-        None => {
-            let folder = std::env::temp_dir().join(format!("mailward-demo-{}", std::process::id()));
-            (folder.clone(), Some(folder))
-        }
-    };
-    make_folder(&folder)?;
-    let database = folder.join("mailward.sqlite");
-    let mut config = Config::default();
-    config.server.listen = address;
-    config.database.url = format!("sqlite:{}", database.display());
-    let db = Db::open(&config.database.url, &Options::default())?;
-    let clock = Clock::System;
-    migrate(&db, STEPS, clock.now()).await?;
-    let app = App::new(db, config, clock, Random::System)?;
-    let demo = prepare(&app, &folder.join("demo.json")).await?;
-    Ok(Ready { app, listener, demo, temporary })
+/// Makes an embedded database with an organization, people in every role, a client and tokens,
+/// prints the documented calls ready to paste, and serves them until Ctrl-C.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mailward demo
+  mailward demo --listen 127.0.0.1:0 --json
+  mailward demo --data ./demo           kept, and continued the next time")]
+pub struct Demo {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7080")]
+    listen: SocketAddr,
+    /// Keep the demonstration in this folder, and continue it there
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
-fn make_folder(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| Error::bad_value("--data", format!("{}: {error}", folder.display())))
+impl Demo {
+    /// # Errors
+    /// An address in use, a folder that cannot be written, a database of something else.
+    pub async fn run(self, desk: &Desk) -> Result<()> {
+        let folder = Folder::open(self.data)?;
+        let mut config = Config::default();
+        config.server.listen = self.listen;
+        config.database.url = format!("sqlite:{}", folder.path.join("mailward.sqlite").display());
+        logging::start(&config.log);
+        let bound = crate::serve::bind(&config.server)?;
+        config.server.listen = bound.address;
+        let app = open_app(&config, Clock::System, Random::System).await?;
+        let details = prepare(&app, &folder.path.join("demo.json")).await?;
+        print(&announcement(&details, desk.global.json)?)?;
+        let router = crate::api::router(app.clone());
+        bound.serve(app, router).await
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Error::caused("printing", error))
+}
+
+/// Where the demonstration lives: a folder that was named, or one that goes with the process.
+struct Folder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Folder {
+    fn open(named: Option<PathBuf>) -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let temporary = named.is_none();
+        let own = || std::env::temp_dir().join(format!("mailward-demo-{}", std::process::id()));
+        let path = named.unwrap_or_else(own);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Error::bad_value("--data", format!("{}: {error}", path.display())))?;
+        Ok(Self { path, temporary })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(folder = %self.path.display(), %error, "the temporary folder could not be removed");
+        }
+    }
 }
 
 /// What `demo` prints: the object, or the commands for people.
-pub fn announcement(demo: &Demo, json: bool) -> Result<String> {
+fn announcement(demo: &Details, json: bool) -> Result<String> {
     if json {
         return serde_json::to_string(demo).map_err(|error| Error::caused("writing the demo", error));
     }
@@ -120,9 +131,9 @@ Passwords and refresh tokens: run with --json. Ctrl-C ends the demonstration.
 }
 
 /// One sample request of the documentation with host, token, domain and ids filled in.
-pub struct Sample {
-    pub title: &'static str,
-    pub command: String,
+struct Sample {
+    title: &'static str,
+    command: String,
 }
 
 fn token(person: &Person) -> &str {
@@ -130,8 +141,8 @@ fn token(person: &Person) -> &str {
 }
 
 /// The seven sample requests, word for word but for host, token, domain and ids.
-pub fn samples(demo: &Demo) -> Vec<Sample> {
-    let Demo { base_url: url, zoid, domain, admin, member, spare, .. } = demo;
+fn samples(demo: &Details) -> Vec<Sample> {
+    let Details { base_url: url, zoid, domain, admin, member, spare, .. } = demo;
     let (reset, disabled) = (&spare[0], &spare[1]);
     let (admin, user) = (token(admin), token(member));
     let (account, own) = (&disabled.account_id, &member.account_id);

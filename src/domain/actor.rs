@@ -123,6 +123,16 @@ impl Actor {
         }
     }
 
+    /// The rank with which a block is set on a user of that role. The clock acts for whoever gave
+    /// the term, so that the same rank can lift what it set.
+    pub fn rank_over(&self, role: Role) -> Rank {
+        match (self, role) {
+            (Self::User(_) | Self::Operator { .. }, _) => self.rank(),
+            (Self::Clock, Role::Member) => Rank::Admin,
+            (Self::Clock, Role::Admin | Role::SuperAdmin) => Rank::SuperAdmin,
+        }
+    }
+
     pub fn who(&self) -> Who {
         match self {
             Self::User(signed) => Who::User(signed.user),

@@ -6,8 +6,11 @@
 mod support;
 
 mod api;
+mod cli;
 mod fuzz;
 mod hostile;
 mod licences;
+mod mail;
+mod rights;
 mod store;
 mod tidy;

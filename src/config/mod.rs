@@ -1,9 +1,15 @@
-//! `mailward.toml`: typed sections with defaults; unknown keys are refused.
+//! `mailward.toml`: typed sections with defaults; unknown keys are refused. `load` reads the file
+//! and the environment, `check` refuses values that cannot be meant.
+
+mod check;
+mod load;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use load::{EVERYWHERE, HERE, Loaded, find, load, variables};
 
 /// Everything that can be set. `mailward.example.toml` says each option with its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +22,7 @@ pub struct Config {
     pub passwords: Passwords,
     pub throttle: Throttle,
     pub addresses: Addresses,
+    pub mail: Mail,
     pub log: Log,
 }
 
@@ -26,7 +33,9 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The address that people and links use, as `https://desk.example.org`; from `listen` when empty.
     pub public_url: String,
+    #[serde(with = "optional_path")]
     pub tls_cert: Option<PathBuf>,
+    #[serde(with = "optional_path")]
     pub tls_key: Option<PathBuf>,
     /// Serve plain HTTP also outside loopback (behind a proxy that speaks TLS).
     pub insecure_http: bool,
@@ -57,6 +66,7 @@ pub struct Database {
     /// `sqlite:PATH` or `postgres://user@host,host/name?target_session_attrs=read-write`.
     pub url: String,
     /// A file with the PostgreSQL password, so that it does not stand in the URL.
+    #[serde(with = "optional_path")]
     pub password_file: Option<PathBuf>,
     /// Connections to PostgreSQL at most.
     pub pool_size: usize,
@@ -65,6 +75,7 @@ pub struct Database {
     /// Seconds to wait for a free connection before the answer is 503.
     pub wait_seconds: u64,
     /// Certificates that PostgreSQL's own must descend from; the system's public ones when empty.
+    #[serde(with = "optional_path")]
     pub tls_root_cert: Option<PathBuf>,
 }
 
@@ -187,6 +198,45 @@ impl Default for Addresses {
     }
 }
 
+/// What Mailward keeps for the mail servers of this machine, and how it reaches people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mail {
+    /// Folder of Dovecot's look-up file; with an embedded database only. None is kept when empty.
+    #[serde(with = "optional_path")]
+    pub auth_dir: Option<PathBuf>,
+    /// Folder of Postfix's look-up file.
+    #[serde(with = "optional_path")]
+    pub maps_dir: Option<PathBuf>,
+    /// Group that reads `auth_dir`; Dovecot and Mailward are in it.
+    pub auth_group: String,
+    /// Group that reads `maps_dir`; Postfix and Mailward are in it.
+    pub maps_group: String,
+    /// Folder under which Dovecot keeps a folder for each mailbox.
+    pub mail_root: PathBuf,
+    /// Days for which the mail of a deleted user is to be kept.
+    pub retention_days: i64,
+    /// SMTP server on this machine that takes notices to people, as `127.0.0.1:25`; none are sent when empty.
+    pub notices_smtp: String,
+    /// Sender of notices; `postmaster` at the person's own domain when empty.
+    pub notices_from: String,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            auth_dir: None,
+            maps_dir: None,
+            auth_group: "mwauth".to_owned(),
+            maps_group: "mwmaps".to_owned(),
+            mail_root: PathBuf::from("/var/vmail"),
+            retention_days: 30,
+            notices_smtp: String::new(),
+            notices_from: String::new(),
+        }
+    }
+}
+
 /// Logs go to standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -200,6 +250,28 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned(), json: false }
+    }
+}
+
+/// A path that may be left empty: so every option has a value, and an empty variable unsets one.
+mod optional_path {
+    use super::{Deserialize, Deserializer, Path, PathBuf, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().unwrap_or(Path::new("")).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        let path = PathBuf::deserialize(from)?;
+        Ok((!path.as_os_str().is_empty()).then_some(path))
+    }
+}
+
+impl Database {
+    /// The file of an embedded database; `None` for PostgreSQL.
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        let path = self.url.strip_prefix("sqlite:")?;
+        Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
     }
 }
 

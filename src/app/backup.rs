@@ -1,0 +1,183 @@
+//! Copies of the database, and what must happen before a copy is used again: tokens, codes and
+//! one-time passwords given since are void, and ids and generations never go back.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::app::change::{Context, authenticate};
+use crate::app::journal::{self, Entry, Outcome};
+use crate::app::open::{self, Standing};
+use crate::clock::Millis;
+use crate::config::Database;
+use crate::domain::ids::ChangeId;
+use crate::error::{Error, Result};
+use crate::store;
+use crate::store::engine::{Db, Options};
+
+/// Writes a copy of the embedded database as of one moment, while the service runs, and makes it
+/// durable. Refuses to overwrite.
+///
+/// # Errors
+/// `Refused` when the file exists, cannot be made, or the database is PostgreSQL.
+pub async fn backup(db: &Db, target: &Path) -> Result<()> {
+    db.backup_to(target).await?;
+    sync(target).map_err(|cause| Error::caused("making the backup durable", cause))
+}
+
+/// Puts a copy in the place of the configured embedded database, which must not exist, and voids
+/// what the copy still believes in.
+///
+/// # Errors
+/// `Refused` when something is in the way, or the file is no backup of Mailward's.
+pub async fn restore(database: &Database, from: &Path, context: &Context, now: Millis) -> Result<()> {
+    let Some(target) = database.sqlite_path() else {
+        return Err(Error::Refused(
+            "this database is PostgreSQL: restore it with pg_restore, then run \
+             `mailward restore --after-pg-restore`"
+                .to_owned(),
+        ));
+    };
+    refuse_overwriting(target)?;
+    refuse_strangers(from)?;
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder)).map_err(
+        |cause| Error::Refused(format!("cannot make the folder of {}: {cause}", target.display())),
+    )?;
+    let beside = beside(target, ".restoring");
+    let _ = fs::remove_file(&beside); // left by a restore that was cut off
+    copy(from, &beside).map_err(|cause| {
+        Error::Refused(format!("cannot copy {} to {}: {cause}", from.display(), beside.display()))
+    })?;
+    let outcome = prepare(&beside, context, now).await;
+    let outcome = outcome.and_then(|()| settle(&beside, target));
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(self::beside(&beside, end));
+    }
+    outcome
+}
+
+/// Voids what a restored PostgreSQL database still believes in.
+///
+/// # Errors
+/// `Refused` for an embedded database, which `restore` itself treats so.
+pub async fn after_pg_restore(db: &Db, context: &Context, now: Millis) -> Result<()> {
+    if open::is_embedded(db) {
+        return Err(Error::Refused(
+            "this database is embedded: `mailward restore FILE` restores it and does this too".to_owned(),
+        ));
+    }
+    open::bring_up(db, now).await?;
+    void(db, context, now).await
+}
+
+async fn prepare(file: &Path, context: &Context, now: Millis) -> Result<()> {
+    let db = Db::open(&format!("sqlite:{}", file.display()), &Options::default())?;
+    let outcome = async {
+        match open::standing(&db).await? {
+            Standing::Empty => {
+                return Err(Error::Refused("the file is a database, but not one of Mailward's".to_owned()));
+            }
+            Standing::Behind(_) => drop(open::migrate(&db, now).await?),
+            Standing::Current => {}
+        }
+        void(&db, context, now).await
+    };
+    let outcome = outcome.await;
+    db.close().await;
+    outcome
+}
+
+async fn void(db: &Db, context: &Context, now: Millis) -> Result<()> {
+    let context = context.clone();
+    db.write(async move |tx| {
+        store::restore::void(tx).await?;
+        let actor = authenticate(tx, &context.caller, now).await?;
+        for organization in store::organizations::all(tx).await? {
+            // Taken after the jump, or the entries could bear numbers that were given before.
+            let number = store::ids::take::<ChangeId>(tx, 1).await?;
+            let change =
+                ChangeId::new(number).ok_or_else(|| Error::internal(format!("{number} is no changeId")))?;
+            let what = "every token, code and one-time password of the copy".to_owned();
+            let notes = BTreeMap::from([("voided", what)]);
+            let entry = Entry {
+                organization: organization.id,
+                change,
+                step: 0,
+                at: now,
+                actor: &actor,
+                context: &context,
+                verb: "restore",
+                target: None,
+                outcome: Outcome::Changed { differences: Vec::new(), notes },
+            };
+            journal::write(tx, &entry).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn refuse_overwriting(target: &Path) -> Result<()> {
+    for end in ["", "-wal", "-shm"] {
+        let there = beside(target, end);
+        if there.exists() {
+            return Err(Error::Refused(format!(
+                "{} exists; stop the service and move it away first, nothing is overwritten",
+                there.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A copy of the bare file while its log lay beside it would lack the newest changes.
+fn refuse_strangers(from: &Path) -> Result<()> {
+    let mut start = [0; 16];
+    File::open(from).and_then(|mut file| file.read_exact(&mut start)).map_err(|cause| {
+        match cause.kind() {
+            io::ErrorKind::NotFound => Error::NotFound(format!("there is no file {}", from.display())),
+            _ => Error::Refused(format!("cannot read {}: {cause}", from.display())),
+        }
+    })?;
+    if start != *b"SQLite format 3\0" {
+        return Err(Error::Refused(format!("{} is no SQLite database", from.display())));
+    }
+    let log = beside(from, "-wal");
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Err(Error::Refused(format!(
+            "{} lies beside the file, so the file alone is not whole; make the copy with `mailward backup`",
+            log.display()
+        )));
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut source, &mut target).map(drop)
+}
+
+/// Gives the file its name in one step, durably. A link does not replace what is there.
+fn settle(file: &Path, target: &Path) -> Result<()> {
+    sync(file)
+        .and_then(|()| fs::hard_link(file, target))
+        .and_then(|()| sync(target))
+        .map_err(|cause| Error::Refused(format!("cannot put the copy to {}: {cause}", target.display())))
+}
+
+fn sync(file: &Path) -> io::Result<()> {
+    File::open(file)?.sync_all()?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// The path with more at its end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}

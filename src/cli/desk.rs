@@ -1,0 +1,222 @@
+//! What commands share: the configuration with the flags over it, the opened house, and the two
+//! ways to answer. Standard output carries only what was asked for.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::app::App;
+use crate::app::accounts::AccountMode;
+use crate::app::change::{Ask, Context, Done, run};
+use crate::app::journal;
+use crate::app::open;
+use crate::app::operator;
+use crate::app::random::Random;
+use crate::cli::{Global, logging, os_user, show};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::domain::account::Account;
+use crate::domain::ids::OrganizationId;
+use crate::domain::rights::Route;
+use crate::domain::switch::Reason;
+use crate::error::{Error, Result};
+
+/// One run of the command line.
+pub struct Desk {
+    pub global: Global,
+    reason: Option<Reason>,
+}
+
+impl Desk {
+    /// # Errors
+    /// `BadValue` for a reason that is none.
+    pub fn new(global: Global) -> Result<Self> {
+        let reason = global.reason.as_deref().map(Reason::parse).transpose()?.flatten();
+        Ok(Self { global, reason })
+    }
+
+    /// Why, as `--reason` said.
+    pub fn reason(&self) -> Option<&Reason> {
+        self.reason.as_ref()
+    }
+
+    /// The configuration with the flags over it, unchecked; and the file it came from.
+    ///
+    /// # Errors
+    /// `BadValue`.
+    pub fn read_config(&self) -> Result<(Config, Option<PathBuf>)> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+        let mut loaded = config::load(self.global.config.as_deref(), variables)?;
+        if let Some(url) = &self.global.database {
+            loaded.config.database.url.clone_from(url);
+        }
+        Ok((loaded.config, loaded.file))
+    }
+
+    /// The configuration, with values that can be meant.
+    ///
+    /// # Errors
+    /// `BadValue`.
+    pub fn config(&self) -> Result<Config> {
+        let (config, _) = self.read_config()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The house on the configured database, which must exist.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no database yet; as `open_app`.
+    pub async fn open(&self) -> Result<App> {
+        let config = self.config()?;
+        logging::quiet();
+        must_exist(&config)?;
+        open::open_app(&config, Clock::System, Random::System).await
+    }
+
+    /// Who acts, through which door, and why.
+    pub fn context(&self, app: &App) -> Context {
+        let request_id = app.random.with(|rng| {
+            use rand::Rng as _;
+            let mut bytes = [0; 8];
+            rng.fill_bytes(&mut bytes);
+            hex::encode(bytes)
+        });
+        Context { reason: self.reason.clone(), ..journal::operator(&os_user::name(), request_id) }
+    }
+
+    /// The same for a command that claims addresses.
+    ///
+    /// # Errors
+    /// `BadValue` for a reason that is none.
+    pub fn releasing(&self, app: &App, release: Option<&str>) -> Result<Context> {
+        let release = release.map(Reason::parse).transpose()?.flatten();
+        Ok(Context { release, ..self.context(app) })
+    }
+
+    /// Carries out a mode on one account and tells what became of it.
+    ///
+    /// # Errors
+    /// As `change::run`.
+    pub async fn change(
+        &self,
+        app: &App,
+        context: &Context,
+        account: &Account,
+        mode: AccountMode,
+    ) -> Result<()> {
+        let done = self.run_mode(app, context, account.organization, Some(account), mode).await?;
+        self.tell_done(&done)
+    }
+
+    /// # Errors
+    /// As `change::run`.
+    pub async fn run_mode(
+        &self,
+        app: &App,
+        context: &Context,
+        organization: OrganizationId,
+        account: Option<&Account>,
+        mode: AccountMode,
+    ) -> Result<Done> {
+        let zuid = account.map(|account| account.user.get());
+        run(app, context, Ask { route: Route::Organization(organization), path: None, zuid, mode }).await
+    }
+
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn tell_done(&self, done: &Done) -> Result<()> {
+        self.answer(|| show::done_text(done), || show::done_json(done))
+    }
+
+    /// Answers what was asked for, in words or in JSON.
+    ///
+    /// # Errors
+    /// `Internal` when standard output cannot be written.
+    pub fn answer(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> Result<()> {
+        let mut answer = if self.global.json { json().to_string() } else { text() };
+        if !answer.is_empty() && !answer.ends_with('\n') {
+            answer.push('\n');
+        }
+        self.write(answer.as_bytes())
+    }
+
+    /// # Errors
+    /// `Internal` when standard output cannot be written.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            // `| head` has seen enough.
+            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(cause) => Err(Error::caused("writing to standard output", cause)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Says something beside the answer.
+    pub fn note(&self, text: &str) {
+        if !self.global.json {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// A user as commands name one.
+#[derive(Debug, clap::Args)]
+pub struct UserName {
+    /// The user: an address, a zuid or an accountId
+    #[arg(value_name = "USER")]
+    pub user: String,
+    #[command(flatten)]
+    pub org: OrgName,
+}
+
+impl UserName {
+    /// # Errors
+    /// `NotFound`, `BadAddress`.
+    pub async fn find(&self, app: &App) -> Result<Account> {
+        operator::user(app, &self.user, self.org.zoid()?).await
+    }
+}
+
+/// An organization, where it does not follow from something else.
+#[derive(Debug, clap::Args)]
+pub struct OrgName {
+    /// The organization's zoid; only needed where it cannot be told otherwise
+    #[arg(long, value_name = "ZOID")]
+    pub org: Option<String>,
+}
+
+impl OrgName {
+    /// # Errors
+    /// `BadValue`.
+    pub fn zoid(&self) -> Result<Option<OrganizationId>> {
+        self.org.as_deref().map(zoid).transpose()
+    }
+
+    /// # Errors
+    /// As `operator::organization`.
+    pub async fn find(&self, app: &App) -> Result<OrganizationId> {
+        Ok(operator::organization(app, self.zoid()?).await?.id)
+    }
+}
+
+/// # Errors
+/// `BadValue`.
+pub fn zoid(text: &str) -> Result<OrganizationId> {
+    text.parse().map_err(|()| Error::bad_value("zoid", format!("{text} is no zoid; see `mailward org list`")))
+}
+
+/// # Errors
+/// `NotFound` when the embedded database has no file yet, so that none is made by a typing error.
+pub fn must_exist(config: &Config) -> Result<()> {
+    match config.database.sqlite_path() {
+        Some(path) if !path.exists() => Err(Error::NotFound(format!(
+            "there is no database at {}; run `mailward init`, or name another one with --database",
+            path.display()
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,54 @@
+//! `mailward serve`.
+
+use std::net::SocketAddr;
+
+use crate::app::open::open_app;
+use crate::app::random::Random;
+use crate::cli::desk::Desk;
+use crate::cli::logging;
+use crate::clock::Clock;
+use crate::error::Result;
+
+/// Run the service until SIGTERM or SIGINT
+///
+/// Logs go to standard error. SIGHUP reads the certificate again; a bad one leaves the old one in
+/// place. SIGTERM finishes the requests in flight; a second one does not. An empty database gets
+/// its tables; an older one must be migrated with `mailward migrate` first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mailward serve
+  mailward serve --listen 127.0.0.1:8080
+  mailward serve --listen 10.0.0.5:80 --insecure-http")]
+pub struct Serve {
+    /// The address to listen on, in place of server.listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Serve plain HTTP also outside loopback (behind a proxy that speaks TLS)
+    #[arg(long)]
+    insecure_http: bool,
+}
+
+impl Serve {
+    /// # Errors
+    /// What makes it impossible to start.
+    pub async fn run(self, desk: &Desk) -> Result<()> {
+        let (mut config, file) = desk.read_config()?;
+        if let Some(listen) = self.listen {
+            config.server.listen = listen;
+        }
+        config.server.insecure_http |= self.insecure_http;
+        config.check()?;
+        logging::start(&config.log);
+        match &file {
+            Some(file) => tracing::info!(file = %file.display(), "configuration read"),
+            None => tracing::info!("no configuration file; the defaults hold"),
+        }
+        let bound = crate::serve::bind(&config.server)?;
+        // Links name the real port, also when a free one was asked for.
+        config.server.listen = bound.address;
+        let app = open_app(&config, Clock::System, Random::System).await?;
+        let router = crate::api::router(app.clone());
+        bound.serve(app, router).await
+    }
+}

@@ -1,0 +1,163 @@
+//! Values of the right type that cannot be meant, or that would be dangerous.
+
+use super::Config;
+use crate::domain::password::Cost;
+use crate::error::{Error, Result};
+
+impl Config {
+    /// # Errors
+    /// `BadValue` with the option's name as in the file and what to write instead.
+    pub fn check(&self) -> Result<()> {
+        self.check_server()?;
+        self.check_database()?;
+        self.check_limits()?;
+        let passwords = &self.passwords;
+        Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes }
+            .check()
+            .map_err(|why| Error::bad_value("passwords.memory_kib, passes, lanes", why))?;
+        let delimiter = self.addresses.recipient_delimiter;
+        if !matches!(delimiter, '+' | '-' | '=' | '_' | '#' | '!' | '%' | '*') {
+            return Err(Error::bad_value(
+                "addresses.recipient_delimiter",
+                "write one of + - = _ # ! % *, the same as Postfix's recipient_delimiter",
+            ));
+        }
+        tracing_subscriber::EnvFilter::try_new(&self.log.level).map_err(|cause| {
+            Error::bad_value(
+                "log.level",
+                format!("{cause}; write error, warn, info, debug, or as mailward=debug,info"),
+            )
+        })?;
+        Ok(())
+    }
+
+    fn check_server(&self) -> Result<()> {
+        let server = &self.server;
+        match (&server.tls_cert, &server.tls_key) {
+            (Some(_), None) => {
+                return Err(Error::bad_value(
+                    "server.tls_key",
+                    "tls_cert is set, so the key's file belongs here",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(Error::bad_value(
+                    "server.tls_cert",
+                    "tls_key is set, so the certificate's file belongs here",
+                ));
+            }
+            (None, None) if !server.listen.ip().is_loopback() && !server.insecure_http => {
+                return Err(Error::bad_value(
+                    "server.listen",
+                    format!(
+                        "{} is reachable from other machines, and plain HTTP would show them passwords and tokens; \
+                         set tls_cert and tls_key, or insecure_http = true behind a proxy that speaks TLS",
+                        server.listen
+                    ),
+                ));
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        if !server.public_url.is_empty() {
+            let good = url::Url::parse(&server.public_url)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if !good {
+                return Err(Error::bad_value(
+                    "server.public_url",
+                    "write the whole address, as https://desk.example.org",
+                ));
+            }
+        }
+        for network in &server.trusted_proxies {
+            let known =
+                network.parse::<ipnet::IpNet>().is_ok() || network.parse::<std::net::IpAddr>().is_ok();
+            if !known {
+                return Err(Error::bad_value(
+                    "server.trusted_proxies",
+                    format!("{network} is no network; write them as 10.0.0.0/8 or 2001:db8::/32"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_database(&self) -> Result<()> {
+        let database = &self.database;
+        let postgres = database.url.starts_with("postgres://") || database.url.starts_with("postgresql://");
+        if database.sqlite_path().is_none() && !postgres {
+            return Err(Error::bad_value("database.url", "write sqlite:PATH or postgres://user@host/name"));
+        }
+        if database.sqlite_path().is_some() && database.password_file.is_some() {
+            return Err(Error::bad_value("database.password_file", "an embedded database has no password"));
+        }
+        positive("database.pool_size", database.pool_size)?;
+        positive("database.connect_seconds", database.connect_seconds)?;
+        positive("database.wait_seconds", database.wait_seconds)
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        let (oauth, throttle) = (&self.oauth, &self.throttle);
+        for (name, number) in [
+            ("oauth.access_token_seconds", oauth.access_token_seconds),
+            ("oauth.code_seconds", oauth.code_seconds),
+            ("oauth.access_tokens_per_refresh_token", oauth.access_tokens_per_refresh_token),
+            ("oauth.refresh_tokens_per_user", oauth.refresh_tokens_per_user),
+            ("oauth.mints_per_refresh_token", oauth.mints_per_refresh_token),
+            ("oauth.codes_per_client", oauth.codes_per_client),
+            ("throttle.wrong_per_account", throttle.wrong_per_account),
+            ("throttle.wrong_per_source", throttle.wrong_per_source),
+            ("throttle.window_seconds", throttle.window_seconds),
+            ("throttle.token_failures_per_source", throttle.token_failures_per_source),
+        ] {
+            if !(1..=1_000_000_000).contains(&number) {
+                return Err(Error::bad_value(name, "must be at least 1 and at most 1000000000"));
+            }
+        }
+        positive("passwords.queue", self.passwords.queue)
+    }
+}
+
+fn positive<N: PartialOrd + From<u8>>(name: &str, number: N) -> Result<()> {
+    if number < N::from(1) { Err(Error::bad_value(name, "must be at least 1")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.check().expect_err("this configuration is refused").to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_allowed() {
+        Config::default().check().expect("the defaults");
+    }
+
+    #[test]
+    fn plain_http_outside_loopback_must_be_asked_for() {
+        let outside = |config: &mut Config| config.server.listen = ([0, 0, 0, 0], 80).into();
+        assert!(refused(outside).contains("insecure_http"));
+        let mut config = Config::default();
+        outside(&mut config);
+        config.server.insecure_http = true;
+        config.check().expect("asked for");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_name() {
+        let certificate_alone = |config: &mut Config| config.server.tls_cert = Some("cert.pem".into());
+        assert!(refused(certificate_alone).starts_with("server.tls_key"));
+        assert!(refused(|config| config.passwords.memory_kib = 70_000).starts_with("passwords.memory_kib"));
+        assert!(refused(|config| config.database.url = "mysql://x".into()).starts_with("database.url"));
+        assert!(refused(|config| config.database.pool_size = 0).starts_with("database.pool_size"));
+        assert!(refused(|config| config.oauth.code_seconds = -1).starts_with("oauth.code_seconds"));
+        assert!(refused(|config| config.addresses.recipient_delimiter = 'a').starts_with("addresses."));
+        assert!(
+            refused(|config| config.server.trusted_proxies = vec!["x".into()]).starts_with("server.trusted")
+        );
+        assert!(refused(|config| config.log.level = "mailward=louder".into()).starts_with("log.level"));
+    }
+}

@@ -1,0 +1,264 @@
+//! Listening: sockets, TLS with certificates that can be replaced, patience with slow clients,
+//! and an orderly end. What is answered is the router's matter.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use http_body::{Body as HttpBody, Frame};
+use hyper_util::rt::TokioTimer;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Sleep;
+
+use crate::app::{App, worker};
+use crate::config::Server;
+use crate::error::{Error, Result};
+
+/// How long a client may take to send the head of a request; also how long an idle connection is kept.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take to send the body of a request.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// A socket that is bound and a certificate that was read; nothing is accepted yet.
+pub struct Bound {
+    /// Where clients reach the service; a port that was asked for as 0 is the real one here.
+    pub address: SocketAddr,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    shutdown_time: Duration,
+}
+
+/// Binds the configured address and reads the certificate.
+///
+/// # Errors
+/// `BadValue` for the option that cannot be used, with the reason.
+pub fn bind(server: &Server) -> Result<Bound> {
+    let tls = match (&server.tls_cert, &server.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls::read(cert.clone(), key.clone())?),
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(Error::bad_value("server.tls_cert, tls_key", "certificate and key belong together"));
+        }
+        (None, None) => None,
+    };
+    let unusable =
+        |cause: std::io::Error| Error::bad_value("server.listen", format!("{}: {cause}", server.listen));
+    let listener = TcpListener::bind(server.listen).map_err(unusable)?;
+    listener.set_nonblocking(true).map_err(unusable)?;
+    Ok(Bound {
+        address: listener.local_addr().map_err(unusable)?,
+        listener,
+        tls,
+        shutdown_time: Duration::from_secs(server.shutdown_seconds),
+    })
+}
+
+impl Bound {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Serves until SIGTERM or SIGINT, then finishes what was accepted and closes the database.
+    /// The background worker runs meanwhile.
+    ///
+    /// # Errors
+    /// `Internal` when the socket or the signals cannot be used.
+    pub async fn serve(self, app: App, router: Router) -> Result<()> {
+        let failed = |cause: std::io::Error| Error::caused("serving", cause);
+        let end = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
+        let [terminate, interrupt] = end.map(|signal| signal.map_err(failed));
+        let reload = signal(SignalKind::hangup()).map_err(failed)?;
+        let handle = Handle::new();
+        let worker = tokio::spawn(worker::run(app.clone()));
+        let ender = tokio::spawn(end_in_order(terminate?, interrupt?, handle.clone(), self.shutdown_time));
+        let reloader = tokio::spawn(reload_on_signal(reload, self.tls.clone()));
+        let router = router
+            .layer(axum::middleware::from_fn(limit_body_time))
+            .into_make_service_with_connect_info::<SocketAddr>();
+
+        tracing::info!(address = %self.address, scheme = self.scheme(), "listening");
+        let mut server = axum_server::from_tcp(self.listener).map_err(failed)?.handle(handle).http1_only();
+        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+        let outcome = match &self.tls {
+            None => server.acceptor(NoDelayAcceptor).serve(router).await,
+            Some(tls) => {
+                let acceptor = RustlsAcceptor::new(tls.live.clone()).acceptor(NoDelayAcceptor);
+                server.acceptor(acceptor).serve(router).await
+            }
+        };
+        for task in [&worker, &ender, &reloader] {
+            task.abort();
+        }
+        app.db.close().await;
+        tracing::info!("stopped");
+        outcome.map_err(failed)
+    }
+}
+
+/// Binds and serves in one step, for who does not need the address before.
+///
+/// # Errors
+/// As `bind` and `Bound::serve`.
+pub async fn serve(app: App, server: &Server, router: Router) -> Result<()> {
+    bind(server)?.serve(app, router).await
+}
+
+async fn end_in_order(
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    handle: Handle<SocketAddr>,
+    patience: Duration,
+) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(seconds = patience.as_secs(), "stopping; requests in flight may end");
+    handle.graceful_shutdown(Some(patience));
+    // Who asks twice does not want to wait.
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("stopping at once");
+    handle.shutdown();
+}
+
+async fn reload_on_signal(mut hangup: Signal, tls: Option<Tls>) {
+    while hangup.recv().await.is_some() {
+        match &tls {
+            None => tracing::info!("SIGHUP: there is no certificate to read again"),
+            Some(tls) => tls.reload(),
+        }
+    }
+}
+
+// TLS --------------------------------------------------------------------------------------
+
+#[derive(Clone)]
+struct Tls {
+    cert: PathBuf,
+    key: PathBuf,
+    live: RustlsConfig,
+}
+
+impl Tls {
+    fn read(cert: PathBuf, key: PathBuf) -> Result<Self> {
+        let live = RustlsConfig::from_config(Arc::new(tls_config(&cert, &key)?));
+        Ok(Self { cert, key, live })
+    }
+
+    /// A certificate that cannot be used leaves the old one in place.
+    fn reload(&self) {
+        match tls_config(&self.cert, &self.key) {
+            Ok(config) => {
+                self.live.reload_from_config(Arc::new(config));
+                tracing::info!(file = %self.cert.display(), "the certificate was read again");
+            }
+            Err(error) => tracing::error!(%error, "the new certificate is not usable; the old one stays"),
+        }
+    }
+}
+
+fn tls_config(cert: &Path, key: &Path) -> Result<ServerConfig> {
+    let bad = |option: &str, file: &Path, why: &dyn std::fmt::Display| {
+        Error::bad_value(option, format!("{}: {why}", file.display()))
+    };
+    let bad_cert = |why: &dyn std::fmt::Display| bad("server.tls_cert", cert, why);
+    let chain = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+        .map_err(|cause| bad_cert(&cause))?;
+    if chain.is_empty() {
+        return Err(bad_cert(&"there is no certificate in it"));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| bad("server.tls_key", key, &cause))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|cause| Error::caused("preparing TLS", cause))?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|cause| bad_cert(&cause))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+// Slow clients -----------------------------------------------------------------------------
+
+async fn limit_body_time(request: Request, next: Next) -> Response {
+    next.run(request.map(|body| Body::new(TimedBody { body, patience: BODY_TIME, deadline: None }))).await
+}
+
+/// A request's body that ends with an error when the client takes too long to send it.
+struct TimedBody {
+    body: Body,
+    patience: Duration,
+    /// Set when the client is first waited for; most bodies come with their head.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for TimedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(task) {
+            return Poll::Ready(frame);
+        }
+        let patience = self.patience;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        deadline
+            .as_mut()
+            .poll(task)
+            .map(|()| Some(Err(axum::Error::new("the body of the request did not come in time"))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        struct Silence;
+        impl HttpBody for Silence {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+            fn poll_frame(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<std::result::Result<Frame<Bytes>, Self::Error>>> {
+                Poll::Pending
+            }
+        }
+        let patience = Duration::from_millis(20);
+        let body = Body::new(TimedBody { body: Body::new(Silence), patience, deadline: None });
+        let refusal = axum::body::to_bytes(body, 1000).await.expect_err("nothing came");
+        assert!(refusal.to_string().contains("did not come in time"), "{refusal}");
+    }
+}

@@ -1,0 +1,182 @@
+//! What the mail servers' look-ups must know of accounts, read for the projection files.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Millis;
+use crate::domain::ids::{AccountId, OrganizationId};
+use crate::error::Result;
+use crate::store::engine::{Row, Tx, params};
+use crate::store::id;
+use crate::store::projection::{AppPassword, MailboxState};
+
+/// The refusal of mail to an address that its account has given up.
+const MOVED: &str = "550 5.1.6 Mailbox has moved, no forwarding address";
+
+fn read(row: &Row<'_>) -> Result<MailboxState> {
+    let sending: String = row.get("sending")?;
+    Ok(MailboxState {
+        account_id: row.get("account_id")?,
+        mbox: row.get("mbox")?,
+        generation: row.get("generation")?,
+        password_phc: row.get("pw")?,
+        gate: row.get("gate")?,
+        imap: row.get::<Option<&str>>("gate_imap")?.is_none(),
+        pop: row.get::<Option<&str>>("gate_pop3")?.is_none(),
+        smtp_login: true,
+        sending: (sending != "DUNNO").then_some(sending),
+        incoming: row.get("incoming")?,
+        addresses: Vec::new(),
+        primary: row.get("primary_address")?,
+        app_passwords: Vec::new(),
+        retired: Vec::new(),
+    })
+}
+
+/// The states of up to `most` accounts of an organization after `after`, by account id.
+pub async fn page(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    after: i64,
+    most: i64,
+) -> Result<Vec<MailboxState>> {
+    let mut states: BTreeMap<i64, MailboxState> = tx
+        .query_all(
+            "SELECT account_id, mbox, generation, pw, gate, gate_imap, gate_pop3, sending, incoming, primary_address
+             FROM mailbox_state WHERE organization_id = $1 AND account_id > $2 ORDER BY account_id LIMIT $3",
+            params![organization.get(), after, most],
+            |row| read(row).map(|state| (state.account_id, state)),
+        )
+        .await?
+        .into_iter()
+        .collect();
+    if let (Some(first), Some(last)) = (states.keys().next().copied(), states.keys().next_back().copied()) {
+        add_belongings(tx, organization, first, last, &mut states).await?;
+    }
+    Ok(states.into_values().collect())
+}
+
+/// The state of one account; `None` when it is gone.
+pub async fn one(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    account: AccountId,
+) -> Result<Option<MailboxState>> {
+    let states = page(tx, organization, account.get() - 1, 1).await?;
+    Ok(states.into_iter().next().filter(|state| state.account_id == account.get()))
+}
+
+/// Addresses and app passwords of the accounts from `first` to `last`.
+async fn add_belongings(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    first: i64,
+    last: i64,
+    states: &mut BTreeMap<i64, MailboxState>,
+) -> Result<()> {
+    let addresses = tx
+        .query_all(
+            "SELECT account_id, address, freed_at FROM address
+             WHERE organization_id = $1 AND account_id >= $2 AND account_id <= $3 ORDER BY account_id, address",
+            params![organization.get(), first, last],
+            |row| Ok((row.get::<i64>("account_id")?, row.get("address")?, row.get::<Option<Millis>>("freed_at")?)),
+        )
+        .await?;
+    for (account, address, freed_at) in addresses {
+        let Some(state) = states.get_mut(&account) else { continue };
+        match freed_at {
+            None => state.addresses.push(address),
+            Some(_) => state.retired.push((address, MOVED.to_owned())),
+        }
+    }
+    let apps = tx
+        .query_all(
+            "SELECT account_id, id, digest, imap, pop, smtp, expires_at FROM app_password
+             WHERE organization_id = $1 AND account_id >= $2 AND account_id <= $3 ORDER BY account_id, id",
+            params![organization.get(), first, last],
+            |row| {
+                let app = AppPassword {
+                    id: row.get("id")?,
+                    digest_hex: row.get("digest")?,
+                    imap: row.get("imap")?,
+                    pop: row.get("pop")?,
+                    smtp: row.get("smtp")?,
+                    expires_at: row.get("expires_at")?,
+                };
+                Ok((row.get::<i64>("account_id")?, app))
+            },
+        )
+        .await?;
+    for (account, app) in apps {
+        if let Some(state) = states.get_mut(&account) {
+            state.app_passwords.push(app);
+        }
+    }
+    Ok(())
+}
+
+/// Of these session credentials (`mbox`, `g41` or `a7`), those that may hold a session now.
+pub async fn may_hold_session(tx: &mut Tx, mailbox: &str, credential: &str, now: Millis) -> Result<bool> {
+    let live = tx
+        .query_opt(
+            "SELECT organization_id, account_id, generation, pw FROM mailbox_state WHERE mbox = $1 AND gate IS NULL",
+            params![mailbox],
+            |row| {
+                let generation = row.get::<Option<&str>>("pw")?.map(|_| row.get::<i64>("generation")).transpose()?;
+                Ok((row.get::<i64>("organization_id")?, row.get::<i64>("account_id")?, generation))
+            },
+        )
+        .await?;
+    let Some((organization, account, generation)) = live else { return Ok(false) };
+    if let Some(number) = credential.strip_prefix('g') {
+        return Ok(number.parse().ok() == generation && generation.is_some());
+    }
+    let Some(number) = credential.strip_prefix('a').and_then(|number| number.parse::<i64>().ok()) else {
+        return Ok(false);
+    };
+    let found = tx
+        .query_opt(
+            "SELECT id FROM app_password
+             WHERE organization_id = $1 AND id = $2 AND account_id = $3 AND (expires_at IS NULL OR expires_at > $4)",
+            params![organization, number, account, now],
+            |row| row.get::<i64>("id"),
+        )
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Mail of a deleted user that stays on the mail servers.
+#[derive(Debug, Clone)]
+pub struct Retained {
+    pub organization: OrganizationId,
+    pub mailbox: String,
+    pub address: String,
+    pub deleted_at: Millis,
+    pub keep_until: Millis,
+}
+
+/// The mailboxes of deleted users, the oldest first.
+pub async fn retained(tx: &mut Tx) -> Result<Vec<Retained>> {
+    tx.query_all(
+        "SELECT organization_id, mailbox, address, deleted_at, keep_until FROM retained_mailbox
+         ORDER BY deleted_at, account_id",
+        params![],
+        |row| {
+            Ok(Retained {
+                organization: id(row.get("organization_id")?)?,
+                mailbox: row.get("mailbox")?,
+                address: row.get("address")?,
+                deleted_at: row.get("deleted_at")?,
+                keep_until: row.get("keep_until")?,
+            })
+        },
+    )
+    .await
+}
+
+/// Forgets a retained mailbox, once its files are gone.
+///
+/// # Errors
+/// `Stale` when it is not listed.
+pub async fn forget_retained(tx: &mut Tx, mailbox: &str) -> Result<()> {
+    tx.execute_one("DELETE FROM retained_mailbox WHERE mailbox = $1", params![mailbox]).await
+}
