@@ -12,6 +12,7 @@ CREATE TABLE organization (
     name TEXT NOT NULL,
     disabled TEXT,
     policy TEXT NOT NULL,
+    one_time_opens_mail BOOLEAN NOT NULL,
     created_at BIGINT NOT NULL
 );
 
@@ -75,6 +76,7 @@ CREATE TABLE account (
     person_id BIGINT NOT NULL,
     mailbox TEXT NOT NULL,
     primary_address TEXT NOT NULL,
+    primary_domain TEXT NOT NULL,
     generation BIGINT NOT NULL,
     mail_disabled TEXT,
     incoming_blocked TEXT,
@@ -86,6 +88,7 @@ CREATE TABLE account (
     FOREIGN KEY (organization_id, person_id) REFERENCES person (organization_id, id)
 );
 CREATE UNIQUE INDEX account_mailbox_key ON account (mailbox);
+CREATE INDEX account_domain_idx ON account (organization_id, primary_domain);
 CREATE INDEX account_person_idx ON account (organization_id, person_id);
 
 -- Every address of the installation, in use or kept for its former account.
@@ -190,22 +193,24 @@ CREATE TABLE refusal (
 );
 CREATE INDEX refusal_minute_idx ON refusal (minute);
 
--- Effects of changes on the world outside; due_at is NULL when there is nothing left to do.
+-- Effects of changes on the world outside, a row for each target: the look-ups, one mail server,
+-- the person. due_at is NULL when there is nothing left to do; position orders what was committed.
 CREATE TABLE outbox (
+    position {NEW_ID},
     change_id BIGINT NOT NULL,
-    step BIGINT NOT NULL,
     organization_id BIGINT NOT NULL,
     account_id BIGINT NOT NULL,
+    target TEXT NOT NULL,
     effect TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     due_at BIGINT,
     tries BIGINT NOT NULL,
     outcome TEXT,
-    done_at BIGINT,
-    PRIMARY KEY (change_id, step)
+    done_at BIGINT
 );
-CREATE INDEX outbox_due_at_idx ON outbox (due_at);
-CREATE INDEX outbox_account_idx ON outbox (organization_id, account_id);
+CREATE INDEX outbox_due_idx ON outbox (target, due_at);
+CREATE INDEX outbox_change_idx ON outbox (organization_id, change_id);
+CREATE INDEX outbox_done_at_idx ON outbox (done_at);
 
 -- Wrong tries and token requests, counted in windows; shared by all nodes.
 CREATE TABLE throttle (

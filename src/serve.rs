@@ -27,7 +27,6 @@ use tokio::time::Sleep;
 use crate::app::{App, worker};
 use crate::config::Server;
 use crate::error::{Error, Result};
-use crate::mailserver::MailServers;
 
 /// How long a client may take to send the head of a request; also how long an idle connection is kept.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -78,13 +77,13 @@ impl Bound {
     ///
     /// # Errors
     /// `Internal` when the socket or the signals cannot be used.
-    pub async fn serve(self, app: App, servers: Arc<MailServers>, router: Router) -> Result<()> {
+    pub async fn serve(self, app: App, router: Router) -> Result<()> {
         let failed = |cause: std::io::Error| Error::caused("serving", cause);
         let end = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
         let [terminate, interrupt] = end.map(|signal| signal.map_err(failed));
         let reload = signal(SignalKind::hangup()).map_err(failed)?;
         let handle = Handle::new();
-        let worker = tokio::spawn(worker::run(app.clone(), servers));
+        let worker = tokio::spawn(worker::run(app.clone()));
         let ender = tokio::spawn(end_in_order(terminate?, interrupt?, handle.clone(), self.shutdown_time));
         let reloader = tokio::spawn(reload_on_signal(reload, self.tls.clone()));
         let router = router
@@ -114,8 +113,8 @@ impl Bound {
 ///
 /// # Errors
 /// As `bind` and `Bound::serve`.
-pub async fn serve(app: App, servers: Arc<MailServers>, server: &Server, router: Router) -> Result<()> {
-    bind(server)?.serve(app, servers, router).await
+pub async fn serve(app: App, server: &Server, router: Router) -> Result<()> {
+    bind(server)?.serve(app, router).await
 }
 
 async fn end_in_order(

@@ -13,11 +13,11 @@ use crate::app::App;
 use crate::app::accounts::create::NewUser;
 use crate::app::accounts::delete_user::DeleteUser;
 use crate::app::accounts::read::Named;
-use crate::app::accounts::{AccountMode, TargetName, create as creation, read};
+use crate::app::accounts::{AccountMode, Mode, TargetName, create as creation, read};
 use crate::app::change::{self, Ask};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::rights::Route;
-use crate::error::{Error, Result};
+use crate::error::{Error, Malformed, Result};
 use crate::store::lists::Listed;
 use crate::wire::{self, Body, Params, PathId};
 
@@ -222,21 +222,19 @@ pub async fn delete_listed(
     State(app): State<App>,
     signed: Signed,
     Path(zoid): Path<String>,
+    RawQuery(query): RawQuery,
     stream: Stream,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
     let parsed = async {
-        let body = door::json(stream).await?;
-        let zuid = body.long("zuid")?;
-        let mode = AccountMode::deletion(&body)?;
-        strict(&app, &body)?;
-        if zuid.is_none() && mode.targets().is_empty() {
+        let deletion = Deletion::read(&app, query.as_deref(), stream).await?;
+        if deletion.names_nobody() {
             return Err(Error::bad_value(
                 "accountList",
                 "list the zuids to delete, or emailList their addresses",
             ));
         }
-        Ok(Ask { route: Route::Organization(zoid), path: None, zuid, mode })
+        Ok(deletion.ask(Route::Organization(zoid), None))
     };
     match parsed.await {
         Ok(ask) => run(&app, &signed, ask).await,
@@ -254,6 +252,7 @@ pub async fn delete(
     State(app): State<App>,
     signed: Signed,
     Path((zoid, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     stream: Stream,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
@@ -263,24 +262,57 @@ pub async fn delete(
             PathId::Address(text) => TargetName::Address(EmailAddress::parse(&text)?),
             PathId::Nonsense => return Err(no_such_path()),
         };
-        let bytes = door::bytes(stream).await?;
-        if bytes.is_empty() {
-            let mode = AccountMode::DeleteUser(DeleteUser { users: vec![in_path] });
-            return Ok(Ask { route: Route::Organization(zoid), path: None, zuid: None, mode });
+        let mut deletion = Deletion::read(&app, query.as_deref(), stream).await?;
+        if deletion.users.is_empty() {
+            deletion.users.push(in_path);
+            return Ok(deletion.ask(Route::Organization(zoid), None));
         }
-        // With a body, path and body must name the same user: the documentation's own sample has both.
-        let body = Body::parse(&bytes)?;
-        let zuid = body.long("zuid")?;
-        let mode = AccountMode::deletion(&body)?;
-        strict(&app, &body)?;
-        let path = match in_path {
-            TargetName::Number(number) => Some(number),
-            TargetName::Address(_) => None,
-        };
-        Ok(Ask { route: Route::Organization(zoid), path, zuid, mode })
+        // The documentation's own sample names somebody in the path beside its list.
+        match in_path {
+            TargetName::Number(number) => Ok(deletion.ask(Route::Organization(zoid), Some(number))),
+            listed if deletion.users.contains(&listed) => Ok(deletion.ask(Route::Organization(zoid), None)),
+            TargetName::Address(address) => Err(Error::Refused(format!(
+                "{address} is not on the list in the body; name the same users in both"
+            ))),
+        }
     };
     match parsed.await {
         Ok(ask) => run(&app, &signed, ask).await,
         Err(error) => Err(signed.instead(&app, error).await),
+    }
+}
+
+/// What a `DELETE` says beside its path: lists in the body, or `zuid` in body or query.
+struct Deletion {
+    users: Vec<TargetName>,
+    zuid: Option<i64>,
+}
+
+impl Deletion {
+    async fn read(app: &App, query: Option<&str>, stream: Stream) -> Result<Self> {
+        let in_query = Params::query(query)?.long("zuid")?;
+        let bytes = door::bytes(stream).await?;
+        if bytes.is_empty() {
+            return Ok(Self { users: Vec::new(), zuid: in_query });
+        }
+        let body = Body::parse(&bytes)?;
+        let in_body = body.long("zuid")?;
+        let users = DeleteUser::parse(&body)?.users;
+        strict(app, &body)?;
+        match (in_query, in_body) {
+            (Some(one), Some(other)) if one != other => {
+                Err(Malformed::Repeated { name: "zuid".to_owned() }.into())
+            }
+            (one, other) => Ok(Self { users, zuid: one.or(other) }),
+        }
+    }
+
+    fn names_nobody(&self) -> bool {
+        self.users.is_empty() && self.zuid.is_none()
+    }
+
+    fn ask(self, route: Route, path: Option<i64>) -> Ask {
+        let mode = AccountMode::DeleteUser(DeleteUser { users: self.users });
+        Ask { route, path, zuid: self.zuid, mode }
     }
 }

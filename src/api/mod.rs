@@ -1,6 +1,8 @@
 //! The Zoho-compatible door: routes, and what every request passes on its way in and out.
 
 mod accounts;
+mod app_passwords;
+mod changes;
 mod door;
 mod envelope;
 mod health;
@@ -44,6 +46,9 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(accounts::show, accounts::change, accounts::delete))
         .routes(routes!(accounts::own_all))
         .routes(routes!(accounts::own, accounts::change_own))
+        .routes(routes!(app_passwords::list, app_passwords::create))
+        .routes(routes!(app_passwords::revoke))
+        .routes(routes!(changes::show))
         .routes(routes!(organizations::own))
         .routes(routes!(organizations::show))
         .routes(routes!(organizations::domains))

@@ -171,6 +171,7 @@ fn kind(kind: ParameterKind, meaning: &str) -> RefOr<Schema> {
         ParameterKind::Text => {
             ObjectBuilder::new().schema_type(Type::String).description(Some(meaning)).into()
         }
+        ParameterKind::Number => loose(meaning, &[Type::Integer]).into(),
         ParameterKind::Flag => loose(meaning, &[Type::Boolean]).into(),
         ParameterKind::Addresses => list(ObjectBuilder::new().schema_type(Type::String)),
         ParameterKind::Users => list(loose("A zuid", &[Type::Integer])),
@@ -209,6 +210,19 @@ pub struct NewUserBody {
     user_expiry: Option<i64>,
 }
 
+/// A new app password.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only described, never built: the body is read by wire::Body")]
+pub struct NewAppPasswordBody {
+    /// What the person calls the device.
+    name: String,
+    /// Of imap, pop and smtp; all when left out.
+    protocols: Option<Vec<String>>,
+    /// Days until it opens nothing any more.
+    expires_in_days: Option<i64>,
+}
+
 /// A person's own new password.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
@@ -237,7 +251,7 @@ pub struct TokenBody {
     refresh_token: Option<String>,
     /// For client_credentials: scopes, separated by commas.
     scope: Option<String>,
-    /// For client_credentials: ZohoMail.<zoid>.
+    /// For client_credentials: `ZohoMail.` and the zoid.
     soid: Option<String>,
 }
 

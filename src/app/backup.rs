@@ -2,13 +2,13 @@
 //! one-time passwords given since are void, and ids and generations never go back.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::app::change::{Context, authenticate};
-use crate::app::journal;
+use crate::app::journal::{self, Entry, Outcome};
 use crate::app::open::{self, Standing};
 use crate::clock::Millis;
 use crate::config::Database;
@@ -42,6 +42,10 @@ pub async fn restore(database: &Database, from: &Path, context: &Context, now: M
     };
     refuse_overwriting(target)?;
     refuse_strangers(from)?;
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder)).map_err(
+        |cause| Error::Refused(format!("cannot make the folder of {}: {cause}", target.display())),
+    )?;
     let beside = beside(target, ".restoring");
     let _ = fs::remove_file(&beside); // left by a restore that was cut off
     copy(from, &beside).map_err(|cause| {
@@ -98,8 +102,18 @@ async fn void(db: &Db, context: &Context, now: Millis) -> Result<()> {
                 ChangeId::new(number).ok_or_else(|| Error::internal(format!("{number} is no changeId")))?;
             let what = "every token, code and one-time password of the copy".to_owned();
             let notes = BTreeMap::from([("voided", what)]);
-            journal::write_plain(tx, &context, &actor, organization.id, change, now, "restore", notes)
-                .await?;
+            let entry = Entry {
+                organization: organization.id,
+                change,
+                step: 0,
+                at: now,
+                actor: &actor,
+                context: &context,
+                verb: "restore",
+                target: None,
+                outcome: Outcome::Changed { differences: Vec::new(), notes },
+            };
+            journal::write(tx, &entry).await?;
         }
         Ok(())
     })

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::app::App;
 use crate::app::accounts::{AccountMode, TargetName};
 use crate::app::journal::{self, Entry, Outcome};
-use crate::clock::Millis;
+use crate::clock::{DAY, Millis};
 use crate::domain::account::{Account, Facts, NewPassword, Transition};
 use crate::domain::actor::{Actor, Role};
 use crate::domain::effect::Effect;
@@ -21,7 +21,7 @@ use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::engine::Tx;
 use crate::store::organizations::Organization;
-use crate::store::outbox::Waiting;
+use crate::store::outbox::Origin;
 use crate::store::tokens::Fingerprint;
 
 /// The door a call came through, for the audit log.
@@ -85,6 +85,8 @@ pub struct Ask {
 pub struct Done {
     /// `None` when the asked state held already and nothing was stored.
     pub change: Option<ChangeId>,
+    /// The change's place in the order of what was committed.
+    pub position: Option<i64>,
     /// The accounts as they are now.
     pub accounts: Vec<Account>,
 }
@@ -96,11 +98,17 @@ pub struct Rules {
     pub delimiter: char,
     /// An administrator's body must name the user (`compat.strict`).
     pub zuid_demanded: bool,
+    /// For how long the mail of a deleted user is to be kept.
+    pub mail_kept: Millis,
 }
 
 impl Rules {
     pub fn of(app: &App) -> Self {
-        Self { delimiter: app.config.addresses.recipient_delimiter, zuid_demanded: app.config.compat.strict }
+        Self {
+            delimiter: app.config.addresses.recipient_delimiter,
+            zuid_demanded: app.config.compat.strict,
+            mail_kept: app.config.mail.retention_days.saturating_mul(DAY),
+        }
     }
 }
 
@@ -161,11 +169,11 @@ async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
         .db
         .write(async move |tx| {
             let plan = plan(tx, &context, &ask, &prepared, rules, now).await?;
-            store_plan(tx, &context, ask.mode.info().name, plan, change, now).await
+            store_plan(tx, &context, ask.mode.info().name, plan, change, rules, now).await
         })
         .await?;
-    if done.change.is_some() {
-        app.wake_worker.notify_one();
+    if let Some(position) = done.position {
+        follow_up(app, position).await;
     }
     Ok(done)
 }
@@ -236,33 +244,52 @@ pub async fn plan(
     let mut steps = Vec::with_capacity(befores.len());
     let mut gone_super_admins = 0;
     for before in befores {
-        rights::may_write(&actor, before.user, before.role)?;
-        if let Some(role) = ask.mode.new_role() {
-            rights::may_grant(&actor, Some(before.role), role)?;
-        }
         if before.role == Role::SuperAdmin {
             let others = store::accounts::other_super_admins(tx, organization.id, before.user).await?;
             facts.other_super_admins = others - gone_super_admins;
         }
-        let hand = Hand {
-            who: actor.who(),
-            rank: actor.block_rank(),
-            own: actor.is(before.user),
-            at: now,
-            reason: context.reason.clone(),
-        };
-        let mut transition = Transition::new(before.clone(), &facts, hand, context.release.as_ref());
-        ask.mode.apply(&mut transition, prepared)?;
-        let Transition { account: after, effects, notes, .. } = transition;
+        let step = step(&actor, context, &ask.mode, prepared, &facts, before, now)?;
+        let (before, after) = (&step.before, &step.after);
         let was = before.role == Role::SuperAdmin && before.switches.user_disabled.is_none();
         let is = after.role == Role::SuperAdmin && after.switches.user_disabled.is_none() && !after.deleted;
         gone_super_admins += i64::from(was && !is);
-        steps.push(Step { before, after, effects, notes });
+        steps.push(step);
     }
     Ok(Plan { actor, form, organization, steps })
 }
 
-fn names(actor: &Actor, ask: &Ask) -> Names {
+/// Decides about one account, and makes its transition. Pure.
+///
+/// # Errors
+/// Rank, and what the mode refuses.
+pub fn step(
+    actor: &Actor,
+    context: &Context,
+    mode: &AccountMode,
+    prepared: &Prepared,
+    facts: &Facts,
+    before: Account,
+    now: Millis,
+) -> Result<Step> {
+    rights::may_write(actor, before.user, before.role)?;
+    if let Some(role) = mode.new_role() {
+        rights::may_grant(actor, Some(before.role), role)?;
+    }
+    let hand = Hand {
+        who: actor.who(),
+        rank: actor.rank_over(before.role),
+        own: actor.is(before.user),
+        at: now,
+        reason: context.reason.clone(),
+    };
+    let mut transition = Transition::new(before.clone(), facts, hand, context.release.as_ref());
+    mode.apply(&mut transition, prepared)?;
+    let Transition { account: after, effects, notes, .. } = transition;
+    Ok(Step { before, after, effects, notes })
+}
+
+/// Whom the path and the body name, as seen from the caller.
+pub fn names(actor: &Actor, ask: &Ask) -> Names {
     let Actor::User(caller) = actor else {
         return Names { path: ask.path, own_path: false, own_zuid: false };
     };
@@ -271,7 +298,7 @@ fn names(actor: &Actor, ask: &Ask) -> Names {
         path: ask.path,
         own_path: match ask.route {
             Route::Own => ask.path == Some(caller.account.get()),
-            Route::Organization(_) => ask.path.is_none_or(own),
+            Route::Organization(_) => ask.path.or(ask.zuid).is_some_and(own),
         },
         own_zuid: ask.zuid.is_none_or(|zuid| zuid == caller.user.get()),
     }
@@ -306,6 +333,15 @@ async fn targets(
             let account = resolve(tx, organization, name).await?;
             if !accounts.iter().any(|known| known.id == account.id) {
                 accounts.push(account);
+            }
+        }
+        // Who is named beside the list must be on it: nobody else is meant.
+        for number in [ask.path, ask.zuid].into_iter().flatten() {
+            let beside = load_number(tx, organization, number).await?;
+            if !accounts.iter().any(|listed| listed.id == beside.id) {
+                return Err(Error::Refused(format!(
+                    "{number} is not on the list in the body; name the same users in both"
+                )));
             }
         }
         return Ok(accounts);
@@ -375,11 +411,11 @@ pub async fn store_plan(
     verb: &str,
     plan: Plan,
     change: ChangeId,
+    rules: Rules,
     now: Millis,
 ) -> Result<Done> {
     let kept = plan.organization.policy.address_kept();
-    let mut effect_step = 0;
-    let mut changed = false;
+    let mut position = None;
     let mut accounts = Vec::with_capacity(plan.steps.len());
     for (number, step) in plan.steps.into_iter().enumerate() {
         let Step { before, mut after, effects, notes } = step;
@@ -387,9 +423,8 @@ pub async fn store_plan(
             accounts.push(after);
             continue;
         }
-        changed = true;
         if after.deleted {
-            store::accounts::delete(tx, &before, now, kept).await?;
+            store::accounts::delete(tx, &before, now, kept, rules.mail_kept).await?;
         } else {
             store::accounts::save(tx, &before, &after, now, kept).await?;
             after.version += 1;
@@ -409,36 +444,35 @@ pub async fn store_plan(
             },
         };
         journal::write(tx, &entry).await?;
-        enqueue(tx, &after, change, &mut effect_step, effects, now).await?;
+        position = Some(enqueue(tx, &after, change, &effects, now).await?);
         accounts.push(after);
     }
-    Ok(Done { change: changed.then_some(change), accounts })
+    Ok(Done { change: position.map(|_| change), position, accounts })
 }
 
-/// Writes the effects of a change to the outbox; the projection comes first.
+/// Writes the effects of a change to the outbox; the projection comes first. Answers its position.
 pub async fn enqueue(
     tx: &mut Tx,
     account: &Account,
     change: ChangeId,
-    step: &mut i64,
-    effects: Vec<Effect>,
+    effects: &[Effect],
     now: Millis,
-) -> Result<()> {
-    for effect in std::iter::once(Effect::Project).chain(effects) {
-        let waiting = Waiting {
-            change,
-            step: *step,
-            organization: account.organization,
-            account: account.id,
-            effect,
-            created_at: now,
-            due_at: Some(now),
-            tries: 0,
-            outcome: None,
-            done_at: None,
-        };
-        store::outbox::insert(tx, &waiting).await?;
-        *step += 1;
+) -> Result<i64> {
+    let origin = Origin { change, organization: account.organization, account: Some(account.id), at: now };
+    for effect in effects {
+        match effect {
+            Effect::EndSessions { .. } | Effect::Reconcile => {
+                store::outbox::for_mail_servers(tx, origin, effect).await?;
+            }
+            Effect::Tell { .. } => store::outbox::for_person(tx, origin, effect).await?,
+            Effect::Project => {}
+        }
     }
-    Ok(())
+    store::outbox::project(tx, origin).await
+}
+
+/// What follows a commit: the look-ups are waited for, the worker is woken.
+pub async fn follow_up(app: &App, position: i64) {
+    app.projector.reach(&app.db, position).await;
+    app.wake_worker.notify_waiters();
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::app::App;
 use crate::app::change::Context;
-use crate::app::organizations::record;
+use crate::app::organizations::{Reach, record};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::secret::{Secret, new_client_id, new_client_secret};
 use crate::domain::switch;
@@ -49,7 +49,7 @@ pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Cli
         created_at: app.clock.now(),
     };
     let made = client.clone();
-    record(app, context, client.organization, "createClient", async move |tx, _| {
+    record(app, context, client.organization, "createClient", Reach::Itself, async move |tx, _| {
         let owner = store::accounts::load(tx, made.organization, Handle::User(made.owner)).await?;
         owner.ok_or_else(|| Error::NotFound(format!("zuid {} is invalid", made.owner)))?;
         store::clients::insert(tx, &made).await?;
@@ -83,7 +83,7 @@ pub async fn list(app: &App, organization: OrganizationId) -> Result<Vec<Client>
 pub async fn switch(app: &App, context: &Context, id: &str, off: bool) -> Result<()> {
     let client = load(app, id).await?;
     let verb = if off { "disableClient" } else { "enableClient" };
-    record(app, context, client.organization, verb, async move |tx, hand| {
+    record(app, context, client.organization, verb, Reach::Itself, async move |tx, hand| {
         let mut client = client.clone();
         if off {
             switch::set(&mut client.disabled, &hand);
@@ -102,7 +102,7 @@ pub async fn switch(app: &App, context: &Context, id: &str, off: bool) -> Result
 /// `NotFound`.
 pub async fn delete(app: &App, context: &Context, id: &str) -> Result<()> {
     let client = load(app, id).await?;
-    record(app, context, client.organization, "deleteClient", async move |tx, _| {
+    record(app, context, client.organization, "deleteClient", Reach::Itself, async move |tx, _| {
         store::clients::delete(tx, client.organization, &client.id).await?;
         Ok(BTreeMap::from([("client", client.id.clone())]))
     })

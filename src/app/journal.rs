@@ -204,31 +204,6 @@ pub async fn fold_refusals(app: &App) -> Result<usize> {
         .await
 }
 
-/// Writes an entry about something that is no account: an organization, a domain, a client.
-pub async fn write_plain(
-    tx: &mut Tx,
-    context: &Context,
-    actor: &Actor,
-    organization: OrganizationId,
-    change: ChangeId,
-    at: Millis,
-    verb: &str,
-    notes: BTreeMap<&'static str, String>,
-) -> Result<()> {
-    let entry = Entry {
-        organization,
-        change,
-        step: 0,
-        at,
-        actor,
-        context,
-        verb,
-        target: None,
-        outcome: Outcome::Changed { differences: Vec::new(), notes },
-    };
-    write(tx, &entry).await
-}
-
 /// The context of something done at the host's command line.
 pub fn operator(os_user: &str, request_id: String) -> Context {
     Context {

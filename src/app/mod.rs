@@ -9,6 +9,7 @@ pub mod demo;
 pub mod hasher;
 pub mod ids;
 pub mod journal;
+pub mod mail;
 pub mod oauth;
 pub mod open;
 pub mod operator;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::app::hasher::{Hasher, HasherOptions};
 use crate::app::ids::Ids;
+use crate::app::mail::projector::Projector;
 use crate::app::random::Random;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -42,6 +44,7 @@ pub struct Parts {
     pub config: Config,
     pub hasher: Hasher,
     pub ids: Ids,
+    pub projector: Projector,
     /// Told when a commit left effects in the outbox.
     pub wake_worker: Notify,
 }
@@ -56,7 +59,7 @@ impl std::ops::Deref for App {
 impl App {
     /// # Errors
     /// `BadValue` for hashing costs that the mail servers could not verify.
-    pub fn new(db: Db, config: Config, clock: Clock, random: Random) -> Result<Self> {
+    pub async fn new(db: Db, config: Config, clock: Clock, random: Random) -> Result<Self> {
         let passwords = &config.passwords;
         let cores = HasherOptions::default().threads;
         let hasher = Hasher::new(HasherOptions {
@@ -64,7 +67,9 @@ impl App {
             queue: passwords.queue,
             cost: Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes },
         })?;
+        let projector = Projector::open(&db, &config, &random).await?;
         Ok(Self(Arc::new(Parts {
+            projector,
             ids: Ids::new(db.clone()),
             db,
             clock,

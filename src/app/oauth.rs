@@ -165,7 +165,7 @@ async fn by_code(
                     scope: row.scope.clone(),
                     grant: row.grant,
                     created_at: now,
-                    minted: vec![now],
+                    minted: Vec::new(),
                 };
                 store::tokens::insert_refresh(tx, &hashes.1, &token).await?;
                 let most = limits.refresh_tokens_per_user;
@@ -205,7 +205,7 @@ fn proves(code: &GrantCode, kind: ClientKind, verifier: Option<&SecretString>) -
 
 async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Millis) -> Result<Given> {
     let limits = app.config.oauth.clone();
-    let access = app.random.with(|rng| new_token(rng));
+    let access = app.random.with(new_token);
     let (hash, refresh) = (access.fingerprint(), refresh.fingerprint());
     let outcome = app
         .db
@@ -219,7 +219,6 @@ async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Milli
                 return invalid;
             };
             row.minted.retain(|at| *at > now - LIMIT_WINDOW);
-            // The code's own exchange is the first of these; the limit is on refreshes.
             if i64::try_from(row.minted.len()).unwrap_or(i64::MAX) >= limits.mints_per_refresh_token {
                 let oldest = row.minted.iter().min().copied().unwrap_or(now);
                 let retry_after_seconds = seconds_until(oldest + LIMIT_WINDOW, now);
@@ -260,7 +259,7 @@ async fn by_credentials(
         return Err(GrantRefusal::MissingOrganization.into());
     }
     let scope = ScopeSet::parse(scope).map_err(|_| GrantRefusal::InvalidScope)?;
-    let access = app.random.with(|rng| new_token(rng));
+    let access = app.random.with(new_token);
     let (hash, life) = (access.fingerprint(), app.config.oauth.access_token_seconds * SECOND);
     let granted = scope.clone();
     app.db
@@ -341,7 +340,7 @@ pub struct CodeWish {
 pub async fn make_code(app: &App, wish: CodeWish) -> Result<Secret> {
     let (now, limit) = (app.clock.now(), app.config.oauth.codes_per_client);
     let grant: GrantId = app.ids.next().await?;
-    let code = app.random.with(|rng| new_token(rng));
+    let code = app.random.with(new_token);
     let hash = code.fingerprint();
     app.db
         .write(async move |tx| {
@@ -391,7 +390,7 @@ pub async fn issue(
     if life <= 0 || life > 366 * DAY {
         return Err(Error::bad_value("expires", "a token lives between a second and 366 days"));
     }
-    let token = app.random.with(|rng| new_token(rng));
+    let token = app.random.with(new_token);
     let (hash, now) = (token.fingerprint(), app.clock.now());
     app.db
         .write(async move |tx| {

@@ -24,7 +24,7 @@ use crate::store::migrations::STEPS;
 pub async fn open_app(config: &Config, clock: Clock, random: Random) -> Result<App> {
     let db = open_db(&config.database)?;
     bring_up(&db, clock.now()).await?;
-    App::new(db, config.clone(), clock, random)
+    App::new(db, config.clone(), clock, random).await
 }
 
 /// Opens the database without looking at its tables. A missing SQLite file is created, empty.

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::app::App;
-use crate::app::change::{Context, Done, Plan, Rules, Step, authenticate, store_plan};
+use crate::app::change::{Context, Done, Plan, Rules, Step, authenticate, follow_up, store_plan};
 use crate::app::oauth::{self, CodeWish};
-use crate::app::organizations::record;
+use crate::app::organizations::{Reach, record};
 use crate::clock::Millis;
 use crate::domain::account::{Account, Facts, SwitchName, Transition};
 use crate::domain::actor::Role;
@@ -22,7 +22,6 @@ use crate::store::accounts::Handle;
 use crate::store::audit::AuditRow;
 use crate::store::engine::{self, Db};
 use crate::store::organizations::Organization;
-use crate::store::outbox::Waiting;
 
 /// Every organization of the installation.
 pub async fn organizations(app: &App) -> Result<Vec<Organization>> {
@@ -113,29 +112,6 @@ pub async fn audit(
     store::audit::newest(&mut *app.db.read().await?, zoid, person, most).await
 }
 
-/// What one change did: its audit entries, and what became of its effects.
-#[derive(Debug, Clone)]
-pub struct Receipt {
-    pub entries: Vec<AuditRow>,
-    pub effects: Vec<Waiting>,
-}
-
-/// # Errors
-/// `NotFound`.
-pub async fn receipt(app: &App, change: ChangeId) -> Result<Receipt> {
-    let mut tx = app.db.snapshot().await?;
-    for organization in store::organizations::all(&mut tx).await? {
-        let entries = store::audit::of_change(&mut tx, organization.id, change).await?;
-        if !entries.is_empty() {
-            let effects = store::outbox::of_change(&mut tx, organization.id, change).await?;
-            return Ok(Receipt { entries, effects });
-        }
-    }
-    Err(Error::NotFound(format!(
-        "there is no change {change}; ids of changes stand in `mailward audit list`"
-    )))
-}
-
 /// Breaks the glass: makes the user an enabled super administrator, when the organization has no
 /// enabled one. Audited as `recoverSuperAdmin`.
 ///
@@ -182,10 +158,12 @@ pub async fn recover_super_admin(app: &App, context: &Context, account: &Account
             after.expires_at = None; // or the term would end it again within a minute
             let step = Step { before, after, effects, notes };
             let plan = Plan { actor, form: Form::Admin, organization, steps: vec![step] };
-            store_plan(tx, &context, "recoverSuperAdmin", plan, change, now).await
+            store_plan(tx, &context, "recoverSuperAdmin", plan, change, rules, now).await
         })
         .await?;
-    app.wake_worker.notify_one();
+    if let Some(position) = done.position {
+        follow_up(app, position).await;
+    }
     Ok(done)
 }
 
@@ -232,7 +210,7 @@ pub async fn revoke_token(app: &App, context: &Context, token: &Secret) -> Resul
     };
     let (zoid, user) = holder.ok_or(GrantRefusal::UnknownToken)?;
     oauth::revoke(app, token).await?;
-    record(app, context, zoid, "revokeToken", async move |_, _| {
+    record(app, context, zoid, "revokeToken", Reach::Itself, async move |_, _| {
         Ok(BTreeMap::from([("zuid", user.to_string())]))
     })
     .await
@@ -247,7 +225,7 @@ async fn note<const N: usize>(
     notes: [(&'static str, String); N],
 ) -> Result<()> {
     let user = account.user;
-    record(app, context, account.organization, verb, async move |_, _| {
+    record(app, context, account.organization, verb, Reach::Itself, async move |_, _| {
         let mut notes = BTreeMap::from(notes.clone());
         notes.insert("zuid", user.to_string());
         Ok(notes)

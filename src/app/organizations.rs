@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::app::App;
-use crate::app::change::{Context, authenticate};
-use crate::app::journal;
+use crate::app::change::{Context, authenticate, follow_up};
+use crate::app::journal::{self, Entry, Outcome};
 use crate::domain::actor::{Actor, Rank};
+use crate::domain::effect::Effect;
 use crate::domain::email_address::DomainName;
 use crate::domain::ids::{ChangeId, DomainId, OrganizationId};
 use crate::domain::policy::Policy;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::store::engine::Tx;
 use crate::store::organizations::{Domain, Organization};
+use crate::store::outbox::Origin;
 
 /// Makes an organization.
 ///
@@ -29,7 +31,7 @@ pub async fn create(app: &App, context: &Context, name: &str) -> Result<Organiza
         created_at: app.clock.now(),
     };
     let made = organization.clone();
-    record(app, context, organization.id, "createOrganization", async move |tx, _| {
+    record(app, context, organization.id, "createOrganization", Reach::Itself, async move |tx, _| {
         store::organizations::insert(tx, &made).await?;
         Ok(BTreeMap::from([("name", made.name.clone())]))
     })
@@ -47,7 +49,7 @@ pub async fn update(
     zoid: OrganizationId,
     edit: impl Fn(&mut Organization, &Hand) -> Result<()> + Send + Sync + 'static,
 ) -> Result<()> {
-    record(app, context, zoid, "updateOrganization", async move |tx, hand| {
+    record(app, context, zoid, "updateOrganization", Reach::Sessions, async move |tx, hand| {
         let mut organization = load(tx, zoid).await?;
         let before = organization.clone();
         edit(&mut organization, &hand)?;
@@ -109,7 +111,7 @@ pub async fn add_domain(
         created_at: app.clock.now(),
     };
     let made = domain.clone();
-    record(app, context, zoid, "addDomain", async move |tx, _| {
+    record(app, context, zoid, "addDomain", Reach::Itself, async move |tx, _| {
         load(tx, zoid).await?;
         let first = store::organizations::domains(tx, zoid).await?.is_empty();
         store::organizations::insert_domain(tx, &Domain { primary: first, ..made.clone() }).await?;
@@ -145,7 +147,12 @@ pub async fn change_domain(
         DomainChange::Disable => "disableDomain",
         DomainChange::Enable => "enableDomain",
     };
-    record(app, context, zoid, verb, async move |tx, hand| {
+    let reach = match change {
+        DomainChange::Verify | DomainChange::Enable => Reach::MailServers,
+        DomainChange::MakePrimary => Reach::Itself,
+        DomainChange::Disable => Reach::Sessions,
+    };
+    record(app, context, zoid, verb, reach, async move |tx, hand| {
         let missing = || Error::NotFound(format!("this organization has no domain {name}"));
         let mut domain = store::organizations::domain(tx, zoid, &name).await?.ok_or_else(missing)?;
         match change {
@@ -188,10 +195,12 @@ pub(super) async fn record(
     context: &Context,
     zoid: OrganizationId,
     verb: &'static str,
+    reach: Reach,
     change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
 ) -> Result<()> {
     let (id, now, context): (ChangeId, _, _) = (app.ids.next().await?, app.clock.now(), context.clone());
-    app.db
+    let position = app
+        .db
         .write(async move |tx| {
             let actor = authenticate(tx, &context.caller, now).await?;
             let (Actor::Operator { .. } | Actor::Clock) = actor else {
@@ -205,7 +214,42 @@ pub(super) async fn record(
                 reason: context.reason.clone(),
             };
             let notes = change(tx, hand).await?;
-            journal::write_plain(tx, &context, &actor, zoid, id, now, verb, notes).await
+            let entry = Entry {
+                organization: zoid,
+                change: id,
+                step: 0,
+                at: now,
+                actor: &actor,
+                context: &context,
+                verb,
+                target: None,
+                outcome: Outcome::Changed { differences: Vec::new(), notes },
+            };
+            journal::write(tx, &entry).await?;
+            let origin = Origin { change: id, organization: zoid, account: None, at: now };
+            match reach {
+                Reach::Itself => Ok(None),
+                Reach::MailServers => store::outbox::project(tx, origin).await.map(Some),
+                Reach::Sessions => {
+                    store::outbox::for_mail_servers(tx, origin, &Effect::Reconcile).await?;
+                    store::outbox::project(tx, origin).await.map(Some)
+                }
+            }
         })
-        .await
+        .await?;
+    if let Some(position) = position {
+        follow_up(app, position).await;
+    }
+    Ok(())
+}
+
+/// How far an operator's change goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nothing outside the database notices.
+    Itself,
+    /// The mail servers' look-ups show it.
+    MailServers,
+    /// Live sessions may have to end, too.
+    Sessions,
 }

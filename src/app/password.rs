@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::app::App;
-use crate::app::change::{Caller, Context, Door, Plan, Rules, Step, store_plan};
+use crate::app::change::{Caller, Context, Door, Plan, Rules, Step, follow_up, store_plan};
 use crate::app::verifier;
-use crate::domain::account::{Facts, NewPassword, Transition};
+use crate::domain::account::{Ends, Facts, NewPassword, Transition};
 use crate::domain::actor::{Actor, Signed};
 use crate::domain::effect::Notice;
 use crate::domain::ids::ChangeId;
@@ -58,7 +58,8 @@ pub async fn change(
     let hash = app.hasher.hash(&wish.new_password, app.random.salt()).await?;
     let new = NewPassword { hash, kind: PasswordKind::Permanent };
     let (change, now, rules): (ChangeId, _, _) = (app.ids.next().await?, app.clock.now(), Rules::of(app));
-    app.db
+    let done = app
+        .db
         .write(async move |tx| {
             let handle = Handle::Account(known.id);
             let before = store::accounts::load(tx, known.organization, handle).await?;
@@ -92,14 +93,18 @@ pub async fn change(
             let facts =
                 Facts { policy: organization.policy.clone(), delimiter: rules.delimiter, ..Facts::default() };
             let mut transition = Transition::new(before.clone(), &facts, hand, None);
-            transition.replace_password(new.clone(), wish.end_everything, Notice::PasswordChanged);
+            // A self change leaves app passwords alone: the person knows where they are typed.
+            let ends = if wish.end_everything { Ends::OldPassword } else { Ends::Nothing };
+            transition.replace_password(new.clone(), ends, Notice::PasswordChanged);
             let Transition { account: after, effects, notes, .. } = transition;
             store::accounts::signed_in(tx, before.organization, before.user, now, "web").await?;
             let step = Step { before, after, effects, notes };
             let plan = Plan { actor, form: Form::Own, organization, steps: vec![step] };
-            store_plan(tx, &context, "changeOwnPassword", plan, change, now).await
+            store_plan(tx, &context, "changeOwnPassword", plan, change, rules, now).await
         })
         .await?;
-    app.wake_worker.notify_one();
+    if let Some(position) = done.position {
+        follow_up(app, position).await;
+    }
     Ok(change)
 }

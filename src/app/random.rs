@@ -8,12 +8,12 @@ use rand::rngs::{StdRng, SysRng};
 /// The source of tokens, salts and codes.
 pub enum Random {
     System,
-    Seeded(Mutex<StdRng>),
+    Seeded(Box<Mutex<StdRng>>),
 }
 
 impl Random {
     pub fn seeded(seed: u64) -> Self {
-        Self::Seeded(Mutex::new(StdRng::seed_from_u64(seed)))
+        Self::Seeded(Box::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
     /// Draws with a fresh generator seeded by the operating system, or with the test's own.

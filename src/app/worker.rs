@@ -1,60 +1,173 @@
-//! Works in the background: carries effects out, and tidies what time has ended. Everything it
-//! does can be done twice, so it needs no lock but the claim on the outbox row.
+//! Works in the background: brings the look-ups up to date, has every mail server end its
+//! sessions, tells people, and tidies what time has ended. Everything can be done twice, so it
+//! needs no lock but the claims on outbox rows.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::app::accounts::create;
 use crate::app::journal;
+use crate::app::mail::{notices, servers, sessions};
 use crate::clock::{DAY, MINUTE, Millis, SECOND};
+use crate::domain::effect::PERSON;
 use crate::error::Result;
-use crate::mailserver::MailServers;
+use crate::mailserver::MailServer;
 use crate::store;
+use crate::store::mail_servers::MailServerRow;
+use crate::store::settings;
 
-/// For how long a worker has an effect to itself.
-const CLAIM: Millis = 30 * SECOND;
+/// How long done effects are remembered, for receipts and for look-up files that were away.
+const REMEMBERED: Millis = 30 * DAY;
 
 /// Runs until the task is dropped.
-pub async fn run(app: App, servers: std::sync::Arc<MailServers>) {
-    let mut next_tidy = app.clock.now();
+pub async fn run(app: App) {
+    let tidier = tokio::spawn(tidy_for_ever(app.clone()));
+    let teller = tokio::spawn(tell_people_for_ever(app.clone()));
+    let mut tasks = Tasks(vec![tidier, teller], HashMap::new());
     loop {
-        if let Err(error) = drain(&app, &servers).await {
+        if let Err(error) = app.projector.catch_up(&app.db).await {
+            tracing::error!(%error, "the mail servers' look-up files could not be written");
+        }
+        if let Err(error) = note_projected(&app).await {
             tracing::warn!(%error, "the outbox could not be worked on; trying again");
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        if app.clock.now() >= next_tidy {
-            if let Err(error) = tidy(&app).await {
-                tracing::warn!(%error, "tidying up failed; trying again in a minute");
+        match servers::all(&app).await {
+            Ok(all) => tasks.keep(&app, all),
+            Err(error) => tracing::warn!(%error, "the list of mail servers could not be read"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The running tasks; those of mail servers by name, with the row they were started from.
+struct Tasks(Vec<JoinHandle<()>>, HashMap<String, (MailServerRow, JoinHandle<()>)>);
+
+impl Tasks {
+    /// One task for each mail server, so that one that hangs delays no other.
+    fn keep(&mut self, app: &App, all: Vec<(MailServerRow, Result<MailServer>)>) {
+        self.1.retain(|_, (row, task)| {
+            let keep = all.iter().any(|(known, _)| known == row);
+            if !keep {
+                task.abort();
             }
-            next_tidy = app.clock.now() + MINUTE;
+            keep
+        });
+        for (row, server) in all {
+            if self.1.contains_key(&row.name) {
+                continue;
+            }
+            match server {
+                Ok(server) => {
+                    let task = tokio::spawn(serve_mail_server(app.clone(), server));
+                    self.1.insert(row.name.clone(), (row, task));
+                }
+                Err(error) => tracing::error!(server = row.name, %error, "a mail server cannot be used"),
+            }
         }
-        let _ = tokio::time::timeout(Duration::from_secs(5), app.wake_worker.notified()).await;
     }
 }
 
-/// Carries out every effect that is due; answers how many were tried.
-pub async fn drain(app: &App, servers: &MailServers) -> Result<usize> {
-    let mut tried = 0;
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().chain(self.1.values().map(|(_, task)| task)).for_each(JoinHandle::abort);
+    }
+}
+
+async fn serve_mail_server(app: App, server: MailServer) {
+    if let Err(error) = server.check().await {
+        tracing::warn!(server = server.name(), %error, "the mail server does not answer; its effects wait");
+    }
+    let mut next_reconcile = app.clock.now();
     loop {
-        let now = app.clock.now();
-        let claimed = app.db.write(async move |tx| store::outbox::claim(tx, now, now + CLAIM).await).await?;
-        let Some(effect) = claimed else { return Ok(tried) };
-        tried += 1;
-        let outcome = servers.carry_out(effect.change, effect.account, &effect.effect).await;
-        let now = app.clock.now();
-        app.db
-            .write(async move |tx| match &outcome {
-                Ok(what) => store::outbox::finish(tx, &effect, what, now).await,
-                Err(why) => store::outbox::put_off(tx, &effect, why, now + back_off(effect.tries)).await,
-            })
-            .await?;
+        if app.clock.now() >= next_reconcile {
+            match sessions::reconcile(&app, &server).await {
+                Ok(_) => next_reconcile = app.clock.now() + MINUTE,
+                Err(error) => {
+                    tracing::warn!(server = server.name(), %error, "sessions could not be compared");
+                    next_reconcile = app.clock.now() + 10 * SECOND;
+                }
+            }
+        }
+        match sessions::tell(&app, &server).await {
+            Ok(0) => rest(&app, server.name()).await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(server = server.name(), %error, "the outbox could not be worked on");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
     }
 }
 
-/// Doubled at each try, from a second to five minutes.
-fn back_off(tries: i64) -> Millis {
-    let doublings = u32::try_from(tries.clamp(1, 10) - 1).unwrap_or(0);
-    (SECOND << doublings).min(5 * MINUTE)
+async fn tell_people_for_ever(app: App) {
+    loop {
+        match notices::send_due(&app).await {
+            Ok(0) => rest(&app, PERSON).await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "notices could not be sent; trying again");
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        }
+    }
+}
+
+/// Waits until something may be due for the target: a commit of this process, the next due time,
+/// or a second (for what other processes wrote).
+async fn rest(app: &App, target: &str) {
+    let next = async {
+        let mut tx = app.db.read().await?;
+        store::outbox::next_due(&mut tx, target).await
+    };
+    let wait = match next.await {
+        Ok(Some(due)) => (due - app.clock.now()).clamp(10, SECOND),
+        Ok(None) | Err(_) => SECOND,
+    };
+    let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(1000));
+    let _ = tokio::time::timeout(wait, app.wake_worker.notified()).await;
+}
+
+async fn tidy_for_ever(app: App) {
+    loop {
+        if let Err(error) = tidy(&app).await {
+            tracing::warn!(%error, "tidying up failed; trying again in a minute");
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+/// Carries out once everything that is due: for tests and commands.
+pub async fn drain(app: &App, servers: &[MailServer]) -> Result<usize> {
+    app.projector.catch_up(&app.db).await?;
+    note_projected(app).await?;
+    let mut taken = 0;
+    loop {
+        let mut more = notices::send_due(app).await?;
+        for server in servers {
+            more += sessions::tell(app, server).await?;
+        }
+        taken += more;
+        if more == 0 {
+            return Ok(taken);
+        }
+    }
+}
+
+/// Notes in the outbox what the look-ups hold; one write for many changes.
+async fn note_projected(app: &App) -> Result<()> {
+    let (upto, words) = app.projector.standing();
+    let waiting = {
+        let mut tx = app.db.read().await?;
+        store::outbox::next_due(&mut tx, crate::domain::effect::PROJECTION).await?
+    };
+    if waiting.is_none() {
+        return Ok(());
+    }
+    let (now, words) = (app.clock.now(), words.to_owned());
+    app.db.write(async move |tx| store::outbox::projected(tx, upto, &words, now).await).await.map(drop)
 }
 
 /// What time has ended: users' terms, tokens, counters, old effects.
@@ -66,7 +179,10 @@ pub async fn tidy(app: &App) -> Result<()> {
         .write(async move |tx| {
             store::tokens::sweep(tx, now - DAY).await?;
             store::throttle::sweep(tx, now).await?;
-            store::outbox::sweep(tx, now - 30 * DAY).await?;
+            let swept = store::outbox::sweep(tx, now - REMEMBERED).await?;
+            if swept > 0 {
+                settings::set(tx, settings::SWEPT, &swept.to_string()).await?;
+            }
             Ok(())
         })
         .await

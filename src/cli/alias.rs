@@ -17,7 +17,8 @@ pub enum Alias {
     #[command(after_help = "\
 Examples:
   mailward alias add rebecca@example.org sales@example.org info@example.org
-  mailward alias add rebecca@example.org tom@example.org --release-address 'Tom left, she answers'")]
+  mailward alias add rebecca@example.org tom@example.org \\
+      --release-address 'Tom left, she answers'")]
     Add {
         #[command(flatten)]
         user: UserName,

@@ -65,7 +65,8 @@ impl Backup {
 #[command(after_help = "\
 Examples:
   mailward restore /var/backups/mailward-2026-01-31.sqlite
-  pg_restore --clean --if-exists --dbname=mailward copy.dump && mailward restore --after-pg-restore")]
+  pg_restore --clean --if-exists --dbname=desk copy.dump &&
+  mailward restore --after-pg-restore")]
 pub struct Restore {
     /// The backup
     #[arg(required_unless_present = "after_pg_restore", conflicts_with = "after_pg_restore")]

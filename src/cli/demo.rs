@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::app::demo::{Demo as Details, Person, prepare};
 use crate::app::open::open_app;
@@ -12,7 +11,6 @@ use crate::cli::logging;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::mailserver::MailServers;
 
 /// Try Mailward: a throw-away organization on loopback
 ///
@@ -23,7 +21,7 @@ use crate::mailserver::MailServers;
 Examples:
   mailward demo
   mailward demo --listen 127.0.0.1:0 --json
-  mailward demo --data ./demo                      kept, and continued the next time")]
+  mailward demo --data ./demo           kept, and continued the next time")]
 pub struct Demo {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7080")]
@@ -48,7 +46,7 @@ impl Demo {
         let details = prepare(&app, &folder.path.join("demo.json")).await?;
         print(&announcement(&details, desk.global.json)?)?;
         let router = crate::api::router(app.clone());
-        bound.serve(app, Arc::new(MailServers::None), router).await
+        bound.serve(app, router).await
     }
 }
 

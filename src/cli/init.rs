@@ -32,11 +32,14 @@ use crate::error::{Error, Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  mailward init --organization Example --domain example.org --admin admin@example.org
-  mailward init --config ./mailward.toml --database sqlite:./data/mailward.sqlite \\
-      --organization Example --domain example.org --admin admin@example.org --ask-password
+  mailward init --organization Example --domain example.org \\
+      --admin admin@example.org
+  mailward init --config ./mailward.toml --database sqlite:data/m.sqlite \\
+      --organization Example --domain example.org \\
+      --admin admin@example.org --ask-password
   mailward init --database postgres://mailward@db.internal/mailward \\
-      --organization Example --domain example.org --admin admin@example.org --password-file pw.txt")]
+      --organization Example --domain example.org \\
+      --admin admin@example.org --password-file password.txt")]
 pub struct Init {
     /// The organization's name
     #[arg(long, value_name = "NAME")]
@@ -180,7 +183,7 @@ fn write_config(file: &Path, config: &Config) -> Result<bool> {
     let chosen = toml::Value::String(config.database.url.clone());
     let text = EXAMPLE.replacen(&default, &format!("url = {chosen}"), 1);
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = folder.map_or(Ok(()), |folder| fs::create_dir_all(folder)).and_then(|()| {
+    let made = folder.map_or(Ok(()), fs::create_dir_all).and_then(|()| {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?.write_all(text.as_bytes())
     });
     made.map(|()| true).map_err(|cause| {

@@ -45,18 +45,19 @@ use crate::error::Result;
     max_term_width = 100,
     after_help = "\
 Examples:
-  mailward demo                                    try it, in a throw-away database
-  mailward init --organization Example --domain example.org --admin admin@example.org
+  mailward demo                     try it, in a throw-away database
+  mailward init --organization Example --domain example.org \\
+      --admin admin@example.org
   mailward serve
   mailward user add rebecca@example.org --name 'Rebecca Anderson'
   mailward user reset-password rebecca@example.org --reason 'ticket 4711'
-  mailward doctor                                  find out what is wrong and how to mend it
+  mailward doctor                   what is wrong, and how to mend it
 
 Exit codes:
-  0 done   1 failure   2 wrong usage or value   3 refused by a rule   4 not found
+  0 done  1 failure  2 wrong usage or value  3 refused by a rule  4 not found
 
-Options come from --config, or ./mailward.toml, or /etc/mailward/mailward.toml; variables named
-MAILWARD_SECTION_OPTION win over the file, flags over both."
+Options come from --config, or ./mailward.toml, or /etc/mailward/mailward.toml;
+variables named MAILWARD_SECTION_OPTION win over the file, flags over both."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -70,7 +71,7 @@ pub struct Cli {
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// The configuration file [default: ./mailward.toml, else /etc/mailward/mailward.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "MAILWARD_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "MAILWARD_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// The database, sqlite:PATH or postgres://…, in place of the configured one
     #[arg(long, global = true, value_name = "URL")]

@@ -16,9 +16,7 @@ use crate::store::organizations::Organization;
 #[derive(Debug, clap::Subcommand)]
 pub enum Org {
     /// Add an organization
-    #[command(
-        after_help = "Examples:\n  mailward org add 'Example Inc' && mailward domain add example.com --verified --org 10000002"
-    )]
+    #[command(after_help = "Examples:\n  mailward org add 'Example Inc'")]
     Add {
         /// Its name
         name: String,

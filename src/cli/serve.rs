@@ -1,7 +1,6 @@
 //! `mailward serve`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use crate::app::open::open_app;
 use crate::app::random::Random;
@@ -9,7 +8,6 @@ use crate::cli::desk::Desk;
 use crate::cli::logging;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::mailserver::MailServers;
 
 /// Run the service until SIGTERM or SIGINT
 ///
@@ -21,7 +19,7 @@ use crate::mailserver::MailServers;
 Examples:
   mailward serve
   mailward serve --listen 127.0.0.1:8080
-  mailward serve --config /etc/mailward/mailward.toml --listen 10.0.0.5:80 --insecure-http")]
+  mailward serve --listen 10.0.0.5:80 --insecure-http")]
 pub struct Serve {
     /// The address to listen on, in place of server.listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT")]
@@ -51,6 +49,6 @@ impl Serve {
         config.server.listen = bound.address;
         let app = open_app(&config, Clock::System, Random::System).await?;
         let router = crate::api::router(app.clone());
-        bound.serve(app, Arc::new(MailServers::None), router).await
+        bound.serve(app, router).await
     }
 }

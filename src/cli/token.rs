@@ -16,9 +16,10 @@ pub enum Token {
     /// Issue an access token that acts as a user; it is shown once
     #[command(after_help = "\
 Examples:
-  mailward token issue --user admin@example.org --scope ZohoMail.organization.accounts.ALL --expires 30d
-  curl -H \"Authorization: Zoho-oauthtoken $(mailward token issue --user admin@example.org \\
-      --scope ZohoMail.organization.accounts.READ --expires 5m)\" http://127.0.0.1:7080/api/organization/")]
+  mailward token issue --user admin@example.org --expires 30d \\
+      --scope ZohoMail.organization.accounts.ALL
+  mailward token issue --user admin@example.org --expires 5m \\
+      --scope ZohoMail.organization.accounts.READ,ZohoMail.accounts.READ")]
     Issue {
         /// The user: an address, a zuid or an accountId
         #[arg(long, value_name = "USER")]

@@ -47,7 +47,7 @@ pub enum User {
 Examples:
   mailward user add rebecca@example.org --name 'Rebecca Anderson'
   mailward user add guest@example.org --expires-in-days 30 --ask-password
-  printf '%s\\n' \"$PASSWORD\" | mailward user add robot@example.org --password-stdin
+  mailward user add robot@example.org --password-stdin < password.txt
   mailward user add boss@example.org --role super_admin")]
     Add(Add),
     /// List an organization's users in the order of their creation
@@ -78,8 +78,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   mailward user reset-password rebecca@example.org --reason 'ticket 4711'
-  mailward user reset-password rebecca@example.org --ask-password --keep-sessions
-  mailward user reset-password rebecca@example.org --password-file new.txt --one-time")]
+  mailward user reset-password tom@example.org --ask-password --keep-sessions
+  mailward user reset-password tom@example.org --one-time --ask-password")]
     ResetPassword {
         #[command(flatten)]
         user: UserName,
@@ -99,7 +99,8 @@ Examples:
 Examples:
   mailward user rename rebecca@example.org rebecca.anderson@example.org
   mailward user rename rebecca@example.org --name 'Rebecca Miller'
-  mailward user rename rebecca@example.org sales@example.org --release-address 'taken over from Tom'")]
+  mailward user rename rebecca@example.org sales@example.org \\
+      --release-address 'taken over from Tom'")]
     Rename {
         #[command(flatten)]
         user: UserName,
@@ -112,14 +113,12 @@ Examples:
         release: Release,
     },
     /// Change a user's names
-    #[command(
-        after_help = "Examples:\n  mailward user info rebecca@example.org --first-name Rebecca --last-name Miller"
-    )]
+    #[command(after_help = "Examples:\n  mailward user info rebecca@example.org --first-name Rebecca")]
     Info {
         #[command(flatten)]
         user: UserName,
         #[command(flatten)]
-        info: Info,
+        info: Names,
     },
     /// Lift the block of the user and of the mail account
     #[command(
@@ -211,7 +210,7 @@ Examples:
     /// For an organization whose last super administrator is gone. Refused while there is an enabled
     /// one. The audit log shows it as recoverSuperAdmin, with your name on this machine.
     #[command(
-        after_help = "Examples:\n  mailward user recover-super-admin admin@example.org --reason 'the only admin is on leave'"
+        after_help = "Examples:\n  mailward user recover-super-admin admin@example.org --reason 'all gone'"
     )]
     RecoverSuperAdmin {
         #[command(flatten)]
@@ -227,7 +226,7 @@ pub struct Add {
     #[arg(long, value_name = "NAME", default_value = "")]
     name: String,
     #[command(flatten)]
-    info: Info,
+    info: Names,
     /// member, admin or super_admin
     #[arg(long, default_value = "member")]
     role: String,
@@ -241,7 +240,7 @@ pub struct Add {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Info {
+pub struct Names {
     /// The first name
     #[arg(long, value_name = "NAME")]
     first_name: Option<String>,
@@ -340,7 +339,7 @@ impl User {
     }
 }
 
-impl Info {
+impl Names {
     fn mode(&self) -> Result<UpdatePersonalInfo> {
         let line = |parameter: &str, text: &Option<String>| {
             text.as_deref().map(|text| name(parameter, text)).transpose()

@@ -22,6 +22,7 @@ pub struct Config {
     pub passwords: Passwords,
     pub throttle: Throttle,
     pub addresses: Addresses,
+    pub mail: Mail,
     pub log: Log,
 }
 
@@ -186,6 +187,43 @@ pub struct Addresses {
 impl Default for Addresses {
     fn default() -> Self {
         Self { recipient_delimiter: '+' }
+    }
+}
+
+/// What Mailward keeps for the mail servers of this machine, and how it reaches people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mail {
+    /// Folder of Dovecot's look-up file; with an embedded database only. None is kept when empty.
+    pub auth_dir: Option<PathBuf>,
+    /// Folder of Postfix's look-up file.
+    pub maps_dir: Option<PathBuf>,
+    /// Group that reads `auth_dir`; Dovecot and Mailward are in it.
+    pub auth_group: String,
+    /// Group that reads `maps_dir`; Postfix and Mailward are in it.
+    pub maps_group: String,
+    /// Folder under which Dovecot keeps a folder for each mailbox.
+    pub mail_root: PathBuf,
+    /// Days for which the mail of a deleted user is to be kept.
+    pub retention_days: i64,
+    /// SMTP server on this machine that takes notices to people, as `127.0.0.1:25`; none are sent when empty.
+    pub notices_smtp: String,
+    /// Sender of notices; `postmaster` at the person's own domain when empty.
+    pub notices_from: String,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            auth_dir: None,
+            maps_dir: None,
+            auth_group: "mwauth".to_owned(),
+            maps_group: "mwmaps".to_owned(),
+            mail_root: PathBuf::from("/var/vmail"),
+            retention_days: 30,
+            notices_smtp: String::new(),
+            notices_from: String::new(),
+        }
     }
 }
 

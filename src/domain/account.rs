@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
 use crate::domain::actor::{Rank, Role};
+use crate::domain::app_password::AppPassword;
 use crate::domain::claim::{AddressFacts, Claimed, claim};
 use crate::domain::effect::{Effect, Notice, Sessions};
 use crate::domain::email_address::EmailAddress;
-use crate::domain::ids::{AccountId, OrganizationId, UserId};
+use crate::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
 use crate::domain::password::{PasswordHash, PasswordKind};
 use crate::domain::policy::{MOST_SELF_RENAMES, Policy, SELF_RENAME_TERM, SelfRename};
 use crate::domain::switch::{self, Hand, Reason, Switch};
@@ -30,6 +31,8 @@ pub struct Account {
     pub mailbox: String,
     pub primary: EmailAddress,
     pub aliases: Vec<EmailAddress>,
+    /// Passwords made by Mailward for single devices.
+    pub app_passwords: Vec<AppPassword>,
     pub credential: Credential,
     /// Names the main password in session names; rises when sessions of the old one must end, never falls.
     pub generation: i64,
@@ -63,6 +66,27 @@ pub struct Profile {
     pub city: String,
     pub postal_code: String,
     pub state: String,
+}
+
+impl Profile {
+    /// Every line with its name on the wire.
+    fn lines(&self) -> [(&'static str, &str); 13] {
+        [
+            ("firstName", &self.first_name),
+            ("lastName", &self.last_name),
+            ("displayName", &self.display_name),
+            ("gender", self.gender.as_str()),
+            ("country", &self.country),
+            ("language", &self.language),
+            ("timeZone", &self.time_zone),
+            ("phoneNumer", &self.phone_number),
+            ("mobileNumber", &self.mobile_number),
+            ("streetAddr", &self.street_address),
+            ("city", &self.city),
+            ("postalCode", &self.postal_code),
+            ("state", &self.state),
+        ]
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +242,20 @@ pub struct NewPassword {
     pub kind: PasswordKind,
 }
 
+/// An account has at most so many app passwords.
+pub const MOST_APP_PASSWORDS: usize = 50;
+
+/// What ends with an old password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Nothing that is open; new logins need the new password.
+    Nothing,
+    /// Tokens, web sessions, and mail sessions of the old password.
+    OldPassword,
+    /// The app passwords and their sessions too.
+    Everything,
+}
+
 /// One account on its way from one state to the next.
 #[derive(Debug)]
 pub struct Transition<'a> {
@@ -260,17 +298,15 @@ impl<'a> Transition<'a> {
         Ok(())
     }
 
-    /// Turns a switch off. Who enables a user after the term takes the term away, or the clock
-    /// would disable the user again at once.
+    /// Turns a switch off. Who is let in after the end of a term has none any more, or the next
+    /// look at the clock would undo it.
     ///
     /// # Errors
     /// `Forbidden` when this hand may not lift the block.
     pub fn lift(&mut self, name: SwitchName) -> Result<(), Error> {
         let lifted = switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words())?;
-        if lifted
-            && name == SwitchName::UserDisabled
-            && self.account.expires_at.is_some_and(|at| at <= self.hand.at)
-        {
+        let over = self.account.expires_at.is_some_and(|at| at <= self.hand.at);
+        if lifted && over && name == SwitchName::UserDisabled {
             self.account.expires_at = None;
         }
         Ok(())
@@ -284,9 +320,8 @@ impl<'a> Transition<'a> {
         if on { self.set(name) } else { self.lift(name) }
     }
 
-    /// Replaces the password. With `end_everything` tokens, web sessions and the mail sessions of
-    /// the old password end; otherwise only new logins notice.
-    pub fn replace_password(&mut self, new: NewPassword, end_everything: bool, notice: Notice) {
+    /// Replaces the password; `ends` says what ends with the old one.
+    pub fn replace_password(&mut self, new: NewPassword, ends: Ends, notice: Notice) {
         let remembered = usize::try_from(self.facts.policy.password.history).unwrap_or(usize::MAX);
         let mut history = std::mem::take(&mut self.account.credential.history);
         history.splice(0..0, self.account.credential.hash.take());
@@ -308,11 +343,16 @@ impl<'a> Transition<'a> {
                 PasswordKind::Permanent => "permanent".to_owned(),
             },
         );
-        if end_everything {
+        if ends != Ends::Nothing {
             let old = self.account.generation;
             self.account.generation += 1;
             self.account.session_epoch += 1;
             self.end_sessions(Sessions::Generation(old));
+        }
+        if ends == Ends::Everything {
+            for app in std::mem::take(&mut self.account.app_passwords) {
+                self.end_sessions(Sessions::AppPassword(app.id));
+            }
         }
         self.effects.push(Effect::Tell { notice });
     }
@@ -320,7 +360,7 @@ impl<'a> Transition<'a> {
     /// Gives a new account its first password; nothing has to end.
     pub fn first_password(&mut self, new: NewPassword) {
         let (generation, epoch) = (self.account.generation, self.account.session_epoch);
-        self.replace_password(new, false, Notice::PasswordReset);
+        self.replace_password(new, Ends::Nothing, Notice::PasswordReset);
         (self.account.generation, self.account.session_epoch) = (generation, epoch);
         self.account.credential.history.clear();
         self.effects.clear();
@@ -403,6 +443,35 @@ impl<'a> Transition<'a> {
             return Err(Error::NotFound(format!("{address} is not an alias of this account")));
         }
         self.account.aliases.retain(|alias| alias != address);
+        Ok(())
+    }
+
+    /// Adds an app password; the person is told.
+    ///
+    /// # Errors
+    /// `Refused` beyond 50 of them.
+    pub fn add_app_password(&mut self, app: AppPassword) -> Result<(), Error> {
+        if self.account.app_passwords.len() >= MOST_APP_PASSWORDS {
+            return Err(Error::Refused(format!(
+                "an account has at most {MOST_APP_PASSWORDS} app passwords; revoke one that is not used any more"
+            )));
+        }
+        self.effects.push(Effect::Tell { notice: Notice::AppPasswordMade { name: app.name.clone() } });
+        self.account.app_passwords.push(app);
+        Ok(())
+    }
+
+    /// Revokes an app password and ends exactly the sessions that were opened with it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn revoke_app_password(&mut self, id: AppPasswordId) -> Result<(), Error> {
+        let before = self.account.app_passwords.len();
+        self.account.app_passwords.retain(|app| app.id != id);
+        if self.account.app_passwords.len() == before {
+            return Err(Error::NotFound(format!("there is no app password {id} on this account")));
+        }
+        self.end_sessions(Sessions::AppPassword(id));
         Ok(())
     }
 
@@ -501,7 +570,6 @@ pub fn differences(before: &Account, after: &Account) -> Vec<Difference> {
         sorted.sort_unstable();
         sorted.join(" ")
     };
-    let moment = |at: Option<Millis>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let held = |switch: &Switch| match switch {
         None => "off".to_owned(),
         Some(block) => format!("on, set by {} ({})", block.by, block.rank.in_words()),
@@ -509,16 +577,21 @@ pub fn differences(before: &Account, after: &Account) -> Vec<Difference> {
     note("role", before.role.to_string(), after.role.to_string());
     note("primaryEmailAddress", before.primary.to_string(), after.primary.to_string());
     note("aliases", listed(&before.aliases), listed(&after.aliases));
-    note("firstName", before.profile.first_name.clone(), after.profile.first_name.clone());
-    note("lastName", before.profile.last_name.clone(), after.profile.last_name.clone());
-    note("displayName", before.profile.display_name.clone(), after.profile.display_name.clone());
+    for ((what, from), (_, to)) in before.profile.lines().into_iter().zip(after.profile.lines()) {
+        note(what, from.to_owned(), to.to_owned());
+    }
     for name in SwitchName::ALL {
         note(name.key(), held(before.switches.get(name)), held(after.switches.get(name)));
     }
+    let apps = |account: &Account| {
+        account.app_passwords.iter().map(|app| app.id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    note("appPasswords", apps(before), apps(after));
     note("passwordSetAt", before.credential.at.to_string(), after.credential.at.to_string());
     note("credentialGeneration", before.generation.to_string(), after.generation.to_string());
     note("sessionEpoch", before.session_epoch.to_string(), after.session_epoch.to_string());
-    note("expiresAt", moment(before.expires_at), moment(after.expires_at));
+    let term = |expires_at: Option<Millis>| expires_at.map_or("none".to_owned(), |at| at.to_string());
+    note("expiresAt", term(before.expires_at), term(after.expires_at));
     note("deleted", before.deleted.to_string(), after.deleted.to_string());
     all
 }

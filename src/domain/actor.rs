@@ -123,12 +123,13 @@ impl Actor {
         }
     }
 
-    /// The rank with which a block of this actor stands: what the clock ended, any administrator
-    /// may begin again.
-    pub fn block_rank(&self) -> Rank {
-        match self {
-            Self::User(_) | Self::Operator { .. } => self.rank(),
-            Self::Clock => Rank::Admin,
+    /// The rank with which a block is set on a user of that role. The clock acts for whoever gave
+    /// the term, so that the same rank can lift what it set.
+    pub fn rank_over(&self, role: Role) -> Rank {
+        match (self, role) {
+            (Self::User(_) | Self::Operator { .. }, _) => self.rank(),
+            (Self::Clock, Role::Member) => Rank::Admin,
+            (Self::Clock, Role::Admin | Role::SuperAdmin) => Rank::SuperAdmin,
         }
     }
 

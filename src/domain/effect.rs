@@ -12,6 +12,9 @@ pub enum Effect {
     Project,
     /// Live mail sessions must end.
     EndSessions { mailbox: String, sessions: Sessions },
+    /// Every session that nothing lets in any more must end: after a switch of a whole
+    /// organization or domain.
+    Reconcile,
     /// The person is told what happened, in the own mailbox.
     Tell { notice: Notice },
 }
@@ -34,14 +37,21 @@ pub enum Notice {
     PasswordReset,
     PasswordChanged,
     Renamed { from: String, to: String },
+    AppPasswordMade { name: String },
 }
 
+/// The target of effects on the mail servers' look-ups.
+pub const PROJECTION: &str = "look-ups";
+/// The target of effects on the person.
+pub const PERSON: &str = "person";
+
 impl Effect {
-    /// The effect's name, for lists and metrics.
+    /// The effect's name, for receipts and metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Project => "project",
             Self::EndSessions { .. } => "end_sessions",
+            Self::Reconcile => "reconcile",
             Self::Tell { .. } => "tell",
         }
     }

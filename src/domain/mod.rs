@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod actor;
+pub mod app_password;
 pub mod claim;
 pub mod effect;
 pub mod email_address;

@@ -36,7 +36,7 @@ pub enum Forms {
 pub struct Names {
     /// The number in the path, if there is one.
     pub path: Option<i64>,
-    /// The path names the caller's own account, or nobody.
+    /// The path names the caller's own account; where there is none in it, the body's `zuid` does.
     pub own_path: bool,
     /// The body has no `zuid`, or the caller's own.
     pub own_zuid: bool,
@@ -89,6 +89,50 @@ pub fn form(
             }
             Ok(Form::Own)
         }
+    }
+}
+
+/// What a caller looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The users of an organization.
+    Users(OrganizationId),
+    Organization(OrganizationId),
+    Domains(OrganizationId),
+    /// The own account.
+    Own,
+    /// Who the token belongs to.
+    Profile,
+}
+
+impl View {
+    /// The original asks for a partner scope even of ordinary organizations; ours takes the ordinary one too.
+    fn required(self) -> Required {
+        match self {
+            Self::Users(_) => Required::scope(scope::ORGANIZATION_ACCOUNTS.read()),
+            Self::Organization(_) => Required::scope(scope::PARTNER_ORGANIZATION.read())
+                .or(const { &[scope::ORGANIZATION_ACCOUNTS.read()] }),
+            Self::Domains(_) => Required::scope(scope::ORGANIZATION_DOMAINS.read()),
+            Self::Own => Required::scope(scope::ACCOUNTS.read()),
+            Self::Profile => Required::scope(scope::PROFILE.read()),
+        }
+    }
+}
+
+/// Whether the caller may look at it.
+///
+/// # Errors
+/// `MissingScope`, `NotFound` for a foreign organization, `Forbidden` for a member who looks at more
+/// than the own account.
+pub fn may_view(actor: &Actor, view: View) -> Result<(), Error> {
+    if let Actor::User(caller) = actor
+        && !caller.scopes.covers(&view.required())
+    {
+        return Err(Error::MissingScope);
+    }
+    match view {
+        View::Users(zoid) | View::Organization(zoid) | View::Domains(zoid) => may_administer(actor, zoid),
+        View::Own | View::Profile => Ok(()),
     }
 }
 

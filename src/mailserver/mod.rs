@@ -1,51 +1,200 @@
-//! The way out: what the mail servers are told. Knows nothing of accounts beyond the effect.
+//! What Mailward has to do with the mail servers beyond the projection: their configuration files, and
+//! ending sessions that are open. Start at [`MailServer`]; `doveadm` is how a real one is asked.
 
-use std::sync::Mutex;
+pub mod config;
+pub mod doveadm;
 
-use crate::domain::effect::Effect;
-use crate::domain::ids::{AccountId, ChangeId};
+use std::sync::{Arc, Mutex};
 
-/// Where effects go.
-pub enum MailServers {
-    /// None are configured: an effect is noted as such.
-    None,
-    /// Remembers what it was told, for tests.
-    Recorder(Mutex<Vec<(ChangeId, AccountId, Effect)>>),
+use doveadm::{Doveadm, DoveadmError};
+
+/// Which sessions shall end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SessionMask {
+    /// Those opened with one credential: `g41` is generation 41 of the main password, `a7` the app password 7.
+    Exact { mbox: String, credential: String },
+    /// Every session of a mailbox.
+    All { mbox: String },
 }
 
-impl MailServers {
-    pub fn recorder() -> Self {
-        Self::Recorder(Mutex::new(Vec::new()))
+impl SessionMask {
+    /// As doveadm takes it. There is nothing to escape: keys and credentials have no wildcards.
+    pub fn as_doveadm(&self) -> String {
+        match self {
+            Self::Exact { mbox, credential } => format!("{mbox}@{credential}"),
+            Self::All { mbox } => format!("{mbox}@*"),
+        }
     }
 
-    /// Carries an effect out; answers what happened, in words for the receipt.
+    /// Whether a session of this name is meant.
+    pub fn matches(&self, session_name: &str) -> bool {
+        match (self, session_name.split_once('@')) {
+            (Self::Exact { mbox, credential }, Some((m, c))) => m == mbox && c == credential,
+            (Self::All { mbox }, Some((m, _))) => m == mbox,
+            (_, None) => false,
+        }
+    }
+}
+
+/// A session that a mail server has open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// `<mbox>@<credential>`.
+    pub user: String,
+    /// `imap`, `pop3`, …; SMTP sessions are not listed, Postfix asks for their credential instead.
+    pub service: String,
+    pub pid: Option<u32>,
+    pub ip: Option<std::net::IpAddr>,
+}
+
+/// How many sessions a mask ended; none is a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub mask: SessionMask,
+    pub sessions: u64,
+}
+
+/// A Dovecot whose sessions Mailward can see and end.
+#[derive(Debug, Clone)]
+pub enum MailServer {
+    Doveadm(Doveadm),
+    /// Remembers what it was asked; for tests and for trying things out.
+    Recorder(Recorder),
+}
+
+impl MailServer {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Doveadm(doveadm) => doveadm.name(),
+            Self::Recorder(recorder) => &recorder.name,
+        }
+    }
+
+    /// Whether it answers and believes our key.
     ///
     /// # Errors
-    /// Why it has to be tried again.
-    pub async fn carry_out(
-        &self,
-        change: ChangeId,
-        account: AccountId,
-        effect: &Effect,
-    ) -> Result<String, String> {
+    /// Says what is wrong, in words for an administrator.
+    pub async fn check(&self) -> Result<(), DoveadmError> {
         match self {
-            Self::None => Ok("no mail server is configured; nothing was told".to_owned()),
-            Self::Recorder(heard) => {
-                heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((
-                    change,
-                    account,
-                    effect.clone(),
-                ));
-                Ok("recorded".to_owned())
-            }
+            Self::Doveadm(doveadm) => doveadm.check().await,
+            Self::Recorder(recorder) => recorder.answer(|_| ()),
         }
     }
 
-    /// What the recorder heard so far.
-    pub fn heard(&self) -> Vec<(ChangeId, AccountId, Effect)> {
+    /// Every open session.
+    ///
+    /// # Errors
+    /// When the server cannot be asked; nothing is known then.
+    pub async fn who(&self) -> Result<Vec<Session>, DoveadmError> {
         match self {
-            Self::None => Vec::new(),
-            Self::Recorder(heard) => heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
+            Self::Doveadm(doveadm) => doveadm.who().await,
+            Self::Recorder(recorder) => recorder.answer(|recording| recording.sessions.clone()),
         }
+    }
+
+    /// Ends the sessions that the masks mean, and says how many for each mask, in their order.
+    ///
+    /// # Errors
+    /// When the server did not confirm every mask. Some sessions may have ended; asking again is harmless.
+    pub async fn kick(&self, masks: &[SessionMask]) -> Result<Vec<Ended>, DoveadmError> {
+        match self {
+            Self::Doveadm(doveadm) => doveadm.kick(masks).await,
+            Self::Recorder(recorder) => recorder.answer(|recording| recording.kick(masks)),
+        }
+    }
+
+    /// Makes the server open the projection again, after a file had to be made anew. Open sessions go on.
+    ///
+    /// # Errors
+    /// When the server did not confirm it.
+    pub async fn reload(&self) -> Result<(), DoveadmError> {
+        match self {
+            Self::Doveadm(doveadm) => doveadm.reload().await,
+            Self::Recorder(recorder) => recorder.answer(|recording| recording.reloads += 1),
+        }
+    }
+}
+
+/// A mail server that exists only as a memory of what it was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder {
+    name: String,
+    recording: Arc<Mutex<Recording>>,
+}
+
+/// What a [`Recorder`] remembers, and how it shall answer.
+#[derive(Debug, Default)]
+pub struct Recording {
+    /// The sessions that are open; a kick takes its ones away.
+    pub sessions: Vec<Session>,
+    pub kicked: Vec<SessionMask>,
+    pub reloads: u32,
+    /// While set, every question fails with this.
+    pub failure: Option<DoveadmError>,
+}
+
+impl Recorder {
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), recording: Arc::default() }
+    }
+
+    /// Looks at the recording, or sets how to answer.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Recording) -> T) -> T {
+        look(&mut self.recording.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn answer<T>(&self, act: impl FnOnce(&mut Recording) -> T) -> Result<T, DoveadmError> {
+        self.with(|recording| match &recording.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(act(recording)),
+        })
+    }
+}
+
+impl Recording {
+    fn kick(&mut self, masks: &[SessionMask]) -> Vec<Ended> {
+        self.kicked.extend_from_slice(masks);
+        masks
+            .iter()
+            .map(|mask| {
+                let before = self.sessions.len();
+                self.sessions.retain(|session| !mask.matches(&session.user));
+                Ended { mask: mask.clone(), sessions: (before - self.sessions.len()) as u64 }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(user: &str) -> Session {
+        Session { user: user.into(), service: "imap".into(), pid: None, ip: None }
+    }
+
+    #[test]
+    fn a_mask_means_one_credential_or_the_whole_mailbox_and_no_other() {
+        let exact = SessionMask::Exact { mbox: "10".into(), credential: "g4".into() };
+        let all = SessionMask::All { mbox: "10".into() };
+        assert_eq!((exact.as_doveadm().as_str(), all.as_doveadm().as_str()), ("10@g4", "10@*"));
+        let meant =
+            |mask: &SessionMask| ["10@g4", "10@g41", "10@a4", "100@g4", "10"].map(|name| mask.matches(name));
+        assert_eq!(meant(&exact), [true, false, false, false, false]);
+        assert_eq!(meant(&all), [true, true, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn the_recorder_remembers_and_fails_when_told() {
+        let recorder = Recorder::new("mx1");
+        recorder.with(|r| r.sessions = vec![session("1@g1"), session("1@a2"), session("2@g1")]);
+        let server = MailServer::Recorder(recorder.clone());
+        let all = SessionMask::All { mbox: "1".into() };
+        let ended = server.kick(std::slice::from_ref(&all)).await.expect("answers");
+        assert_eq!(ended, [Ended { mask: all, sessions: 2 }]);
+        assert_eq!(server.who().await.expect("answers"), [session("2@g1")]);
+        recorder.with(|r| r.failure = Some(DoveadmError::Timeout));
+        assert!(server.check().await.is_err());
+        assert_eq!(recorder.with(|r| r.kicked.len()), 1);
     }
 }

@@ -3,6 +3,7 @@
 use crate::clock::Millis;
 use crate::domain::account::{Account, Credential, Profile, Switches};
 use crate::domain::actor::Role;
+use crate::domain::app_password::{AppPassword, Protocols};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{AccountId, OrganizationId, UserId};
 use crate::domain::password::{PasswordHash, PasswordKind};
@@ -64,12 +65,55 @@ pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> 
         }
     };
     let Some(mut account) = found else { return Ok(None) };
-    for address in addresses::of_account(tx, organization, account.id).await? {
-        if address != account.primary {
-            account.aliases.push(address);
+    add_belongings(tx, &mut account).await?;
+    Ok(Some(account))
+}
+
+/// Aliases and app passwords, in one round trip.
+async fn add_belongings(tx: &mut Tx, account: &mut Account) -> Result<()> {
+    let belongings = tx
+        .query_all(
+            "SELECT 0 AS id, address AS text, '' AS digest, FALSE AS imap, FALSE AS pop, FALSE AS smtp,
+                    created_at, freed_at AS expires_at
+             FROM address WHERE organization_id = $1 AND account_id = $2 AND freed_at IS NULL
+             UNION ALL
+             SELECT id, name, digest, imap, pop, smtp, created_at, expires_at
+             FROM app_password WHERE organization_id = $1 AND account_id = $2
+             ORDER BY created_at, id, text",
+            params![account.organization.get(), account.id.get()],
+            |row| {
+                let number = row.get::<i64>("id")?;
+                if number == 0 {
+                    return Ok(Belonging::Address(EmailAddress::parse(row.get("text")?)?));
+                }
+                Ok(Belonging::AppPassword(AppPassword {
+                    id: id(number)?,
+                    name: row.get("text")?,
+                    digest: row.get("digest")?,
+                    protocols: Protocols {
+                        imap: row.get("imap")?,
+                        pop: row.get("pop")?,
+                        smtp: row.get("smtp")?,
+                    },
+                    created_at: row.get("created_at")?,
+                    expires_at: row.get("expires_at")?,
+                }))
+            },
+        )
+        .await?;
+    for belonging in belongings {
+        match belonging {
+            Belonging::Address(address) if address == account.primary => {}
+            Belonging::Address(address) => account.aliases.push(address),
+            Belonging::AppPassword(app) => account.app_passwords.push(app),
         }
     }
-    Ok(Some(account))
+    Ok(())
+}
+
+enum Belonging {
+    Address(EmailAddress),
+    AppPassword(AppPassword),
 }
 
 /// Reads an account from a row of `select_account!`; the aliases come separately.
@@ -91,6 +135,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
         mailbox: row.get("mailbox")?,
         primary: EmailAddress::parse(row.get("primary_address")?)?,
         aliases: Vec::new(),
+        app_passwords: Vec::new(),
         credential: Credential {
             hash: row.get::<Option<&str>>("password_phc")?.map(PasswordHash::parse).transpose()?,
             kind: password_kind(row.get("password_kind")?)?,
@@ -187,15 +232,16 @@ pub async fn insert(tx: &mut Tx, account: &Account) -> Result<()> {
     )
     .await?;
     tx.execute_one(
-        "INSERT INTO account (organization_id, id, person_id, mailbox, primary_address, generation,
+        "INSERT INTO account (organization_id, id, person_id, mailbox, primary_address, primary_domain, generation,
                               mail_disabled, incoming_blocked, outgoing_blocked, imap_off, pop_off, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         params![
             organization,
             account.id.get(),
             account.user.get(),
             &account.mailbox,
             account.primary.as_str(),
+            account.primary.domain().as_str(),
             account.generation,
             opt_to_json(account.switches.mail_disabled.as_ref())?.as_deref(),
             opt_to_json(account.switches.incoming_blocked.as_ref())?.as_deref(),
@@ -227,6 +273,7 @@ pub async fn save(
 ) -> Result<()> {
     save_person(tx, before, after).await?;
     save_mailbox(tx, before, after).await?;
+    save_app_passwords(tx, before, after).await?;
     for address in std::iter::once(&after.primary).chain(&after.aliases) {
         if !before.owns(address) {
             addresses::take(tx, after, address, now).await?;
@@ -296,13 +343,14 @@ async fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<
     }
     tx.execute_one(
         "UPDATE account
-         SET primary_address = $3, generation = $4, mail_disabled = $5, incoming_blocked = $6,
-             outgoing_blocked = $7, imap_off = $8, pop_off = $9
+         SET primary_address = $3, primary_domain = $4, generation = $5, mail_disabled = $6, incoming_blocked = $7,
+             outgoing_blocked = $8, imap_off = $9, pop_off = $10
          WHERE organization_id = $1 AND id = $2",
         params![
             after.organization.get(),
             after.id.get(),
             after.primary.as_str(),
+            after.primary.domain().as_str(),
             after.generation,
             opt_to_json(after.switches.mail_disabled.as_ref())?.as_deref(),
             opt_to_json(after.switches.incoming_blocked.as_ref())?.as_deref(),
@@ -314,9 +362,66 @@ async fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<
     .await
 }
 
-/// Deletes the account and everything that opens it. Its addresses stay kept for it.
-pub async fn delete(tx: &mut Tx, account: &Account, now: Millis, address_kept: Millis) -> Result<()> {
+async fn save_app_passwords(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
+    let (organization, account) = (after.organization.get(), after.id.get());
+    for app in before.app_passwords.iter().filter(|app| !after.app_passwords.contains(app)) {
+        tx.execute_one(
+            "DELETE FROM app_password WHERE organization_id = $1 AND id = $2",
+            params![organization, app.id.get()],
+        )
+        .await?;
+    }
+    for app in after.app_passwords.iter().filter(|app| !before.app_passwords.contains(app)) {
+        tx.execute_one(
+            "INSERT INTO app_password (organization_id, id, account_id, name, digest, imap, pop, smtp, created_at,
+                                       expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            params![
+                organization,
+                app.id.get(),
+                account,
+                &app.name,
+                &app.digest,
+                app.protocols.imap,
+                app.protocols.pop,
+                app.protocols.smtp,
+                app.created_at,
+                app.expires_at
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Deletes the account and everything that opens it. Its addresses stay kept for it, and it is
+/// noted where its mail is.
+pub async fn delete(
+    tx: &mut Tx,
+    account: &Account,
+    now: Millis,
+    address_kept: Millis,
+    mail_kept: Millis,
+) -> Result<()> {
     let (organization, person) = (account.organization.get(), account.user.get());
+    tx.execute_one(
+        "INSERT INTO retained_mailbox (organization_id, account_id, mailbox, address, deleted_at, keep_until)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        params![
+            organization,
+            account.id.get(),
+            &account.mailbox,
+            account.primary.as_str(),
+            now,
+            now.saturating_add(mail_kept)
+        ],
+    )
+    .await?;
+    tx.execute(
+        "DELETE FROM app_password WHERE organization_id = $1 AND account_id = $2",
+        params![organization, account.id.get()],
+    )
+    .await?;
     for address in std::iter::once(&account.primary).chain(&account.aliases) {
         addresses::free(tx, account, address, now, now.saturating_add(address_kept)).await?;
     }
@@ -361,23 +466,27 @@ pub async fn other_super_admins(tx: &mut Tx, organization: OrganizationId, user:
 pub struct Expired {
     pub organization: OrganizationId,
     pub user: UserId,
-    pub expires_at: Millis,
+    pub at: Millis,
 }
 
-/// Users whose term has ended and who are not disabled yet, those that ended first in front, after
-/// the one given.
-pub async fn expired(tx: &mut Tx, now: Millis, after: Option<Expired>, most: i64) -> Result<Vec<Expired>> {
-    let (at, user) = after.map_or((i64::MIN, 0), |last| (last.expires_at, last.user.get()));
+/// Users whose term has ended and who are not disabled, by the end of the term, after the one given.
+pub async fn expired(
+    tx: &mut Tx,
+    now: Millis,
+    after: Option<(Millis, UserId)>,
+    most: usize,
+) -> Result<Vec<Expired>> {
+    let (at, user) = after.map_or((i64::MIN, 0), |(at, user)| (at, user.get()));
     tx.query_all(
         "SELECT organization_id, id, expires_at FROM person
          WHERE expires_at <= $1 AND disabled IS NULL AND (expires_at > $2 OR (expires_at = $2 AND id > $3))
          ORDER BY expires_at, id LIMIT $4",
-        params![now, at, user, most],
+        params![now, at, user, i64::try_from(most).unwrap_or(i64::MAX)],
         |row| {
             Ok(Expired {
                 organization: id(row.get("organization_id")?)?,
                 user: id(row.get("id")?)?,
-                expires_at: row.get("expires_at")?,
+                at: row.get("expires_at")?,
             })
         },
     )

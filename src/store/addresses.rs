@@ -11,21 +11,6 @@ use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
 use crate::store::id;
 
-/// The addresses an account has, the oldest first.
-pub async fn of_account(
-    tx: &mut Tx,
-    organization: OrganizationId,
-    account: AccountId,
-) -> Result<Vec<EmailAddress>> {
-    tx.query_all(
-        "SELECT address FROM address
-         WHERE organization_id = $1 AND account_id = $2 AND freed_at IS NULL ORDER BY created_at, address",
-        params![organization.get(), account.get()],
-        |row| EmailAddress::parse(row.get("address")?),
-    )
-    .await
-}
-
 /// Whose account an address in use is.
 pub async fn account_of(tx: &mut Tx, address: &EmailAddress) -> Result<Option<(OrganizationId, AccountId)>> {
     tx.query_opt(

@@ -49,9 +49,7 @@ pub async fn page(
         .await?
         .into_iter()
         .collect();
-    if let (Some(first), Some(last)) =
-        (states.keys().next().copied(), states.keys().next_back().copied())
-    {
+    if let (Some(first), Some(last)) = (states.keys().next().copied(), states.keys().next_back().copied()) {
         add_belongings(tx, organization, first, last, &mut states).await?;
     }
     Ok(states.into_values().collect())

@@ -8,10 +8,14 @@ pub mod clients;
 pub mod engine;
 pub mod ids;
 pub mod lists;
+pub mod mail_servers;
+pub mod mailboxes;
 pub mod migrations;
 pub mod organizations;
 pub mod outbox;
+pub mod projection;
 pub mod restore;
+pub mod settings;
 pub mod throttle;
 pub mod tokens;
 

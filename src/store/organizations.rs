@@ -39,12 +39,14 @@ pub struct Counts {
 
 pub async fn insert(tx: &mut Tx, organization: &Organization) -> Result<()> {
     tx.execute_one(
-        "INSERT INTO organization (id, name, disabled, policy, created_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO organization (id, name, disabled, policy, one_time_opens_mail, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
         params![
             organization.id.get(),
             &organization.name,
             opt_to_json(organization.disabled.as_ref())?.as_deref(),
             &to_json(&organization.policy)?,
+            organization.policy.password.one_time_opens_mail,
             organization.created_at
         ],
     )
@@ -87,12 +89,13 @@ pub async fn all(tx: &mut Tx) -> Result<Vec<Organization>> {
 /// Saves name, switch and policy.
 pub async fn save(tx: &mut Tx, organization: &Organization) -> Result<()> {
     tx.execute_one(
-        "UPDATE organization SET name = $2, disabled = $3, policy = $4 WHERE id = $1",
+        "UPDATE organization SET name = $2, disabled = $3, policy = $4, one_time_opens_mail = $5 WHERE id = $1",
         params![
             organization.id.get(),
             &organization.name,
             opt_to_json(organization.disabled.as_ref())?.as_deref(),
-            &to_json(&organization.policy)?
+            &to_json(&organization.policy)?,
+            organization.policy.password.one_time_opens_mail
         ],
     )
     .await
@@ -191,6 +194,14 @@ pub async fn domain(tx: &mut Tx, organization: OrganizationId, name: &DomainName
         params![organization.get(), name.as_str()],
         read_domain,
     )
+    .await
+}
+
+/// The names of every verified domain of the installation: those that receive mail here.
+pub async fn verified_domains(tx: &mut Tx) -> Result<Vec<String>> {
+    tx.query_all("SELECT name FROM domain WHERE verified_at IS NOT NULL ORDER BY name", params![], |row| {
+        row.get("name")
+    })
     .await
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::{ids, tokens};
+use crate::store::{ids, settings, tokens};
 
 /// How far ids, generations and epochs jump: more than any installation uses between two backups.
 pub const JUMP: i64 = 1_000_000;
@@ -16,5 +16,7 @@ pub async fn void(tx: &mut Tx) -> Result<()> {
         .await?;
     tx.execute("UPDATE person SET password_phc = NULL WHERE password_kind = 'one_time'", params![]).await?;
     tx.execute("UPDATE account SET generation = generation + $1", params![JUMP]).await?;
+    // The mail servers' look-up files were made from the database before: a new name makes them anew.
+    tx.execute("DELETE FROM setting WHERE name = $1", params![settings::INSTANCE]).await?;
     Ok(())
 }

@@ -146,9 +146,10 @@ impl Body {
         self.read(&names, |value| value.list("an object or a list of objects", Value::object))
     }
 
-    /// Whether the parameter is there at all, `null` and wrong types included.
+    /// Whether the parameter is there at all, `null` and wrong types included. It is known then.
     pub fn has(&self, names: impl Names) -> bool {
-        names.spellings().iter().any(|name| self.spelled(name).count() > 0)
+        let fields = names.spellings().iter().flat_map(|name| self.spelled(name));
+        fields.inspect(|field| field.asked.store(true, Relaxed)).count() > 0
     }
 
     /// Refuses the first parameter that no accessor has asked for, in nested objects too.

@@ -6,9 +6,12 @@
 mod support;
 
 mod api;
+mod cli;
 mod fuzz;
 mod licences;
+mod mail;
 mod model;
 mod races;
+mod rights;
 mod store;
 mod tidy;

@@ -20,8 +20,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("app", &["clock", "config", "domain", "error", "mailserver", "store", "wire"]),
     ("api", &["app", "clock", "config", "domain", "error", "wire"]),
     ("console", &["app", "clock", "config", "domain", "error", "wire"]),
-    // The command line also opens the database, and `serve` starts the other doors.
-    ("cli", &["api", "app", "clock", "config", "console", "domain", "error", "mailserver", "store", "wire"]),
+    // Listens for whichever router it is given.
+    ("serve", &["app", "config", "error", "mailserver"]),
+    // The command line also opens the database, and starts the other doors.
+    (
+        "cli",
+        &[
+            "api",
+            "app",
+            "clock",
+            "config",
+            "console",
+            "domain",
+            "error",
+            "mailserver",
+            "serve",
+            "store",
+            "wire",
+        ],
+    ),
 ];
 
 /// Libraries that only some rooms may name.
@@ -30,7 +47,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["src/store/engine/"]),
     ("tokio_postgres_rustls", &["src/store/engine/"]),
     ("deadpool_postgres", &["src/store/engine/"]),
-    ("axum", &["src/api/", "src/console/", "src/cli/"]),
+    ("axum", &["src/api/", "src/console/", "src/serve.rs"]),
 ];
 
 /// SQL outside `store`, each with its reason.

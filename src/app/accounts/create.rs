@@ -2,11 +2,12 @@
 
 use secrecy::ExposeSecret;
 
+use super::disable_user::DisableUser;
 use super::display_name_update::name;
 use super::update_personal_info::UpdatePersonalInfo;
-use super::{Mode, address};
+use super::{AccountMode, Mode, address};
 use crate::app::App;
-use crate::app::change::{Context, Door, Prepared, authenticate, enqueue};
+use crate::app::change::{self, Ask, Caller, Context, Door, Prepared, authenticate, enqueue, follow_up};
 use crate::app::journal::{self, Entry, Outcome};
 use crate::clock::{DAY, Millis};
 use crate::domain::account::{
@@ -19,9 +20,10 @@ use crate::domain::ids::{AccountId, ChangeId, OrganizationId, UserId};
 use crate::domain::password::{Password, PasswordKind};
 use crate::domain::rights::{self, Forms, Names, Route};
 use crate::domain::scope::Operation;
-use crate::domain::switch::Hand;
+use crate::domain::switch::{Hand, Reason};
 use crate::error::{Error, Result};
 use crate::store;
+use crate::store::accounts::Expired;
 use crate::store::engine::Tx;
 use crate::wire::Body;
 
@@ -46,7 +48,7 @@ impl NewUser {
     pub fn from_body(body: &Body) -> Result<Self> {
         let personal = UpdatePersonalInfo::parse(body)?;
         let expiry = body.long("userExpiry")?;
-        if expiry.is_some_and(|days| days == 0 || days < -1 || days > 36_500) {
+        if expiry.is_some_and(|days| days == 0 || !(-1..=36_500).contains(&days)) {
             return Err(Error::bad_value(
                 "userExpiry",
                 "days until the user expires, 1 to 36500, or -1 for never",
@@ -115,7 +117,7 @@ async fn attempt(
     let change: ChangeId = app.ids.next().await?;
     let now = app.clock.now();
     let context = context.clone();
-    let account = app
+    let (account, position) = app
         .db
         .write(async move |tx| {
             let (account, _, notes) =
@@ -137,11 +139,11 @@ async fn attempt(
                 outcome: Outcome::Changed { differences: differences(&blank, &account), notes },
             };
             journal::write(tx, &entry).await?;
-            enqueue(tx, &account, change, &mut 0, Vec::new(), now).await?;
-            Ok(account)
+            let position = enqueue(tx, &account, change, &[], now).await?;
+            Ok((account, position))
         })
         .await?;
-    app.wake_worker.notify_one();
+    follow_up(app, position).await;
     Ok((account, change))
 }
 
@@ -190,6 +192,7 @@ async fn plan(
         mailbox: format!("m{id}"),
         primary: new.address.clone(),
         aliases: Vec::new(),
+        app_passwords: Vec::new(),
         credential: Credential { hash: None, kind: password.kind, until: None, at: now, history: Vec::new() },
         generation: 1,
         session_epoch: 1,
@@ -220,45 +223,42 @@ pub fn simple(address: EmailAddress, password: Password, role: Role, display_nam
     })
 }
 
-/// Disables users whose term has ended, as `disableUser` would; answers how many.
+/// Disables users whose term has ended, as `disableUser` would; answers how many. One who cannot be
+/// disabled, such as the last super administrator, is tried again the next time.
 pub async fn expire(app: &App) -> Result<usize> {
-    use super::AccountMode;
-    use super::disable_user::DisableUser;
-    use crate::app::change::{Ask, Caller, run};
     let now = app.clock.now();
-    let (mut disabled, mut last) = (0, None);
+    let (mut disabled, mut after) = (0, None);
     loop {
-        let due = {
-            let mut tx = app.db.read().await?;
-            store::accounts::expired(&mut tx, now, last, 100).await?
-        };
-        let Some(end) = due.last() else { return Ok(disabled) };
-        last = Some(*end);
-        for expired in due {
-            let context = Context {
-                caller: Caller::Clock,
-                door: Door::Clock,
-                request_id: "expiry".to_owned(),
-                source: None,
-                reason: crate::domain::switch::Reason::parse("the user's term has ended")?,
-                release: None,
-            };
-            let ask = Ask {
-                route: Route::Organization(expired.organization),
-                path: None,
-                zuid: Some(expired.user.get()),
-                mode: AccountMode::DisableUser(DisableUser::default()),
-            };
-            match run(app, &context, ask).await {
-                Ok(_) => disabled += 1,
-                // The last enabled super administrator stays, also after the term.
-                Err(Error::Forbidden(why)) => {
-                    tracing::warn!(user = %expired.user, why, "an expired user stays enabled");
-                }
-                // Deleted meanwhile.
-                Err(Error::NotFound(_)) => {}
-                Err(error) => return Err(error),
+        let due = store::accounts::expired(&mut *app.db.read().await?, now, after, EXPIRED_AT_ONCE).await?;
+        for expired in &due {
+            match end_term(app, expired).await {
+                Ok(()) => disabled += 1,
+                Err(error) => tracing::warn!(user = %expired.user, %error, "an expired user stays enabled"),
             }
         }
+        match due.last() {
+            Some(last) if due.len() == EXPIRED_AT_ONCE => after = Some((last.at, last.user)),
+            Some(_) | None => return Ok(disabled),
+        }
     }
+}
+
+const EXPIRED_AT_ONCE: usize = 100;
+
+async fn end_term(app: &App, expired: &Expired) -> Result<()> {
+    let context = Context {
+        caller: Caller::Clock,
+        door: Door::Clock,
+        request_id: "expiry".to_owned(),
+        source: None,
+        reason: Reason::parse("the user's term has ended")?,
+        release: None,
+    };
+    let ask = Ask {
+        route: Route::Organization(expired.organization),
+        path: None,
+        zuid: Some(expired.user.get()),
+        mode: AccountMode::DisableUser(DisableUser::default()),
+    };
+    change::run(app, &context, ask).await.map(drop)
 }

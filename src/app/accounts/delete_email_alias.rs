@@ -28,7 +28,10 @@ impl Mode for DeleteEmailAlias {
 
     fn parse(body: &Body) -> Result<Self> {
         let listed = body.text_list_required("emailAlias")?;
-        Ok(Self { aliases: listed.into_iter().map(address).collect::<Result<_>>()? })
+        let mut aliases = listed.into_iter().map(address).collect::<Result<Vec<_>>>()?;
+        aliases.sort();
+        aliases.dedup();
+        Ok(Self { aliases })
     }
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {

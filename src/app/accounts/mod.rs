@@ -78,6 +78,8 @@ pub enum Method {
     Put,
     /// `DELETE` with a body.
     Delete,
+    /// At an address of its own.
+    Elsewhere,
 }
 
 /// A body parameter of a mode.
@@ -92,6 +94,7 @@ pub struct Parameter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParameterKind {
     Text,
+    Number,
     Flag,
     Addresses,
     Users,
@@ -131,6 +134,7 @@ macro_rules! modes {
 
         /// A mode with its parameters.
         #[derive(Debug, Clone)]
+        #[expect(clippy::large_enum_variant, reason = "one per request, moved a few times")]
         pub enum AccountMode {
             $($name($file::$name),)*
         }
@@ -194,6 +198,8 @@ modes! {
     update_personal_info::UpdatePersonalInfo,
     change_role::ChangeRole,
     delete_user::DeleteUser,
+    create_app_password::CreateAppPassword,
+    revoke_app_password::RevokeAppPassword,
 }
 
 impl AccountMode {
@@ -220,14 +226,6 @@ impl AccountMode {
                 ),
             ))
         })
-    }
-
-    /// Reads the body of a `DELETE` on accounts.
-    ///
-    /// # Errors
-    /// What the body lacks.
-    pub fn deletion(body: &Body) -> Result<Self> {
-        delete_user::DeleteUser::parse(body).map(Self::DeleteUser)
     }
 }
 

@@ -5,8 +5,7 @@ use crate::app::change::{Caller, authenticate};
 use crate::domain::actor::{Actor, Signed};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, no_such_account};
-use crate::domain::rights::{self, Forms, Names, Route};
-use crate::domain::scope::{self, Operation, Required};
+use crate::domain::rights::{self, View};
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
@@ -16,10 +15,6 @@ use crate::store::organizations::{Counts, Domain, Organization};
 
 /// Most rows of one page; more is clamped.
 pub const MOST_ROWS: i64 = 200;
-
-/// The original asks for a partner scope even of ordinary organizations; ours takes the ordinary one too.
-const ORGANIZATION: Required = Required::scope(scope::PARTNER_ORGANIZATION.to(Operation::Read))
-    .or(&[scope::ORGANIZATION_ACCOUNTS.to(Operation::Read)]);
 
 /// How a path names an account that is only looked at.
 #[derive(Debug, Clone)]
@@ -40,7 +35,7 @@ pub async fn page(
     limit: i64,
 ) -> Result<Vec<Listed>> {
     let mut tx = app.db.snapshot().await?;
-    administers(&mut tx, app, caller, zoid).await?;
+    looks_at(&mut tx, app, caller, View::Users(zoid)).await?;
     if limit <= 0 {
         return Ok(Vec::new());
     }
@@ -53,7 +48,7 @@ pub async fn page(
 /// Rights; `NotFound` for an unknown or foreign id or address.
 pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Named) -> Result<Listed> {
     let mut tx = app.db.read().await?;
-    administers(&mut tx, app, caller, zoid).await?;
+    looks_at(&mut tx, app, caller, View::Users(zoid)).await?;
     let (handle, missing) = match named {
         Named::Number(number) => (Handle::of(*number), no_such_account(*number)),
         Named::Address(address) => {
@@ -74,7 +69,7 @@ pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Named
 /// `MissingScope`, or `NotFound` when `number` is given and is not the own accountId.
 pub async fn own(app: &App, caller: &Caller, number: Option<i64>) -> Result<Listed> {
     let mut tx = app.db.read().await?;
-    let signed = user(&mut tx, app, caller, &Required::scope(scope::ACCOUNTS.read())).await?;
+    let signed = own_view(&mut tx, app, caller, View::Own).await?;
     if let Some(number) = number.filter(|number| *number != signed.account.get()) {
         return Err(no_such_account(number));
     }
@@ -93,18 +88,13 @@ pub async fn organization(
     let mut tx = app.db.snapshot().await?;
     let actor = authenticate(&mut tx, caller, app.clock.now()).await?;
     let zoid = match (&actor, zoid) {
-        (Actor::User(signed), named) => {
-            if !signed.scopes.covers(&ORGANIZATION) {
-                return Err(Error::MissingScope);
-            }
-            named.unwrap_or(signed.organization)
-        }
-        (Actor::Operator { .. } | Actor::Clock, Some(zoid)) => zoid,
+        (_, Some(zoid)) => zoid,
+        (Actor::User(signed), None) => signed.organization,
         (Actor::Operator { .. } | Actor::Clock, None) => {
             return Err(Error::NotFound("name the organization".to_owned()));
         }
     };
-    rights::may_administer(&actor, zoid)?;
+    rights::may_view(&actor, View::Organization(zoid))?;
     let organization = load_organization(&mut tx, zoid).await?;
     Ok(OrganizationView {
         domains: store::organizations::domains(&mut tx, zoid).await?,
@@ -130,14 +120,7 @@ pub struct OrganizationView {
 /// Rights.
 pub async fn domains(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<Vec<Domain>> {
     let mut tx = app.db.read().await?;
-    let actor = authenticate(&mut tx, caller, app.clock.now()).await?;
-    let required = Required::scope(scope::ORGANIZATION_DOMAINS.read());
-    if let Actor::User(signed) = &actor
-        && !signed.scopes.covers(&required)
-    {
-        return Err(Error::MissingScope);
-    }
-    rights::may_administer(&actor, zoid)?;
+    looks_at(&mut tx, app, caller, View::Domains(zoid)).await?;
     load_organization(&mut tx, zoid).await?;
     store::organizations::domains(&mut tx, zoid).await
 }
@@ -148,7 +131,7 @@ pub async fn domains(app: &App, caller: &Caller, zoid: OrganizationId) -> Result
 /// `MissingScope`.
 pub async fn profile(app: &App, caller: &Caller) -> Result<Listed> {
     let mut tx = app.db.read().await?;
-    let signed = user(&mut tx, app, caller, &Required::scope(scope::PROFILE.read())).await?;
+    let signed = own_view(&mut tx, app, caller, View::Profile).await?;
     listed(&mut tx, signed.organization, Handle::User(signed.user)).await?.ok_or(Error::BadToken)
 }
 
@@ -158,14 +141,13 @@ async fn listed(tx: &mut Tx, zoid: OrganizationId, handle: Handle) -> Result<Opt
     Ok(Some(Listed { account, last_sign_in }))
 }
 
-async fn administers(tx: &mut Tx, app: &App, caller: &Caller, zoid: OrganizationId) -> Result<()> {
+async fn looks_at(tx: &mut Tx, app: &App, caller: &Caller, view: View) -> Result<Actor> {
     let actor = authenticate(tx, caller, app.clock.now()).await?;
-    let nobody = Names { path: None, own_path: false, own_zuid: false };
-    rights::form(&actor, Route::Organization(zoid), Forms::AdminOnly, Operation::Read, nobody)?;
-    if !matches!(actor, Actor::User(_)) {
+    rights::may_view(&actor, view)?;
+    if let (View::Users(zoid), Actor::Operator { .. } | Actor::Clock) = (view, &actor) {
         load_organization(tx, zoid).await?;
     }
-    Ok(())
+    Ok(actor)
 }
 
 async fn load_organization(tx: &mut Tx, zoid: OrganizationId) -> Result<Organization> {
@@ -174,10 +156,9 @@ async fn load_organization(tx: &mut Tx, zoid: OrganizationId) -> Result<Organiza
         .ok_or_else(|| Error::NotFound(format!("Organization id {zoid} is invalid")))
 }
 
-async fn user(tx: &mut Tx, app: &App, caller: &Caller, required: &Required) -> Result<Signed> {
-    match authenticate(tx, caller, app.clock.now()).await? {
-        Actor::User(signed) if signed.scopes.covers(required) => Ok(signed),
-        Actor::User(_) => Err(Error::MissingScope),
+async fn own_view(tx: &mut Tx, app: &App, caller: &Caller, view: View) -> Result<Signed> {
+    match looks_at(tx, app, caller, view).await? {
+        Actor::User(signed) => Ok(signed),
         Actor::Operator { .. } | Actor::Clock => {
             Err(Error::NotFound("the command line has no account of its own".to_owned()))
         }

@@ -2,7 +2,7 @@
 
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
-use crate::domain::account::Transition;
+use crate::domain::account::{Ends, Transition};
 use crate::domain::effect::Notice;
 use crate::domain::password::{Password, PasswordKind};
 use crate::domain::rights::Forms;
@@ -67,7 +67,12 @@ impl Mode for ResetPassword {
 
     fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()> {
         let new = prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
-        change.replace_password(new, self.reset_auth_token, Notice::PasswordReset);
+        let ends = match (self.reset_auth_token, self.keep_app_passwords) {
+            (false, _) => Ends::Nothing,
+            (true, true) => Ends::OldPassword,
+            (true, false) => Ends::Everything,
+        };
+        change.replace_password(new, ends, Notice::PasswordReset);
         Ok(())
     }
 }

@@ -1,8 +1,6 @@
 //! A small organization behind the real router, on a real database: set clock, cheap hashes,
 //! people in every role with tokens. `World::start(db)`, then `world.put(…)`.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -20,10 +18,12 @@ use mailward::domain::email_address::{DomainName, EmailAddress};
 use mailward::domain::ids::OrganizationId;
 use mailward::domain::password::Password;
 use mailward::domain::scope::ScopeSet;
-use mailward::mailserver::MailServers;
+use mailward::mailserver::{MailServer, Recorder};
+use mailward::store;
 use mailward::store::accounts::Handle;
 use mailward::store::clients::ClientKind;
 use mailward::store::engine::Db;
+use mailward::store::mail_servers::MailServerRow;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -47,8 +47,8 @@ pub struct World {
     pub admin: Someone,
     pub member: Someone,
     pub other: Someone,
-    /// What the mail servers were told, once `settle` ran.
-    pub servers: Arc<MailServers>,
+    /// The mail server `mx1`: what it was told, once `settle` ran.
+    pub recorder: Recorder,
 }
 
 /// A person with tokens that live a year.
@@ -124,16 +124,26 @@ impl World {
     }
 
     pub async fn start_with(db: impl Into<Db>, config: Config) -> Self {
-        let app =
-            App::new(db.into(), config, Clock::at(START), Random::seeded(7)).expect("a good configuration");
+        let app = App::new(db.into(), config, Clock::at(START), Random::seeded(7))
+            .await
+            .expect("a good configuration");
         let (zoid, domain) = organization(&app, "Zylker", "zylker.example").await;
         let owner = someone(&app, zoid, &format!("owner@{domain}"), Role::SuperAdmin).await;
         let admin = someone(&app, zoid, &format!("admin@{domain}"), Role::Admin).await;
         let member = someone(&app, zoid, &format!("mia@{domain}"), Role::Member).await;
         let other = someone(&app, zoid, &format!("otto@{domain}"), Role::Member).await;
         let router = mailward::api::router(app.clone());
-        let servers = Arc::new(MailServers::recorder());
-        Self { app, router, zoid, domain, owner, admin, member, other, servers }
+        let recorder = Recorder::new("mx1");
+        let row = MailServerRow {
+            name: "mx1".to_owned(),
+            url: "http://127.0.0.1:9".to_owned(),
+            key_file: "/nonexistent".to_owned(),
+            certificate_sha256: None,
+            ca_file: None,
+            created_at: START,
+        };
+        app.db.write(async move |tx| store::mail_servers::put(tx, &row).await).await.expect("a mail server");
+        Self { app, router, zoid, domain, owner, admin, member, other, recorder }
     }
 
     /// Another person of the organization.
@@ -220,7 +230,9 @@ impl World {
 
     /// Carries out every effect that waits.
     pub async fn settle(&self) {
-        worker::drain(&self.app, &self.servers).await.expect("the outbox drains");
+        worker::drain(&self.app, &[MailServer::Recorder(self.recorder.clone())])
+            .await
+            .expect("the outbox drains");
     }
 }
 

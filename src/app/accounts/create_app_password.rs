@@ -1,0 +1,95 @@
+//! `POST …/appPasswords`. A password for one device, made here and shown once.
+
+use sha2::{Digest, Sha256};
+
+use super::display_name_update::name;
+use super::{Mode, ModeInfo, Parameter, ParameterKind};
+use crate::app::change::Prepared;
+use crate::clock::DAY;
+use crate::domain::account::Transition;
+use crate::domain::app_password::{AppPassword, Protocols};
+use crate::domain::ids::AppPasswordId;
+use crate::domain::rights::Forms;
+use crate::domain::scope::Operation;
+use crate::error::{Error, Result};
+use crate::wire::Body;
+
+#[derive(Debug, Clone)]
+pub struct CreateAppPassword {
+    pub name: String,
+    pub protocols: Protocols,
+    pub expires_in_days: Option<i64>,
+    /// Given by `made`, which the door calls before the change.
+    new: Option<(AppPasswordId, String)>,
+}
+
+impl CreateAppPassword {
+    pub fn new(name: String, protocols: Protocols, expires_in_days: Option<i64>) -> Self {
+        Self { name, protocols, expires_in_days, new: None }
+    }
+
+    /// With its id and the password itself, of which only the SHA-256 is kept.
+    pub fn made(mut self, id: AppPasswordId, password: &crate::domain::secret::Secret) -> Self {
+        self.new = Some((id, hex::encode(Sha256::digest(password.expose()))));
+        self
+    }
+}
+
+impl Mode for CreateAppPassword {
+    const INFO: ModeInfo = ModeInfo {
+        name: "createAppPassword",
+        also: &[],
+        method: super::Method::Elsewhere,
+        forms: Forms::AdminOrOwn,
+        operation: Operation::Update,
+        summary: "Makes an app password for chosen protocols. The answer shows it once.",
+        parameters: &[
+            Parameter::must("name", ParameterKind::Text, "What the person calls the device."),
+            Parameter::may("protocols", ParameterKind::Addresses, "Of imap, pop and smtp; all when left out."),
+            Parameter::may("expiresInDays", ParameterKind::Number, "Days until it opens nothing any more."),
+        ],
+        sample: r#"{"name": "Telephone", "protocols": ["imap", "smtp"], "expiresInDays": 365}"#,
+    };
+
+    fn parse(body: &Body) -> Result<Self> {
+        let called = name("name", body.text_required("name")?)?;
+        if called.is_empty() {
+            return Err(Error::bad_value("name", "say what the device is called"));
+        }
+        let mut protocols = Protocols { imap: false, pop: false, smtp: false };
+        match body.text_list("protocols")? {
+            None => protocols = Protocols::ALL,
+            Some(words) => {
+                for word in words {
+                    match word.to_ascii_lowercase().as_str() {
+                        "imap" => protocols.imap = true,
+                        "pop" | "pop3" => protocols.pop = true,
+                        "smtp" => protocols.smtp = true,
+                        _ => return Err(Error::bad_value("protocols", "of imap, pop and smtp")),
+                    }
+                }
+            }
+        }
+        if protocols.words().is_empty() {
+            return Err(Error::bad_value("protocols", "name at least one of imap, pop and smtp"));
+        }
+        let expires_in_days = body.long("expiresInDays")?;
+        if expires_in_days.is_some_and(|days| !(1..=3650).contains(&days)) {
+            return Err(Error::bad_value("expiresInDays", "between 1 and 3650 days"));
+        }
+        Ok(Self::new(called, protocols, expires_in_days))
+    }
+
+    fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
+        let (id, digest) = self.new.clone().ok_or_else(|| Error::internal("the app password was not made"))?;
+        let now = change.hand.at;
+        change.add_app_password(AppPassword {
+            id,
+            name: self.name.clone(),
+            digest,
+            protocols: self.protocols,
+            created_at: now,
+            expires_at: self.expires_in_days.map(|days| now + days * DAY),
+        })
+    }
+}

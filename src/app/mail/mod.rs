@@ -1,0 +1,8 @@
+//! What the mail servers get of a change: the look-up files (`projector`), the end of live
+//! sessions (`sessions`), notices to people (`notices`); and what is known of it (`receipt`).
+
+pub mod notices;
+pub mod projector;
+pub mod receipt;
+pub mod servers;
+pub mod sessions;

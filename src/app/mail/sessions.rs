@@ -1,0 +1,194 @@
+//! Ends live mail sessions: after the look-ups show the change, then twice more, since a login
+//! that was checked just before may register late. What a server did not confirm is tried again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::clock::{MINUTE, Millis, SECOND};
+use crate::domain::effect::{Effect, Sessions};
+use crate::error::{Error, Result};
+use crate::mailserver::{MailServer, SessionMask};
+use crate::store;
+use crate::store::outbox::Waiting;
+
+/// For how long a worker has claimed effects to itself; longer than a server may take to answer.
+const CLAIM: Millis = 30 * SECOND;
+/// Effects told to a server in one call.
+const MOST: i64 = 100;
+/// When sessions are ended, counted from the first time: later than the slowest login.
+const SWEEPS: [Millis; 3] = [0, 2 * SECOND, 15 * SECOND];
+
+/// What became of an effect on a mail server so far; kept with the effect, shown in the receipt.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// How often the server has confirmed.
+    pub sweeps: usize,
+    /// Sessions that were ended in all.
+    pub ended: u64,
+    pub first_at: Option<Millis>,
+    /// After the last sweep the server listed no such session any more.
+    pub verified: bool,
+    /// Failures since the last success.
+    pub failures: u32,
+    pub error: Option<String>,
+}
+
+impl Progress {
+    pub fn of(effect: &Waiting) -> Self {
+        effect.outcome.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    fn text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::caused("writing what became of an effect", error))
+    }
+}
+
+/// Tells one server everything that is due for it; answers how many effects were taken up.
+pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
+    let (name, now) = (server.name().to_owned(), app.clock.now());
+    let claimed =
+        app.db.write(async move |tx| store::outbox::claim(tx, &name, now, now + CLAIM, MOST).await).await?;
+    if claimed.is_empty() {
+        return Ok(0);
+    }
+    // Never before the look-ups show the change: a client would come straight back in.
+    let newest = claimed.iter().map(|effect| effect.position).max().unwrap_or(0);
+    if !app.projector.shows(newest) && !app.projector.reach(&app.db, newest).await {
+        return put_all_off(app, claimed, "the look-up files are behind").await;
+    }
+    let (masks, whole) = wanted(&claimed);
+    let outcome = async {
+        let mut ended = BTreeMap::new();
+        if !masks.is_empty() {
+            for one in server.kick(&masks).await? {
+                *ended.entry(one.mask.as_doveadm()).or_insert(0) += one.sessions;
+            }
+        }
+        let reconciled = if whole { Some(reconcile(app, server).await) } else { None };
+        let last = claimed.iter().any(|effect| Progress::of(effect).sweeps + 1 >= SWEEPS.len());
+        let left = if last { server.who().await? } else { Vec::new() };
+        Ok::<_, crate::mailserver::doveadm::DoveadmError>((ended, reconciled, left))
+    };
+    let (ended, reconciled, left) = match outcome.await {
+        Ok(done) => done,
+        Err(error) => return put_all_off(app, claimed, &error.to_string()).await,
+    };
+    let reconciled = match reconciled {
+        Some(Err(error)) => return put_all_off(app, claimed, &error.to_string()).await,
+        Some(Ok(ended)) => ended,
+        None => 0,
+    };
+    let now = app.clock.now();
+    let taken = claimed.len();
+    let mut results = Vec::with_capacity(taken);
+    for effect in claimed {
+        let mut progress = Progress::of(&effect);
+        progress.sweeps += 1;
+        progress.failures = 0;
+        progress.error = None;
+        let first_at = *progress.first_at.get_or_insert(now);
+        match mask(&effect.effect) {
+            Some(mask) => {
+                progress.ended += ended.get(&mask.as_doveadm()).copied().unwrap_or(0);
+                progress.verified = !left.iter().any(|session| mask.matches(&session.user));
+            }
+            None => {
+                progress.ended += reconciled;
+                progress.verified = true;
+            }
+        }
+        let next = SWEEPS.get(progress.sweeps).map(|after| first_at + after);
+        // A session that outlived the last sweep is ended again until there is none.
+        let next = next.or_else(|| (!progress.verified).then_some(now + 5 * SECOND));
+        results.push((effect, progress.text()?, next));
+    }
+    app.db
+        .write(async move |tx| {
+            for (effect, text, next) in &results {
+                match next {
+                    Some(due) => store::outbox::put_off(tx, effect, text, *due).await?,
+                    None => store::outbox::finish(tx, effect, text, now).await?,
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(taken)
+}
+
+/// The masks of all effects, each once; and whether a whole organization is meant.
+fn wanted(claimed: &[Waiting]) -> (Vec<SessionMask>, bool) {
+    let mut masks: Vec<SessionMask> = claimed.iter().filter_map(|effect| mask(&effect.effect)).collect();
+    masks.sort_by_key(SessionMask::as_doveadm);
+    masks.dedup();
+    (masks, claimed.iter().any(|effect| effect.effect == Effect::Reconcile))
+}
+
+fn mask(effect: &Effect) -> Option<SessionMask> {
+    let Effect::EndSessions { mailbox, sessions } = effect else { return None };
+    let exact = |credential| SessionMask::Exact { mbox: mailbox.clone(), credential };
+    Some(match sessions {
+        Sessions::All => SessionMask::All { mbox: mailbox.clone() },
+        Sessions::Generation(number) => exact(format!("g{number}")),
+        Sessions::AppPassword(id) => exact(format!("a{id}")),
+    })
+}
+
+async fn put_all_off(app: &App, claimed: Vec<Waiting>, why: &str) -> Result<usize> {
+    let (now, taken, why) = (app.clock.now(), claimed.len(), why.to_owned());
+    app.db
+        .write(async move |tx| {
+            for effect in &claimed {
+                let mut progress = Progress::of(effect);
+                progress.failures += 1;
+                progress.error = Some(why.clone());
+                let due = now + back_off(progress.failures);
+                store::outbox::put_off(tx, effect, &progress.text()?, due).await?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(taken)
+}
+
+/// Doubled at each failure, from half a second to a minute.
+pub fn back_off(failures: u32) -> Millis {
+    ((SECOND / 2) << failures.clamp(1, 8).saturating_sub(1)).min(MINUTE)
+}
+
+/// Ends every session that nothing lets in any more: what was missed while a server or Mailward
+/// was away. The server is asked first and the database afterwards; the other order would end
+/// sessions that are new.
+///
+/// # Errors
+/// `Unavailable` when the server does not answer.
+pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
+    let unanswered = |why: crate::mailserver::doveadm::DoveadmError| Error::Refused(why.to_string());
+    let mut names: Vec<String> =
+        server.who().await.map_err(unanswered)?.into_iter().map(|session| session.user).collect();
+    names.sort();
+    names.dedup();
+    let now = app.clock.now();
+    let mut dead = Vec::new();
+    let mut tx = app.db.read().await?;
+    for name in &names {
+        let Some((mailbox, credential)) = name.split_once('@') else { continue };
+        if !store::mailboxes::may_hold_session(&mut tx, mailbox, credential, now).await? {
+            let (mbox, credential) = (mailbox.to_owned(), credential.to_owned());
+            dead.push(SessionMask::Exact { mbox, credential });
+        }
+    }
+    drop(tx);
+    if dead.is_empty() {
+        return Ok(0);
+    }
+    tracing::info!(
+        server = server.name(),
+        names = dead.len(),
+        "ending sessions that nothing lets in any more"
+    );
+    Ok(server.kick(&dead).await.map_err(unanswered)?.iter().map(|ended| ended.sessions).sum())
+}

@@ -1,0 +1,316 @@
+//! The two small SQLite files that Dovecot and Postfix read, so that mail never asks Mailward itself.
+//! They are disposable: derived from the main database, checked and rebuilt at any time, written in place.
+//! Start at [`Projection`]; the views are a public contract, described in docs/contract.md.
+
+mod file;
+mod rows;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::clock::Millis;
+use crate::error::{Error, Result};
+
+use file::File;
+pub use rows::{IMAP_OFF, POP_OFF, SMTP_OFF};
+
+/// The version of the views; a new column or view raises it, see docs/contract.md.
+pub const CONTRACT_VERSION: i64 = 1;
+
+/// Everything the mail servers have to know of one account, as it stands at one position.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MailboxState {
+    pub account_id: i64,
+    /// The stable key of the mailbox: lower-case ASCII letters, digits, `-`, `_`. Never an address.
+    pub mbox: String,
+    /// Rises with every event that ends the sessions of the main password. Never goes back.
+    pub generation: i64,
+    /// Argon2id PHC string of at most 64 MiB; `None`: the main password opens nothing.
+    pub password_phc: Option<String>,
+    /// Why no mail protocol opens, shown only after the right password. `None`: open.
+    pub gate: Option<String>,
+    pub imap: bool,
+    pub pop: bool,
+    /// Whether submission takes this account's logins at all.
+    pub smtp_login: bool,
+    /// Why outgoing mail is refused, such as `550 5.7.1 Sending is blocked for this account`.
+    pub sending: Option<String>,
+    /// Why incoming mail is refused, such as `550 5.2.1 Mailbox disabled, not accepting messages`.
+    pub incoming: Option<String>,
+    /// Every address that receives, logs in and may send; the primary one is among them or is added.
+    pub addresses: Vec<String>,
+    pub primary: String,
+    pub app_passwords: Vec<AppPassword>,
+    /// Addresses that once belonged to the account, with what a sender is told, such as
+    /// `550 5.1.6 Mailbox has moved, no forwarding address`.
+    pub retired: Vec<(String, String)>,
+}
+
+/// A password made by Mailward for one device, with the protocols it opens.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AppPassword {
+    /// Never used again for another one; the session is named `<mbox>@a<id>`.
+    pub id: i64,
+    /// SHA-256 of the password as it is typed, lower-case hex.
+    pub digest_hex: String,
+    pub imap: bool,
+    pub pop: bool,
+    pub smtp: bool,
+    /// From this moment on it opens nothing, also while Mailward is stopped.
+    pub expires_at: Option<Millis>,
+}
+
+/// The new state of one account; `None` when the mail servers shall no longer know it.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub account_id: i64,
+    pub state: Option<MailboxState>,
+}
+
+/// Where the files live and whom they belong to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directory of `auth.sqlite`, for Dovecot.
+    pub auth_dir: PathBuf,
+    /// Directory of `maps.sqlite`, for Postfix.
+    pub maps_dir: PathBuf,
+    /// Group id for the auth directory and file; the service user has to be a member.
+    pub auth_group: Option<u32>,
+    /// Group id for the maps directory and file; the service user has to be a member.
+    pub maps_group: Option<u32>,
+    /// Names the main database. Files made from another one are rebuilt, whatever position they hold.
+    pub instance: String,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a projection that is behind or damaged has not taken the change"]
+pub enum Applied {
+    /// Both files hold the change; the next look-up sees it.
+    Done,
+    /// Both files held this position, or a later one, already.
+    AlreadyThere,
+    /// The files are older than the changes begin: apply again with everything since `have`.
+    Behind { have: i64 },
+    /// A file is missing, foreign or damaged: call [`Projection::rebuild`].
+    NeedsRebuild { why: String },
+}
+
+/// What a rebuild had to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    pub accounts: u64,
+    /// A file could not be kept and was made anew. Servers that run still read the deleted one, until
+    /// `doveadm reload` and `postfix reload`.
+    pub reload_servers: bool,
+}
+
+/// What differs between the files and the main database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// A file that cannot be mended by rows, and why: [`Projection::rebuild`] cures it.
+    pub needs_rebuild: Option<String>,
+    /// Accounts whose rows are missing, altered or foreign: read their states again and
+    /// [`Projection::repair`] them (`state: None` for those that do not exist).
+    pub accounts: BTreeSet<i64>,
+    /// The list of domains differs.
+    pub domains: bool,
+    /// Wrong modes or groups that were found; opening the projection sets them right.
+    pub permissions: Vec<String>,
+}
+
+impl Drift {
+    /// Whether the files are exactly what they should be.
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The writer of both files. One per process; a second process (a rebuild from the command
+/// line) may write at the same time, the files' own locks order them.
+pub struct Projection {
+    options: Options,
+    auth: File,
+    maps: File,
+}
+
+impl Projection {
+    /// Opens both files, makes the directories (2770) when missing, and sets modes and groups right.
+    ///
+    /// Files that are missing, foreign or damaged are left for [`Self::rebuild`]; [`Self::position`]
+    /// tells. An empty file would make Postfix answer "user unknown" for good, so tables
+    /// appear only together with their rows.
+    ///
+    /// # Errors
+    /// When a directory cannot be made or its mode cannot be set.
+    pub fn open(options: Options) -> Result<Self> {
+        let auth = File::open(&rows::AUTH, &options.auth_dir, options.auth_group, &options.instance)?;
+        let maps = File::open(&rows::MAPS, &options.maps_dir, options.maps_group, &options.instance)?;
+        Ok(Self { options, auth, maps })
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The position up to which both files hold every change; `None` when one needs a rebuild.
+    pub fn position(&mut self) -> Option<i64> {
+        Some(self.auth.position()?.min(self.maps.position()?))
+    }
+
+    /// Brings both files from any position at or after `since` to `upto`, one transaction each.
+    ///
+    /// `changes` holds the state *now* of every account that changed in `(since, upto]`, read in one
+    /// snapshot; `domains` is the whole list, or `None` when it did not change. Doing it twice, or
+    /// again after a crash between the two files, is harmless.
+    ///
+    /// # Errors
+    /// When a file cannot be written at the moment (full, locked for more than five seconds).
+    pub fn apply(
+        &mut self,
+        since: i64,
+        upto: i64,
+        changes: &[Change],
+        domains: Option<&[String]>,
+    ) -> Result<Applied> {
+        self.write(changes, domains, |held| match held {
+            held if held >= upto => Err(Applied::AlreadyThere),
+            held if held < since => Err(Applied::Behind { have: held }),
+            _ => Ok(upto),
+        })
+    }
+
+    /// Sets right the accounts that [`Self::verify`] named, from states read at `position`.
+    ///
+    /// `Behind` means that the files have moved past `position` since: read the states again.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn repair(
+        &mut self,
+        position: i64,
+        changes: &[Change],
+        domains: Option<&[String]>,
+    ) -> Result<Applied> {
+        self.write(changes, domains, |held| {
+            if held > position { Err(Applied::Behind { have: held }) } else { Ok(held) }
+        })
+    }
+
+    fn write(
+        &mut self,
+        changes: &[Change],
+        domains: Option<&[String]>,
+        decide: impl Fn(i64) -> Result<i64, Applied>,
+    ) -> Result<Applied> {
+        check(changes.iter().filter_map(|change| change.state.as_ref()))?;
+        let auth = self.auth.write(changes, domains, &decide)?;
+        if matches!(auth, Applied::Behind { .. } | Applied::NeedsRebuild { .. }) {
+            return Ok(auth);
+        }
+        let maps = self.maps.write(changes, domains, &decide)?;
+        Ok(match (auth, maps) {
+            (_, refused @ (Applied::Behind { .. } | Applied::NeedsRebuild { .. })) => refused,
+            (Applied::AlreadyThere, Applied::AlreadyThere) => Applied::AlreadyThere,
+            (_, Applied::Done | Applied::AlreadyThere) => Applied::Done,
+        })
+    }
+
+    /// Replaces all rows of both files by `states`, in place and in one transaction each: readers
+    /// see the old rows until the new ones are complete. Cures every damage.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or the source of the states fails; then nothing changed,
+    /// unless the file was beyond reading before.
+    pub fn rebuild(
+        &mut self,
+        position: i64,
+        states: impl Iterator<Item = Result<MailboxState>>,
+        domains: &[String],
+    ) -> Result<Rebuilt> {
+        let auth = self.auth.begin_rebuild()?;
+        let maps = self.maps.begin_rebuild()?;
+        let reload_servers = auth.anew || maps.anew;
+        let mut accounts = 0;
+        for state in states {
+            let state = state?;
+            check(std::iter::once(&state))?;
+            auth.insert(&state)?;
+            maps.insert(&state)?;
+            accounts += 1;
+        }
+        auth.commit(position, domains)?;
+        maps.commit(position, domains)?;
+        self.auth.settle();
+        self.maps.settle();
+        Ok(Rebuilt { accounts, reload_servers })
+    }
+
+    /// Compares both files, row by row, with all `states` and the list of domains, and checks
+    /// schema, integrity, modes and groups. Changes nothing.
+    ///
+    /// The states have to be no older than the files; an account that changes meanwhile may be named
+    /// without need, which [`Self::repair`] with its state read afterwards makes harmless.
+    ///
+    /// # Errors
+    /// When the source of the states fails or a file is locked. Damage is no error but a finding.
+    pub fn verify(
+        &mut self,
+        states: impl Iterator<Item = Result<MailboxState>>,
+        domains: &[String],
+    ) -> Result<Drift> {
+        let mut drift = Drift::default();
+        for file in [&mut self.auth, &mut self.maps] {
+            file.check_permissions(&mut drift.permissions);
+            if let Some(why) = file.reopen() {
+                drift.needs_rebuild = Some(why);
+                return Ok(drift);
+            }
+        }
+        let mut auth = self.auth.begin_verify(domains)?;
+        let mut maps = self.maps.begin_verify(domains)?;
+        for state in states {
+            let state = state?;
+            auth.compare(&state);
+            maps.compare(&state);
+        }
+        auth.finish(&mut drift);
+        maps.finish(&mut drift);
+        Ok(drift)
+    }
+}
+
+/// A name that becomes part of a path and of a session name must not surprise either.
+fn check<'a>(states: impl Iterator<Item = &'a MailboxState>) -> Result<()> {
+    for state in states {
+        let plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+        if state.mbox.is_empty() || !state.mbox.bytes().all(plain) {
+            return Err(Error::internal(format_args!(
+                "account {} has a mailbox key that cannot be a directory and session name",
+                state.account_id
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for MailboxState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MailboxState")
+            .field("account_id", &self.account_id)
+            .field("mbox", &self.mbox)
+            .field("generation", &self.generation)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for AppPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AppPassword").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What only the operator of the server may do, on both engines.
+
+use mailward::app::operator::{self, recover_super_admin};
+use mailward::app::{backup, open};
+use mailward::error::Error;
+use mailward::store::{self, accounts::Handle};
+
+use crate::support::databases::TestDb;
+use crate::support::world::{World, operator as context};
+
+both_engines! {
+    async fn what_was_given_out_before_a_restore_opens_nothing_after_it(db: TestDb) {
+        let world = World::start(db).await;
+        let before = operator::user(&world.app, &world.member.email, None).await.expect("a user");
+        assert_eq!(world.get(&world.member.user_token, "/api/accounts").await.status, 200);
+        let now = world.app.clock.now();
+        let outcome = backup::after_pg_restore(&world.app.db, &context(), now).await;
+        if open::is_embedded(&world.app.db) {
+            assert!(matches!(outcome, Err(Error::Refused(_))), "{outcome:?}");
+            world.app.db.write(async |tx| store::restore::void(tx).await).await.expect("voided");
+        } else {
+            outcome.expect("voided");
+            let entries = operator::audit(&world.app, world.zoid, None, 1).await.expect("entries");
+            assert_eq!(entries[0].verb, "restore");
+        }
+        assert_eq!(world.get(&world.member.user_token, "/api/accounts").await.status, 401);
+        let after = operator::user(&world.app, &world.member.email, None).await.expect("a user");
+        assert_eq!(after.generation, before.generation + store::restore::JUMP);
+        assert_eq!(after.session_epoch, before.session_epoch + store::restore::JUMP);
+        assert_eq!(after.credential, before.credential); // a permanent password stays
+    }
+
+    async fn a_user_is_found_by_every_name(db: TestDb) {
+        let world = World::start(db).await;
+        let member = &world.member;
+        for name in [member.email.clone(), member.zuid.to_string(), member.account_id.to_string()] {
+            let found = operator::user(&world.app, &name, None).await.expect("a user");
+            assert_eq!(found.user.get(), member.zuid);
+        }
+        let number = (member.zuid + 50_000).to_string();
+        assert!(matches!(operator::user(&world.app, &number, None).await, Err(Error::NotFound(_))));
+    }
+
+    async fn an_organization_that_nobody_can_administer_is_seen_and_recovered(db: TestDb) {
+        let world = World::start(db).await;
+        let pulse = operator::pulse(&world.app.db).await.expect("a pulse");
+        assert!(pulse.orphans.is_empty() && pulse.backlog.0 > 0 && !pulse.durability.is_empty());
+        let member = operator::user(&world.app, &world.member.email, None).await.expect("a user");
+        let refused = recover_super_admin(&world.app, &context(), &member).await;
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+
+        let (zoid, owner) = (world.zoid, world.owner.zuid);
+        world
+            .app
+            .db
+            .write(async move |tx| {
+                let handle = Handle::of(owner).expect("a zuid");
+                let before = store::accounts::load(tx, zoid, handle).await?.expect("the owner");
+                let mut after = before.clone();
+                after.role = mailward::domain::actor::Role::Member;
+                store::accounts::save(tx, &before, &after, 0, 0).await
+            })
+            .await
+            .expect("no super administrator is left");
+        assert_eq!(operator::pulse(&world.app.db).await.expect("a pulse").orphans, [zoid]);
+        recover_super_admin(&world.app, &context(), &member).await.expect("recovered");
+        assert!(operator::pulse(&world.app.db).await.expect("a pulse").orphans.is_empty());
+    }
+}

@@ -1,0 +1,198 @@
+//! The files for a real host, tried: only directories and port numbers are replaced.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use mailward::mailserver::config::{
+    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Place, PolicyServer, Settings, Tls,
+};
+use mailward::store::projection::Projection;
+
+use super::clients::{Imap, Lines, Pop3, Smtp};
+use super::lab::{Lab, LabDir, free_ports, id_of, write};
+use super::world::{domains, options, person};
+
+fn settings(contract: Contract, dir: &Path, tls: Tls) -> Settings {
+    Settings {
+        hostname: "mx.example.test".into(),
+        postmaster: "postmaster@example.test".into(),
+        contract,
+        mail_root: dir.join("mail"),
+        vmail_user: "vmail".into(),
+        vmail_uid: id_of("passwd", "vmail"),
+        doveadm: Some(DoveadmDoor {
+            address: [127, 0, 0, 1].into(),
+            port: 8080,
+            tls: true,
+            key: "door-key".into(),
+        }),
+        policy_server: Some(PolicyServer {
+            url: "http://127.0.0.1:2990/policy".into(),
+            token: "t".into(),
+            nonce: "n".into(),
+        }),
+        place: Place::Host(tls),
+    }
+}
+
+fn certificate(dir: &Path) -> (Tls, Arc<rustls::ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(vec!["mx.example.test".to_owned()]).expect("a certificate");
+    let tls = Tls { certificate: dir.join("cert.pem"), key: dir.join("key.pem") };
+    fs::write(&tls.certificate, made.cert.pem()).expect("writes");
+    fs::write(&tls.key, made.signing_key.serialize_pem()).expect("writes");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a certificate");
+    let trust =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    (tls, Arc::new(trust))
+}
+
+fn both(settings: &Settings) -> Vec<ConfigFile> {
+    config::postfix(settings).into_iter().chain(config::dovecot(settings, DovecotVersion::V2_3)).collect()
+}
+
+#[test]
+fn a_host_takes_passwords_inside_tls_only_on_the_usual_ports() {
+    let dir = LabDir::new();
+    let (tls, trust) = certificate(&dir.path);
+    let mut projection = Projection::open(options(&dir)).expect("the projection opens");
+    let people = [person(1000, "ann"), person(1001, "bob")];
+    projection.rebuild(1, people.into_iter().map(Ok), &domains()).expect("the projection can be filled");
+
+    let [smtp, submission, submissions, imaps, pop3s, doveadm] = free_ports();
+    let root = dir.path.display();
+    let replaced: &[(&str, String)] = &[
+        ("/etc/dovecot/", format!("{root}/dovecot/")),
+        ("/etc/postfix/", format!("{root}/postfix/")),
+        ("/var/spool/postfix/", format!("{root}/spool/")),
+        ("\nsmtp inet", format!("\n127.0.0.1:{smtp} inet")),
+        ("\nsubmission inet", format!("\n127.0.0.1:{submission} inet")),
+        ("\nsubmissions inet", format!("\n127.0.0.1:{submissions} inet")),
+        ("port = 993\n", format!("port = {imaps}\n")),
+        ("port = 995\n", format!("port = {pop3s}\n")),
+        ("port = 8080\n", format!("port = {doveadm}\n")),
+        ("listen = *, ::\n", "listen = 127.0.0.1\n".to_owned()),
+        // Directories that Debian's packages have built in; and a strange network, so that nothing is trusted.
+        (
+            "compatibility_level = 3.6\n",
+            format!(
+                "compatibility_level = 3.6\nqueue_directory = {root}/spool\ndata_directory = {root}/data\n\
+                 maillog_file = {root}/log/postfix.log\nmaillog_file_prefixes = {root}\n\
+                 multi_instance_name = postfix-mailward-host\nmulti_instance_enable = yes\n\
+                 inet_interfaces = 127.0.0.1\n"
+            ),
+        ),
+        ("mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128", "mynetworks = 192.0.2.1".to_owned()),
+        (
+            "protocols = imap pop3 lmtp\n",
+            format!(
+                "protocols = imap pop3 lmtp\nbase_dir = {root}/run/dovecot\nstate_dir = {root}/run/state\n\
+                 log_path = {root}/log/dovecot.log\ninstance_name = mailward-host\n"
+            ),
+        ),
+    ];
+    let mut settings = settings(dir.sqlite(), &dir.path, tls);
+    settings.policy_server = None;
+    let mut files = both(&settings);
+    for file in &mut files {
+        let name = file.path.strip_prefix("/etc").expect("a host's file").to_owned();
+        file.path = dir.path.join(name);
+        for (from, to) in replaced {
+            file.text = file.text.replace(from, to);
+        }
+    }
+    let _lab = Lab::start_files(&dir, &files, [smtp, submission, imaps, pop3s, doveadm], true);
+
+    let mut imap = Imap::over(Lines::connect(imaps).into_tls(&trust));
+    assert!(imap.login("ann@example.test", "first").starts_with("OK"));
+    let mut pop = Pop3::over(Lines::connect(pop3s).into_tls(&trust));
+    assert!(pop.login("ann@example.test", "first").starts_with("+OK"));
+
+    let mut clear = Smtp::connect(submission);
+    assert_eq!(clear.login("ann@example.test", "first"), "530 5.7.0 Must issue a STARTTLS command first");
+    let sessions = [clear.start_tls(&trust), Smtp::over(Lines::connect(submissions).into_tls(&trust))];
+    for mut session in sessions {
+        assert!(
+            session.rcpt("ann@example.test", "bob@example.test").starts_with("554 5.7.1"),
+            "no login yet"
+        );
+        assert!(session.login("ann@example.test", "first").starts_with("235"));
+        assert!(session.rcpt("bob@example.test", "ann@example.test").starts_with("553 5.7.1"));
+        assert!(
+            session.rcpt("ann@example.test", "someone@elsewhere.test").starts_with("250"),
+            "to the world"
+        );
+        assert!(session.send("ann@example.test", "bob@example.test", "hello").starts_with("250"));
+    }
+
+    // Other servers: mail for our people only, no login, TLS when they like.
+    let mut other = Smtp::connect(smtp).start_tls(&trust);
+    assert!(other.login("ann@example.test", "first").starts_with("503 5.5.1"));
+    assert!(other.rcpt("x@elsewhere.test", "someone@elsewhere.test").starts_with("554 5.7.1"));
+    assert!(other.rcpt("x@elsewhere.test", "bob@example.test").starts_with("250"));
+}
+
+#[test]
+fn both_servers_understand_the_files_for_a_real_host_on_both_contracts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().display().to_string();
+    let (tls, _) = certificate(dir.path());
+    let postgres = Contract::Postgres {
+        host: "/var/run/postgresql".into(),
+        port: 5432,
+        database: "mailward".into(),
+        dovecot_password: "a".into(),
+        postfix_password: "b".into(),
+    };
+    let sqlite = Contract::Sqlite {
+        auth_file: "/var/lib/mailward/auth/auth.sqlite".into(),
+        auth_group: "mwauth".into(),
+        maps_file: "/var/lib/mailward/maps/maps.sqlite".into(),
+        maps_group: "mwmaps".into(),
+    };
+    super::lab::prepare_machine();
+    for contract in [sqlite, postgres] {
+        for mut file in both(&settings(contract, dir.path(), tls.clone())) {
+            let name = file.path.file_name().expect("a name").to_owned();
+            file.path = dir.path().join(name);
+            file.text = file.text.replace("/etc/dovecot", &path).replace("/etc/postfix", &path);
+            write(&file);
+        }
+        fs::copy("/etc/postfix/dynamicmaps.cf", dir.path().join("dynamicmaps.cf")).expect("copies");
+
+        let run = |program: &str, arguments: &[&str]| {
+            let out = Command::new(program).args(arguments).output().expect("the program can be run");
+            let errors = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert!(out.status.success() && errors.is_empty(), "{program}: {errors}");
+            String::from_utf8_lossy(&out.stdout).into_owned()
+        };
+        let conf = format!("{path}/dovecot.conf");
+        let dovecot = run("doveconf", &["-c", &conf, "-n"]);
+        assert!(
+            dovecot.contains("ssl = required") && !dovecot.contains("auth_failure_delay = 0"),
+            "{dovecot}"
+        );
+        let postfix = run("postconf", &["-c", &path, "-n"]);
+        assert!(postfix.contains("smtpd_tls_auth_only = yes"), "{postfix}");
+        let master = run("postconf", &["-c", &path, "-M"]);
+        assert!(
+            master.contains("submissions inet") && master.contains("smtpd_sender_restrictions"),
+            "{master}"
+        );
+        let session_names = format!("regexp:{path}/mailward-session.regexp");
+        let refused = |name: &str| {
+            let out = Command::new("postmap").args(["-c", &path, "-q", name, &session_names]).output();
+            String::from_utf8_lossy(&out.expect("postmap can be run").stdout).starts_with("550 5.7.1")
+        };
+        assert_eq!(
+            ["1000@g1", "1000@a17", "1000", "ann@example.test"].map(refused),
+            [false, false, true, true]
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! Real Postfix and Dovecot, started privately, seen by real clients.
+
+mod addresses;
+mod clients;
+mod files;
+mod host;
+mod lab;
+mod logins;
+mod sessions;
+mod world;

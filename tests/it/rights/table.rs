@@ -1,0 +1,116 @@
+//! Who may do what, written by hand from the charter. Nothing here knows the product: no imports.
+//!
+//! Read a cell as: a caller whose token has the column's scope, sending the row's call. What the
+//! cell says is explained above each table; `rights::expected` puts the tables together.
+
+/// The columns of `CALLS`, each with what the token may do.
+pub const SCOPES: [(&str, &str); 12] = [
+    ("org.ALL", "ZohoMail.organization.accounts.ALL"),
+    ("org.UPDATE", "ZohoMail.organization.accounts.UPDATE"),
+    ("org.READ", "ZohoMail.organization.accounts.READ"),
+    ("org.CREATE", "ZohoMail.organization.accounts.CREATE"),
+    ("org.DELETE", "ZohoMail.organization.accounts.DELETE"),
+    ("own.ALL", "ZohoMail.accounts.ALL"),
+    ("own.UPDATE", "ZohoMail.accounts.UPDATE"),
+    ("own.READ", "ZohoMail.accounts.READ"),
+    ("domains", "ZohoMail.organization.domains.ALL"),
+    ("partner", "ZohoMail.partner.organization.ALL"),
+    ("profile", "AaaServer.profile.READ"),
+    ("none", "ZohoMail.messages.ALL"),
+];
+
+/// Which form of a call a scope opens.
+///
+/// - `admin`: the administrators of that organization. A member is answered 403, anybody of
+///   another organization 404; whom the call may touch is in `MODES` and `CREATE`.
+/// - `own`: the person on the own account alone; what counts as naming it is in `NAMING`. On the
+///   path of another organization there is no own account: 401 as for `-`.
+/// - `any`: whoever the token belongs to.
+/// - `open`: no token is asked for, and a bad one does not matter.
+/// - `403`: this door never does that.
+/// - `-`: the scope does not fit; 401 INVALID_OAUTHSCOPE, whoever asks.
+///
+/// `PUT` rows stand twice: for modes of administrators only, and for modes with both forms.
+#[rustfmt::skip]
+pub const CALLS: &str = "
+                                                              org.                             own.
+method  path                                        modes     ALL   UPDATE READ  CREATE DELETE ALL  UPDATE READ domains partner profile none
+GET     /api/organization/{zoid}/accounts           .         admin -      admin -      -      -    -      -    -       -       -       -
+POST    /api/organization/{zoid}/accounts           .         admin -      -     admin  -      -    -      -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts           admin     admin admin  -     -      -      -    -      -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts           both      admin admin  -     -      -      own  own    -    -       -       -       -
+DELETE  /api/organization/{zoid}/accounts           delete    admin -      -     -      admin  -    -      -    -       -       -       -
+GET     /api/organization/{zoid}/accounts/{id}      .         admin -      admin -      -      -    -      -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts/{id}      admin     admin admin  -     -      -      -    -      -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts/{id}      both      admin admin  -     -      -      own  own    -    -       -       -       -
+DELETE  /api/organization/{zoid}/accounts/{id}      delete    admin -      -     -      admin  -    -      -    -       -       -       -
+GET     /api/accounts                               .         -     -      -     -      -      any  -      any  -       -       -       -
+GET     /api/accounts/{accountId}                   .         -     -      -     -      -      own  -      own  -       -       -       -
+PUT     /api/accounts/{accountId}                   admin     -     -      -     -      -      403  403    -    -       -       -       -
+PUT     /api/accounts/{accountId}                   both      -     -      -     -      -      own  own    -    -       -       -       -
+GET     /api/organization                           .         admin -      admin -      -      -    -      -    -       admin   -       -
+GET     /api/organization/{zoid}                    .         admin -      admin -      -      -    -      -    -       admin   -       -
+GET     /api/organization/{zoid}/domains            .         -     -      -     -      -      -    -      -    admin   -       -       -
+GET     /api/organization/{zoid}/domains/{domainName} .       -     -      -     -      -      -    -      -    admin   -       -       -
+GET     /oauth/user/info                            .         -     -      -     -      -      -    -      -    -       -       any     -
+POST    /self/password                              .         open  open   open  open   open   open open   open open    open    open    open
+POST    /oauth/v2/token                             .         open  open   open  open   open   open open   open open    open    open    open
+POST    /oauth/v2/token/revoke                      .         open  open   open  open   open   open open   open open    open    open    open
+POST    /oauth/v2/introspect                        .         open  open   open  open   open   open open   open open    open    open    open
+GET     /.well-known/oauth-authorization-server     .         open  open   open  open   open   open open   open open    open    open    open
+GET     /health/live                                .         open  open   open  open   open   open open   open open    open    open    open
+GET     /health/ready                               .         open  open   open  open   open   open open   open open    open    open    open
+GET     /openapi.json                               .         open  open   open  open   open   open open   open open    open    open    open
+";
+
+/// The admin form of each mode: `ok`, or `403`, for each rank of the caller and of the target.
+/// The body is what the mode needs besides `mode` and `zuid`.
+#[rustfmt::skip]
+pub const MODES: &str = "
+                               a member on              an admin on              a super admin on
+mode                   forms   self member admin super  self member admin super  self member admin super  body
+resetPassword          admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"password\":\"t*c9ma\"}
+emailupdate            both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"emailAddress\":\"rebecca@zylker.example\"}
+displaynameupdate      both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"displayName\":\"Rebecca\"}
+displaynameemailupdate both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"displayName\":\"Rebecca\",\"emailAddress\":\"rebecca@zylker.example\"}
+enableUser             both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"unblockIncoming\":\"true\"}
+disableUser            admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"blockIncoming\":\"true\"}
+enableMailAccount      both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {}
+disableMailAccount     both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {}
+updateIncomingStatus   admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"incomingBlocked\":\"true\"}
+updateOutgoingStatus   admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"outgoingBlocked\":\"true\"}
+updateIMAPStatus       both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"imapAccessEnabled\":\"false\"}
+updatePOPStatus        both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"popAccessEnabled\":\"false\"}
+addEmailAlias          admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"emailAlias\":[\"rebecca@zylker.example\"]}
+deleteEmailAlias       admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"emailAlias\":[\"alias@zylker.example\"]}
+updatePersonalInfo     admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"country\":\"in\"}
+changeRole             admin   403  403    403   403    403  ok     403   403    403  ok     ok    ok     {\"role\":\"member\"}
+changeRole             admin   403  403    403   403    ok   403    403   403    403  ok     ok    ok     {\"role\":\"admin\"}
+changeRole             admin   403  403    403   403    403  403    403   403    ok   ok     ok    ok     {\"role\":\"super_admin\"}
+deleteUser             delete  403  403    403   403    403  ok     403   403    403  ok     ok    ok     {}
+";
+
+/// Who may create a user of that role.
+#[rustfmt::skip]
+pub const CREATE: &str = "
+role        member admin super
+member      403    ok    ok
+admin       403    403   ok
+super_admin 403    403   ok
+";
+
+/// The own form: what it answers to a request that names somebody by the path's id and the body's zuid.
+/// `401` is the answer for a scope that does not fit; `n/a` cannot be sent.
+#[rustfmt::skip]
+pub const NAMING: &str = "
+path   zuid   organization-path own-path
+own    none   ok                ok
+own    own    ok                ok
+own    other  401               400
+other  none   401               404
+other  own    401               404
+other  other  401               404
+none   none   401               n/a
+none   own    ok                n/a
+none   other  401               n/a
+";
