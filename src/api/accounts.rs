@@ -2,11 +2,11 @@
 //! for people themselves.
 
 use axum::body::Body as Stream;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::api::door::{self, Signed, no_such_path, with_change};
+use crate::api::door::{self, Path, Signed, no_such_path, with_change};
 use crate::api::envelope::success;
 use crate::api::views::{self, Frame};
 use crate::app::App;

@@ -177,9 +177,7 @@ pub async fn introspect(
     let looked = async {
         let params = params(query, stream).await?;
         let (id, secret) = asked.client(&params)?;
-        // A public client proves nothing, so it learns nothing.
-        let secret = Some(secret.ok_or(GrantRefusal::InvalidClient)?);
-        let client = oauth::client(&app, &id, secret.as_ref()).await?;
+        let client = oauth::confidential_client(&app, &id, secret.as_ref()).await?;
         let token = params.secret_required("token")?;
         oauth::introspect(&app, &client, &Secret::new(token.expose_secret())).await
     };

@@ -60,7 +60,7 @@ impl Default for Server {
 }
 
 /// Which database, and how it is reached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// `sqlite:PATH` or `postgres://user@host,host/name?target_session_attrs=read-write`.
@@ -89,6 +89,14 @@ impl Default for Database {
             wait_seconds: 5,
             tls_root_cert: None,
         }
+    }
+}
+
+/// The kind of database alone: a URL may hold a password.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = self.url.split_once(':').map_or("", |(kind, _)| kind);
+        f.debug_struct("Database").field("kind", &kind).finish_non_exhaustive()
     }
 }
 

@@ -19,6 +19,38 @@ pub async fn count(tx: &mut Tx, subject: &str, now: Millis, window: Millis) -> R
     .await
 }
 
+/// Counts one try of the subject, unless there are `most` in the running window: then `None`, and
+/// nothing is counted. Answers when the window ends.
+pub async fn count_below(
+    tx: &mut Tx,
+    subject: &str,
+    now: Millis,
+    window: Millis,
+    most: i64,
+) -> Result<Option<Millis>> {
+    tx.query_opt(
+        "INSERT INTO throttle (subject, window_end, tries) VALUES ($1, $3, 1)
+         ON CONFLICT (subject) DO UPDATE
+         SET tries = CASE WHEN throttle.window_end <= $2 THEN 1 ELSE throttle.tries + 1 END,
+             window_end = CASE WHEN throttle.window_end <= $2 THEN $3 ELSE throttle.window_end END
+         WHERE throttle.window_end <= $2 OR throttle.tries < $4
+         RETURNING window_end",
+        params![subject, now, now + window, most],
+        |row| row.get("window_end"),
+    )
+    .await
+}
+
+/// Takes a counted try back, if its window (named by its end) still runs.
+pub async fn take_back(tx: &mut Tx, subject: &str, window_end: Millis) -> Result<()> {
+    tx.execute(
+        "UPDATE throttle SET tries = tries - 1 WHERE subject = $1 AND window_end = $2 AND tries > 0",
+        params![subject, window_end],
+    )
+    .await
+    .map(drop)
+}
+
 /// Tries of the subject in the running window, and when it ends.
 pub async fn tries(tx: &mut Tx, subject: &str, now: Millis) -> Result<(i64, Millis)> {
     let found = tx

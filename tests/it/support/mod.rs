@@ -4,4 +4,5 @@
 pub mod databases;
 pub mod postgres;
 pub mod source;
+pub mod tables;
 pub mod world;
