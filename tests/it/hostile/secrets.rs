@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,44 +31,31 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::child::in_a_child;
 use crate::support::databases::{TestDb, on_postgres, on_sqlite};
-use crate::support::postgres;
 use crate::support::tables::Tables;
 use crate::support::world::{World, client, config};
 
-const CHILD: &str = "MAILWARD_TEST_CANARIES";
-
 #[test]
 fn a_secret_is_never_written_down_on_sqlite() {
-    in_a_child("a_secret_is_never_written_down_on_sqlite", || {
+    alone("a_secret_is_never_written_down_on_sqlite", || {
         on_sqlite(store::migrations::STEPS, async |test| search(test).await);
     });
 }
 
 #[test]
 fn a_secret_is_never_written_down_on_postgres() {
-    in_a_child("a_secret_is_never_written_down_on_postgres", || {
+    alone("a_secret_is_never_written_down_on_postgres", || {
         on_postgres(store::migrations::STEPS, async |test| search(test).await);
     });
 }
 
-fn in_a_child(name: &str, work: impl FnOnce()) {
-    if std::env::var_os(CHILD).is_some() {
+fn alone(name: &str, work: impl FnOnce()) {
+    let told = in_a_child(&format!("hostile::secrets::{name}"), || {
         listen_to_everything();
         work();
-        return;
-    }
-    let mut child = Command::new(std::env::current_exe().expect("this program"));
-    child
-        .args([&format!("hostile::secrets::{name}"), "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1");
-    if name.contains("postgres") {
-        child.env("MAILWARD_TEST_POSTGRES", postgres::server());
-    }
-    let output = child.output().expect("this program can be started again");
-    let told =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    });
+    let told = told.unwrap_or_default();
     assert!(!told.contains("Sesame"), "a secret on the standard output or error:\n{told}");
 }
 

@@ -81,7 +81,12 @@ pub struct Lab {
 impl Lab {
     /// Starts both servers on accounts that are already there (in the files or the database).
     pub fn start(dir: &LabDir, contract: Contract, wishes: Wishes) -> Self {
-        let [smtp, submission, imap, pop3, doveadm] = free_ports();
+        Self::start_at(free_ports(), dir, contract, wishes)
+    }
+
+    /// On ports that were chosen before: SMTP, submission, IMAP, POP3, doveadm.
+    pub fn start_at(ports: [u16; 5], dir: &LabDir, contract: Contract, wishes: Wishes) -> Self {
+        let [smtp, submission, imap, pop3, doveadm] = ports;
         let tls = wishes.tls.is_some();
         let settings = Settings {
             hostname: "mx.example.test".into(),

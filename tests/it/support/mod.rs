@@ -1,5 +1,6 @@
 //! What tests share. Nothing here asserts; it arranges.
 
+pub mod child;
 #[macro_use]
 pub mod databases;
 pub mod postgres;
