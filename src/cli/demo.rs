@@ -178,9 +178,12 @@ fn mail_text(demo: &Details) -> String {
   submission  {submission}   to send; with the same user name and password
   SMTP        {smtp}   as other servers deliver to {domain}
 
-Read the mail of {member}, whose password is {password}
+Mail from outside to {member}, whose password is {password}, and a look into the mailbox:
 
-curl 'imap://{imap}/INBOX;MAILINDEX=*' --user '{member}:{password}'
+printf 'From: Somebody <somebody@elsewhere.example>\\nSubject: Hello\\n\\nFrom outside.\\n' | \\
+curl 'smtp://{smtp}' --mail-from somebody@elsewhere.example --mail-rcpt {member} -T - --crlf
+
+curl 'imap://{imap}/INBOX;MAILINDEX=1' --user '{member}:{password}'
 
 scripts/tour shows more.
 

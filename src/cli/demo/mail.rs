@@ -98,8 +98,11 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        // The servers first: they write into the directory.
-        drop(self.servers.take());
+        // The servers first: they write into the directory. In order, so that they see their own children end.
+        if let Some(mut servers) = self.servers.take() {
+            servers.stop_postfix();
+            servers.stop_dovecot();
+        }
         if let Err(error) = std::fs::remove_dir_all(&self.dir) {
             tracing::warn!(folder = %self.dir.display(), %error, "the mail servers' folder could not be removed");
         }
