@@ -58,7 +58,7 @@ pub struct Lab {
     pub imap: u16,
     pub pop3: u16,
     pub doveadm: u16,
-    dir: PathBuf,
+    pub dir: PathBuf,
     tls: bool,
     servers: Servers,
 }
@@ -168,7 +168,11 @@ pub fn prepare_machine() {
     ONCE.call_once(|| {
         assert_eq!(private::obstacle(), None);
         let has = |database: &str, name: &str| {
-            Command::new("getent").args([database, name]).stdout(Stdio::null()).status().is_ok_and(|s| s.success())
+            Command::new("getent")
+                .args([database, name])
+                .stdout(Stdio::null())
+                .status()
+                .is_ok_and(|s| s.success())
         };
         let run = |words: &[&str]| {
             let done = Command::new(words[0]).args(&words[1..]).output().expect("the command can be run");
