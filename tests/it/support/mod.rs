@@ -3,5 +3,6 @@
 #[macro_use]
 pub mod databases;
 pub mod postgres;
+pub mod service;
 pub mod source;
 pub mod world;
