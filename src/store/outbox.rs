@@ -231,6 +231,16 @@ pub async fn backlog(tx: &mut Tx) -> Result<(i64, Option<Millis>)> {
     .await
 }
 
+/// The same for one target, such as a mail server.
+pub async fn backlog_of(tx: &mut Tx, target: &str) -> Result<(i64, Option<Millis>)> {
+    tx.query_one(
+        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE target = $1 AND due_at IS NOT NULL",
+        params![target],
+        |row| Ok((row.get("waiting")?, row.get("oldest")?)),
+    )
+    .await
+}
+
 /// Forgets effects that were done before then; answers the newest position among them.
 pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<i64> {
     let swept = tx

@@ -195,5 +195,8 @@ fn what_is_wrong_would_be_seen() {
     assert_eq!(commands(text), [vec!["mailward", "serve"], vec!["mailward", "user", "show", "a@b.c"]]);
     assert!(headings("## The `order` of a change, once").contains("the-order-of-a-change-once"));
     assert!(Cli::try_parse_from(["mailward", "user", "enabel", "a@b.c"]).is_err());
-    assert_eq!(words("mailward backup copy-$(date +%F).sqlite"), ["mailward", "backup", "copy-$date +%F.sqlite"]);
+    assert_eq!(
+        words("mailward backup copy-$(date +%F).sqlite"),
+        ["mailward", "backup", "copy-$date +%F.sqlite"]
+    );
 }

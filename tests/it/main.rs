@@ -7,6 +7,7 @@ mod support;
 
 mod api;
 mod cli;
+mod crash;
 mod documents;
 mod fuzz;
 mod hostile;

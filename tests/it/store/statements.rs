@@ -12,6 +12,7 @@ use mailward::app::organizations::{self, DomainChange};
 use mailward::app::{clients, verifier, worker};
 use mailward::clock::{DAY, MINUTE};
 use mailward::domain::actor::Role;
+use mailward::domain::effect::PROJECTION;
 use mailward::domain::email_address::DomainName;
 use mailward::domain::ids::{ChangeId, UserId};
 use mailward::domain::password::Password;
@@ -244,6 +245,11 @@ async fn accounts(world: &World) {
     );
     world.self_password(&world.other.email, PASSWORD, "another-secret-9").await.ok();
 
+    let own = format!("/api/accounts/{}/appPasswords", world.member.account_id);
+    let made = world.with_body("POST", &world.member.user_token, &own, json!({"name": "Telephone"})).await;
+    let id = made.json()["data"]["appPasswordId"].as_str().expect("an id").to_owned();
+    world.with_body("DELETE", &world.member.user_token, &format!("{own}/{id}"), json!({})).await.ok();
+
     let boss = world.someone("boss", Role::SuperAdmin).await;
     world.mode(&boss, owner, "enableUser", json!({})).await.ok();
     for path in [
@@ -322,11 +328,27 @@ async fn directly(world: &World) {
             assert!(!store::audit::running_refusals(tx, zoid).await?.is_empty());
             assert!(!store::outbox::of_change(tx, zoid, change).await?.is_empty());
             assert!(store::outbox::backlog(tx).await?.0 > 0);
-            let claimed = store::outbox::claim(tx, i64::MAX / 2, i64::MAX / 2 + 1).await?.expect("an effect");
-            store::outbox::put_off(tx, &claimed, "later", i64::MAX / 2 + DAY).await?;
+            let (late, later) = (i64::MAX / 2, i64::MAX / 2 + DAY);
+            let claimed = store::outbox::claim(tx, PROJECTION, late, later, 1).await?;
+            store::outbox::put_off(tx, claimed.first().expect("an effect"), "later", later).await?;
+            assert!(!store::outbox::changed_since(tx, 0, 10).await?.is_empty());
+            assert!(store::outbox::newest(tx).await? > 0);
             assert!(!store::organizations::all(tx).await?.is_empty());
-            store::ids::jump(tx, 1000).await?;
-            store::tokens::void_all(tx).await
+            assert!(store::organizations::orphans(tx).await?.is_empty());
+            assert!(!store::organizations::verified_domains(tx).await?.is_empty());
+            let states = store::mailboxes::page(tx, zoid, 0, 10).await?;
+            let mailbox = &states.first().expect("a mailbox").mbox;
+            store::mailboxes::may_hold_session(tx, mailbox, "g1", "imap", late).await?;
+            store::mailboxes::may_hold_session(tx, mailbox, "a100000000001", "imap", late).await?;
+            let retained = store::mailboxes::retained(tx).await?;
+            store::mailboxes::forget_retained(tx, &retained.first().expect("a deleted user's").mailbox)
+                .await?;
+            assert!(!store::mail_servers::all(tx).await?.is_empty());
+            store::mail_servers::remove(tx, "mx1", late).await?;
+            store::settings::set(tx, "a name", "a value").await?;
+            store::settings::get_or_set(tx, "a name", "another").await?;
+            store::settings::get(tx, "a name").await?;
+            store::restore::void(tx).await
         })
         .await
         .expect("direct calls");
