@@ -93,7 +93,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("db").display());
         let db = Db::open(&url, &Options::default()).unwrap();
-        let app = App::new(db, Config::default(), Clock::at(0), Random::seeded(1)).unwrap();
+        let app = App::new(db, Config::default(), Clock::at(0), Random::seeded(1)).await.unwrap();
         let response = complete(routes, app).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
