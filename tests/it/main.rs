@@ -8,6 +8,7 @@ mod support;
 mod api;
 mod cli;
 mod crash;
+mod durability;
 mod fuzz;
 mod licences;
 mod mail;
