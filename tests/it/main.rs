@@ -9,6 +9,7 @@ mod api;
 mod cli;
 mod crash;
 mod documents;
+mod durability;
 mod fuzz;
 mod hostile;
 mod licences;
