@@ -52,7 +52,9 @@ pub fn open_db(database: &Database) -> Result<Db> {
     };
     match &database.password_file {
         None => Db::open(&database.url, &options),
-        Some(file) => Db::open(&with_password(&database.url, &read_private("database.password_file", file)?)?, &options),
+        Some(file) => {
+            Db::open(&with_password(&database.url, &read_private("database.password_file", file)?)?, &options)
+        }
     }
 }
 

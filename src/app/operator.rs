@@ -246,7 +246,9 @@ pub async fn retained_mailboxes(app: &App) -> Result<Vec<Retained>> {
 pub async fn forget_mailbox(app: &App, context: &Context, mailbox: &str) -> Result<()> {
     let all = retained_mailboxes(app).await?;
     let kept = all.into_iter().find(|kept| kept.mailbox == mailbox).ok_or_else(|| {
-        Error::NotFound(format!("there is no mailbox {mailbox} of a deleted user; see `mailward mailbox list`"))
+        Error::NotFound(format!(
+            "there is no mailbox {mailbox} of a deleted user; see `mailward mailbox list`"
+        ))
     })?;
     let path = app.config.mail.mail_root.join(&kept.mailbox);
     if path.exists() {

@@ -41,9 +41,7 @@ Examples:
         user: UserName,
     },
     /// Revoke an app password and end the sessions that were opened with it
-    #[command(
-        after_help = "Examples:\n  mailward app-password revoke rebecca@example.org 100000000001"
-    )]
+    #[command(after_help = "Examples:\n  mailward app-password revoke rebecca@example.org 100000000001")]
     Revoke {
         #[command(flatten)]
         user: UserName,
@@ -62,9 +60,8 @@ impl AppPassword {
         match self {
             Self::Create { user, name, protocols: wanted, days } => {
                 let account = user.find(&app).await?;
-                let opens = wanted.map_or(Ok(Protocols::ALL), |words| {
-                    protocols(words.iter().map(|word| word.trim()))
-                })?;
+                let opens = wanted
+                    .map_or(Ok(Protocols::ALL), |words| protocols(words.iter().map(|word| word.trim())))?;
                 let wish = CreateAppPassword::new(called("--name", &name)?, opens, days);
                 let password = app.random.with(new_app_password);
                 let id: AppPasswordId = app.ids.next().await?;

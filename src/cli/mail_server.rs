@@ -148,7 +148,9 @@ async fn check(desk: &Desk, name: Option<&str>) -> Result<u8> {
         }
     }
     if let (Some(name), true) = (name, found.is_empty()) {
-        return Err(Error::NotFound(format!("there is no mail server {name}; see `mailward mail-server list`")));
+        return Err(Error::NotFound(format!(
+            "there is no mail server {name}; see `mailward mail-server list`"
+        )));
     }
     desk.answer(
         || {

@@ -25,9 +25,7 @@ pub enum Projection {
     /// Compare both files with the database, row by row
     ///
     /// The exit code is 1 when something differs and was not repaired.
-    #[command(
-        after_help = "Examples:\n  mailward projection verify\n  mailward projection verify --repair"
-    )]
+    #[command(after_help = "Examples:\n  mailward projection verify\n  mailward projection verify --repair")]
     Verify {
         /// Mend what differs
         #[arg(long)]
@@ -99,7 +97,10 @@ async fn reload(app: &App) -> Result<Vec<(String, String)>> {
             Ok(server) => server.reload().await.map_err(|why| why.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        said.push((row.name, outcome.map_or_else(|why| format!("not reloaded: {why}"), |()| "reloaded".to_owned())));
+        said.push((
+            row.name,
+            outcome.map_or_else(|why| format!("not reloaded: {why}"), |()| "reloaded".to_owned()),
+        ));
     }
     Ok(said)
 }

@@ -63,18 +63,13 @@ impl House {
             dir: self.dir.clone(),
             ports: self.ports,
             hostname: "mx.zylker.example".to_owned(),
-            contract: private::contract(
-                &self.dir,
-                &app.config.mail.auth_group,
-                &app.config.mail.maps_group,
-            ),
+            contract: private::contract(&self.dir, &app.config.mail.auth_group, &app.config.mail.maps_group),
             mail_user: MAIL_USER.to_owned(),
             doveadm_key: self.key.clone().into(),
             tls: None,
             policy_server: None,
         };
-        let start =
-            move || Servers::start(&wish.dir, &private::files(&wish)?, &wish.mail_user, wish.ports);
+        let start = move || Servers::start(&wish.dir, &private::files(&wish)?, &wish.mail_user, wish.ports);
         let started = tokio::task::spawn_blocking(start).await;
         self.servers = Some(started.map_err(|cause| Error::caused("starting the mail servers", cause))??);
         let row = MailServerRow {

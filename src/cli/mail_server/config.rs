@@ -128,7 +128,10 @@ impl Config {
         let password = match (postgres, file) {
             (false, _) => None,
             (true, None) => {
-                return Err(Error::bad_value(option, format!("name the file with the password of the role {role}")));
+                return Err(Error::bad_value(
+                    option,
+                    format!("name the file with the password of the role {role}"),
+                ));
             }
             (true, Some(file)) if self.directory.is_none() => Some(placeholder(&file.display().to_string())),
             (true, Some(file)) => Some(safe(option, &read_private(option, file)?)?),
@@ -148,10 +151,12 @@ impl Config {
     }
 
     fn drop_ins(&self, file: Option<&Path>, user: &str) -> Result<Vec<ConfigFile>> {
-        let program = std::env::current_exe().map_err(|cause| Error::caused("finding this program", cause))?;
+        let program =
+            std::env::current_exe().map_err(|cause| Error::caused("finding this program", cause))?;
         let config = match file {
             Some(file) if file != Path::new(EVERYWHERE) => {
-                let path = std::path::absolute(file).map_err(|cause| Error::caused("finding the file", cause))?;
+                let path =
+                    std::path::absolute(file).map_err(|cause| Error::caused("finding the file", cause))?;
                 format!(" --config {}", path.display())
             }
             Some(_) | None => String::new(),
@@ -213,7 +218,8 @@ fn safe(option: &str, secret: &str) -> Result<SecretString> {
 
 /// The user that the database belongs to runs Mailward.
 fn service_user(options: &Options) -> String {
-    let owner = options.database.sqlite_path().and_then(|path| fs::metadata(path).ok()).map(|meta| meta.uid());
+    let owner =
+        options.database.sqlite_path().and_then(|path| fs::metadata(path).ok()).map(|meta| meta.uid());
     let named = owner.filter(|uid| *uid != 0).and_then(|uid| {
         let passwd = fs::read_to_string("/etc/passwd").ok()?;
         passwd.lines().find_map(|line| {
@@ -237,7 +243,9 @@ fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
     if !hostname.contains('.') {
         return Err(Error::bad_value(
             "mail.hostname",
-            format!("this machine is called {hostname:?}; write the mail host's whole name, as mx.example.org"),
+            format!(
+                "this machine is called {hostname:?}; write the mail host's whole name, as mx.example.org"
+            ),
         ));
     }
     let door = mail.doveadm_listen;
@@ -371,7 +379,8 @@ struct Written {
 
 impl Written {
     fn said(&self) -> String {
-        let mut text = format!("{} {}", if self.unchanged { "unchanged" } else { "wrote" }, self.path.display());
+        let mut text =
+            format!("{} {}", if self.unchanged { "unchanged" } else { "wrote" }, self.path.display());
         if let Some(kept) = &self.kept {
             text.push_str(&format!("; what was there is {}", kept.display()));
         }
@@ -395,7 +404,8 @@ impl Written {
 /// Replaces the file in one step; a server that starts meanwhile reads the old one or the new one.
 fn put(root: &Path, file: &ConfigFile) -> Result<Written> {
     let path = root.join(file.path.strip_prefix("/").unwrap_or(&file.path));
-    let failed = |cause: std::io::Error| Error::bad_value("--directory", format!("{}: {cause}", path.display()));
+    let failed =
+        |cause: std::io::Error| Error::bad_value("--directory", format!("{}: {cause}", path.display()));
     let beside = |end: &str| PathBuf::from(format!("{}.{end}", path.display()));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;

@@ -164,7 +164,11 @@ pub fn prepare_machine() {
     ONCE.call_once(|| {
         assert_eq!(private::obstacle(), None);
         let has = |database: &str, name: &str| {
-            Command::new("getent").args([database, name]).stdout(Stdio::null()).status().is_ok_and(|s| s.success())
+            Command::new("getent")
+                .args([database, name])
+                .stdout(Stdio::null())
+                .status()
+                .is_ok_and(|s| s.success())
         };
         let run = |words: &[&str]| {
             let done = Command::new(words[0]).args(&words[1..]).output().expect("the command can be run");
