@@ -61,7 +61,7 @@ use both_contracts;
 
 pub const DISABLED: &str = "This account is disabled. Contact your administrator.";
 pub const MAIL_DISABLED: &str = "Mail access for this account is disabled. Contact your administrator.";
-pub const ONE_TIME: &str = "This password works once: choose a new one on the self-service page first.";
+pub const ONE_TIME: &str = "This password works once: choose a new one first.";
 pub const WRONG: [&str; 3] = [
     "NO [AUTHENTICATIONFAILED] Authentication failed.",
     "-ERR [AUTH] Authentication failed.",
@@ -177,7 +177,14 @@ impl MailWorld {
         runtime.block_on(servers::add(&world.app, row, false)).expect("Dovecot answers");
         let worker = runtime.spawn(worker::run(world.app.clone()));
         let other = world.other.email.clone();
-        Self { product: Some(Product { world, worker, runtime }), lab, other, config, _database: database, dir }
+        Self {
+            product: Some(Product { world, worker, runtime }),
+            lab,
+            other,
+            config,
+            _database: database,
+            dir,
+        }
     }
 
     fn product(&self) -> &Product {
