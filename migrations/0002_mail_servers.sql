@@ -32,6 +32,9 @@ CREATE TABLE app_password (
 CREATE INDEX app_password_account_idx ON app_password (account_id);
 CREATE INDEX app_password_expires_at_idx ON app_password (expires_at);
 
+-- Few people have a password that ends.
+CREATE INDEX person_password_until_idx ON person (password_until) WHERE password_until IS NOT NULL;
+
 -- Mail of deleted users stays on the mail servers; here is where, and until when at least.
 CREATE TABLE retained_mailbox (
     organization_id BIGINT NOT NULL,

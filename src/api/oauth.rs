@@ -183,18 +183,23 @@ pub async fn introspect(
     };
     match looked.await {
         Ok(None) => Json(json!({"active": false})).into_response(),
-        Ok(Some(token)) => Json(json!({
-            "active": true,
-            "scope": token.scope.to_string(),
-            "client_id": token.client,
-            "sub": token.user.to_string(),
-            "zoid": token.organization.get(),
-            "token_type": "Bearer",
-            "iat": token.issued_at / 1000,
-            "exp": token.expires_at.map(|at| at / 1000),
-            "iss": app.config.public_url(),
-        }))
-        .into_response(),
+        Ok(Some(token)) => {
+            let mut body = json!({
+                "active": true,
+                "scope": token.scope.to_string(),
+                "client_id": token.client,
+                "sub": token.user.to_string(),
+                "zoid": token.organization.get(),
+                "token_type": "Bearer",
+                "iat": token.issued_at / 1000,
+                "iss": app.config.public_url(),
+            });
+            // A refresh token does not expire; a null would be read as a time by some.
+            if let Some(at) = token.expires_at {
+                body["exp"] = json!(at / 1000);
+            }
+            Json(body).into_response()
+        }
         Err(Error::Grant(_)) => {
             let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"oauth\""))];
             (StatusCode::UNAUTHORIZED, challenge, Json(json!({"error": "invalid_client"}))).into_response()

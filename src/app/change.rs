@@ -461,6 +461,7 @@ pub async fn enqueue(
     now: Millis,
 ) -> Result<i64> {
     let origin = Origin { change, organization: account.organization, account: Some(account.id), at: now };
+    let position = store::outbox::project(tx, origin).await?;
     for effect in effects {
         match effect {
             Effect::EndSessions { .. } | Effect::Reconcile => {
@@ -470,7 +471,7 @@ pub async fn enqueue(
             Effect::Project => {}
         }
     }
-    store::outbox::project(tx, origin).await
+    Ok(position)
 }
 
 /// What follows a commit: the look-ups are waited for, the worker is woken.

@@ -231,8 +231,9 @@ pub(super) async fn record(
                 Reach::Itself => Ok(None),
                 Reach::MailServers => store::outbox::project(tx, origin).await.map(Some),
                 Reach::Sessions => {
+                    let position = store::outbox::project(tx, origin).await?;
                     store::outbox::for_mail_servers(tx, origin, &Effect::Reconcile).await?;
-                    store::outbox::project(tx, origin).await.map(Some)
+                    Ok(Some(position))
                 }
             }
         })

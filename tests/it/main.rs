@@ -7,10 +7,14 @@ mod support;
 
 mod api;
 mod cli;
+mod crash;
+mod documents;
 mod fuzz;
 mod hostile;
 mod licences;
 mod mail;
+mod model;
+mod races;
 mod rights;
 mod store;
 mod tidy;

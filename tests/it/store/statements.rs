@@ -367,8 +367,8 @@ async fn directly(world: &World) {
             assert!(!store::organizations::verified_domains(tx).await?.is_empty());
             let states = store::mailboxes::page(tx, zoid, 0, 10).await?;
             let mailbox = &states.first().expect("a mailbox").mbox;
-            store::mailboxes::may_hold_session(tx, mailbox, "g1", late).await?;
-            store::mailboxes::may_hold_session(tx, mailbox, "a100000000001", late).await?;
+            store::mailboxes::may_hold_session(tx, mailbox, "g1", "imap", late).await?;
+            store::mailboxes::may_hold_session(tx, mailbox, "a100000000001", "imap", late).await?;
             let retained = store::mailboxes::retained(tx).await?;
             store::mailboxes::forget_retained(tx, &retained.first().expect("a deleted user's").mailbox)
                 .await?;

@@ -4,6 +4,7 @@ pub mod child;
 #[macro_use]
 pub mod databases;
 pub mod postgres;
+pub mod service;
 pub mod source;
 pub mod tables;
 pub mod world;
