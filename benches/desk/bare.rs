@@ -155,7 +155,7 @@ fn switching(arguments: &[String]) -> Result<Router> {
 }
 
 fn write_together(connection: &Connection, queue: &mpsc::Receiver<Update>) -> rusqlite::Result<()> {
-    let mut value = i64::try_from(std::process::id()).unwrap_or(0) << 32;
+    let mut value = i64::from(std::process::id()) << 32;
     while let Ok(first) = queue.recv() {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
         let mut batch = vec![first];
