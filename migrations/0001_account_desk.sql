@@ -87,6 +87,7 @@ CREATE TABLE account (
     PRIMARY KEY (organization_id, id),
     FOREIGN KEY (organization_id, person_id) REFERENCES person (organization_id, id)
 );
+CREATE UNIQUE INDEX account_id_key ON account (id);
 CREATE UNIQUE INDEX account_mailbox_key ON account (mailbox);
 CREATE INDEX account_domain_idx ON account (organization_id, primary_domain);
 CREATE INDEX account_person_idx ON account (organization_id, person_id);
@@ -131,6 +132,7 @@ CREATE TABLE grant_code (
     expires_at BIGINT NOT NULL,
     used_at BIGINT
 );
+CREATE INDEX grant_code_person_idx ON grant_code (organization_id, person_id);
 CREATE INDEX grant_code_client_idx ON grant_code (client_id, created_at);
 CREATE INDEX grant_code_expires_at_idx ON grant_code (expires_at);
 

@@ -29,8 +29,11 @@ CREATE TABLE app_password (
     PRIMARY KEY (organization_id, id),
     FOREIGN KEY (organization_id, account_id) REFERENCES account (organization_id, id)
 );
-CREATE INDEX app_password_account_idx ON app_password (organization_id, account_id);
+CREATE INDEX app_password_account_idx ON app_password (account_id);
 CREATE INDEX app_password_expires_at_idx ON app_password (expires_at);
+
+-- Few people have a password that ends.
+CREATE INDEX person_password_until_idx ON person (password_until) WHERE password_until IS NOT NULL;
 
 -- Mail of deleted users stays on the mail servers; here is where, and until when at least.
 CREATE TABLE retained_mailbox (

@@ -2,23 +2,23 @@
 //! for people themselves.
 
 use axum::body::Body as Stream;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::api::door::{self, Signed, no_such_path, with_change};
+use crate::api::door::{self, Path, Signed, no_such_path, with_change};
 use crate::api::envelope::success;
 use crate::api::views::{self, Frame};
 use crate::app::App;
 use crate::app::accounts::create::NewUser;
 use crate::app::accounts::delete_user::DeleteUser;
+use crate::app::accounts::read::Listed;
 use crate::app::accounts::read::Named;
 use crate::app::accounts::{AccountMode, Mode, TargetName, create as creation, read};
 use crate::app::change::{self, Ask};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::rights::Route;
 use crate::error::{Error, Malformed, Result};
-use crate::store::lists::Listed;
 use crate::wire::{self, Body, Params, PathId};
 
 /// Rows of a page when the request does not say.

@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
 
 use crate::api::envelope::{self, Failure};
 use crate::app::App;
@@ -44,7 +45,7 @@ pub async fn pass(State(app): State<App>, mut request: Request, next: Next) -> R
         hex::encode(bytes)
     });
     request.extensions_mut().insert(RequestId(id.clone()));
-    let (method, started) = (request.method().clone(), Instant::now());
+    let (method, started) = (super::shown(request.method()), Instant::now());
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -66,7 +67,7 @@ pub async fn pass(State(app): State<App>, mut request: Request, next: Next) -> R
     let change = response.headers().get(CHANGE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("");
     tracing::info!(
         request = id,
-        %method,
+        method,
         route,
         status = response.status().as_u16(),
         milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -149,13 +150,34 @@ impl Signed {
     }
 }
 
+/// The segments of the path, percent-decoded. Bytes that are no text name nothing.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        match axum::extract::Path::<T>::from_request_parts(parts, app).await {
+            Ok(axum::extract::Path(segments)) => Ok(Self(segments)),
+            Err(_) => {
+                let signed = Signed::from_request_parts(parts, app).await?;
+                Err(signed.instead(app, no_such_path()).await)
+            }
+        }
+    }
+}
+
 /// An `{id}` segment that is no id.
 pub fn no_such_path() -> Error {
     Error::NoRoute("an id in a path is a number: the user's zuid or accountId".to_owned())
 }
 
 fn said(headers: &HeaderMap, name: &'static str) -> Result<Option<Reason>> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Malformed::Repeated { name: name.to_owned() }.into());
+    }
     let text = std::str::from_utf8(value.as_bytes())
         .map_err(|_| Error::bad_value(name, "the header must be UTF-8"))?;
     Reason::parse(text)
@@ -176,13 +198,27 @@ pub fn source(parts: &Parts, app: &App) -> Option<IpAddr> {
     if !is_trusted(&peer) {
         return Some(peer);
     }
-    let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<IpAddr> = forwarded
-        .flat_map(|line| line.split(','))
-        .filter_map(|hop| hop.trim().parse::<IpAddr>().ok())
-        .map(|hop| hop.to_canonical())
-        .collect();
-    hops.iter().rev().find(|hop| !is_trusted(hop)).or(hops.first()).copied().or(Some(peer))
+    // Read from the nearest hop: what stands left of the first untrusted one is hearsay, and so is
+    // everything left of a hop that cannot be read.
+    let mut nearest = peer;
+    for line in parts.headers.get_all("x-forwarded-for").iter().rev() {
+        for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
+            match hop_address(hop) {
+                Some(hop) if is_trusted(&hop) => nearest = hop,
+                Some(hop) => return Some(hop),
+                None => return Some(nearest),
+            }
+        }
+    }
+    Some(nearest)
+}
+
+/// One hop of `X-Forwarded-For`; some proxies add the port.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    let alone = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    let address = alone.parse().or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()));
+    address.ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// The whole body, if it is not too large. A larger one is drained to a bound, so that the client

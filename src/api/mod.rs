@@ -13,7 +13,10 @@ mod own_password;
 mod views;
 
 use axum::Router;
+use axum::http::Method;
+use axum::response::IntoResponse;
 use tower::Layer;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::normalize_path::NormalizePathLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,17 +29,26 @@ pub use openapi::document;
 /// Everything Mailward answers over HTTP.
 pub fn router(app: App) -> Router {
     let (routes, _) = described().split_for_parts();
-    let routes = routes
+    // Documents and clients write collections with and without a slash at the end.
+    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(complete(routes, app)))
+}
+
+/// Adds what every route has: an answer for other addresses and methods and for a panic, and the door.
+fn complete(routes: Router<App>, app: App) -> Router {
+    routes
         .fallback(|| async {
             Error::NoRoute("there is no such address; see /openapi.json for those there are".to_owned())
         })
-        .method_not_allowed_fallback(|method: axum::http::Method| async move {
-            Error::WrongMethod(method.to_string())
-        })
+        .method_not_allowed_fallback(|method: Method| async move { Error::WrongMethod(shown(&method)) })
+        .layer(CatchPanicLayer::custom(|_| Error::internal("a request panicked").into_response()))
         .layer(axum::middleware::from_fn_with_state(app.clone(), door::pass))
-        .with_state(app);
-    // Documents and clients write collections with and without a slash at the end.
-    Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(routes))
+        .with_state(app)
+}
+
+/// A method's name, fit to be shown; strangers may call theirs anything.
+fn shown(method: &Method) -> String {
+    const LONGEST_REAL: usize = 17;
+    method.as_str().chars().take(LONGEST_REAL).collect()
 }
 
 /// The routes with their descriptions: the document and the router come from one list.
@@ -62,4 +74,53 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::app::random::Random;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::store::engine::{Db, Options};
+
+    async fn told(routes: Router<App>, request: Request<Body>) -> (u16, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("db").display());
+        let db = Db::open(&url, &Options::default()).unwrap();
+        let app = App::new(db, Config::default(), Clock::at(0), Random::seeded(1)).await.unwrap();
+        let response = complete(routes, app).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_in_the_envelope_and_not_quoted() {
+        let routes = Router::new().route(
+            "/",
+            get(|| async {
+                if true {
+                    panic!("Sesame")
+                }
+            }),
+        );
+        let (status, text) = told(routes, Request::get("/").body(Body::empty()).unwrap()).await;
+        assert_eq!(status, 500);
+        assert!(text.contains("INTERNAL_ERROR") && !text.contains("Sesame"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_method_of_any_length_is_refused_shortly() {
+        let request = Request::builder().method("A".repeat(9_000).as_str()).uri("/");
+        let routes = Router::new().route("/", get(|| async {}));
+        let (status, text) = told(routes, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, 404);
+        assert!(text.contains("INVALID_METHOD") && text.len() < 300, "{text}");
+    }
 }

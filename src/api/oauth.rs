@@ -177,26 +177,29 @@ pub async fn introspect(
     let looked = async {
         let params = params(query, stream).await?;
         let (id, secret) = asked.client(&params)?;
-        // A public client proves nothing, so it learns nothing.
-        let secret = Some(secret.ok_or(GrantRefusal::InvalidClient)?);
-        let client = oauth::client(&app, &id, secret.as_ref()).await?;
+        let client = oauth::confidential_client(&app, &id, secret.as_ref()).await?;
         let token = params.secret_required("token")?;
         oauth::introspect(&app, &client, &Secret::new(token.expose_secret())).await
     };
     match looked.await {
         Ok(None) => Json(json!({"active": false})).into_response(),
-        Ok(Some(token)) => Json(json!({
-            "active": true,
-            "scope": token.scope.to_string(),
-            "client_id": token.client,
-            "sub": token.user.to_string(),
-            "zoid": token.organization.get(),
-            "token_type": "Bearer",
-            "iat": token.issued_at / 1000,
-            "exp": token.expires_at.map(|at| at / 1000),
-            "iss": app.config.public_url(),
-        }))
-        .into_response(),
+        Ok(Some(token)) => {
+            let mut body = json!({
+                "active": true,
+                "scope": token.scope.to_string(),
+                "client_id": token.client,
+                "sub": token.user.to_string(),
+                "zoid": token.organization.get(),
+                "token_type": "Bearer",
+                "iat": token.issued_at / 1000,
+                "iss": app.config.public_url(),
+            });
+            // A refresh token does not expire; a null would be read as a time by some.
+            if let Some(at) = token.expires_at {
+                body["exp"] = json!(at / 1000);
+            }
+            Json(body).into_response()
+        }
         Err(Error::Grant(_)) => {
             let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"oauth\""))];
             (StatusCode::UNAUTHORIZED, challenge, Json(json!({"error": "invalid_client"}))).into_response()

@@ -1,6 +1,9 @@
 //! The OpenAPI 3.1 document, made from the router's own list and the list of modes.
 
-use axum::Json;
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{
@@ -15,7 +18,8 @@ use crate::app::accounts::{MODES, Method, ModeInfo, ParameterKind};
 #[utoipa::path(get, path = "/openapi.json", tag = "documents",
     responses((status = 200, description = "The OpenAPI 3.1 document")))]
 pub async fn serve() -> Response {
-    Json(document()).into_response()
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
 }
 
 /// The document as JSON, keys sorted.

@@ -1,10 +1,10 @@
 //! Organization and domain details.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
-use crate::api::door::Signed;
+use crate::api::door::{Path, Signed};
 use crate::api::envelope::success;
 use crate::api::views;
 use crate::app::App;

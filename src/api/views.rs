@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 
+use crate::app::accounts::read::Listed;
 use crate::app::accounts::read::OrganizationView;
+use crate::app::organizations::Domain;
 use crate::clock::{DAY, Millis};
 use crate::domain::account::Account;
 use crate::domain::password::PasswordKind;
-use crate::store::lists::Listed;
-use crate::store::organizations::Domain;
 
 /// What a view depends on beside the object.
 pub struct Frame<'a> {

@@ -191,8 +191,10 @@ async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
     for step in &plan.steps {
         policy.check(password, kind, &step.before.personal_words())?;
         if policy.history > 0 && kind == PasswordKind::Permanent {
-            let remembered = step.before.credential.hash.iter().chain(&step.before.credential.history);
-            for hash in remembered.take(usize::try_from(policy.history).unwrap_or(usize::MAX)) {
+            // The current one, and as many former ones as the policy says.
+            let former = usize::try_from(policy.history).unwrap_or(usize::MAX);
+            let credential = &step.before.credential;
+            for hash in credential.hash.iter().chain(credential.history.iter().take(former)) {
                 if app.hasher.verify(password, hash).await? {
                     return Err(Error::BadPassword(
                         "Password present in the password history; choose another one".to_owned(),
@@ -459,6 +461,7 @@ pub async fn enqueue(
     now: Millis,
 ) -> Result<i64> {
     let origin = Origin { change, organization: account.organization, account: Some(account.id), at: now };
+    let position = store::outbox::project(tx, origin).await?;
     for effect in effects {
         match effect {
             Effect::EndSessions { .. } | Effect::Reconcile => {
@@ -468,7 +471,7 @@ pub async fn enqueue(
             Effect::Project => {}
         }
     }
-    store::outbox::project(tx, origin).await
+    Ok(position)
 }
 
 /// What follows a commit: the look-ups are waited for, the worker is woken.

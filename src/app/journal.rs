@@ -176,32 +176,40 @@ fn worth_noting(error: &Error) -> Option<String> {
 
 /// Turns the refusals of finished minutes into entries; answers how many.
 pub async fn fold_refusals(app: &App) -> Result<usize> {
+    const AT_ONCE: i64 = 500;
     let minute = app.clock.now() / MINUTE;
-    let change: ChangeId = app.ids.next().await?;
-    app.db
-        .write(async move |tx| {
-            let finished = store::audit::take_finished_refusals(tx, minute, 500).await?;
-            for (step, refusal) in finished.iter().enumerate() {
-                let mut text: Map<String, Value> = serde_json::from_str(&refusal.entry)
-                    .map_err(|error| Error::caused("reading a counted refusal", error))?;
-                text.insert("count".into(), json!(refusal.refusals));
-                text.insert("change".into(), json!(change.to_string()));
-                text.insert("step".into(), json!(step));
-                let row = AuditRow {
-                    organization: refusal.organization,
-                    id: change,
-                    step: i64::try_from(step).unwrap_or(i64::MAX),
-                    at: text.get("at").and_then(Value::as_i64).unwrap_or(refusal.minute * MINUTE),
-                    actor: refusal.actor.clone(),
-                    verb: refusal.verb.clone(),
-                    person: refusal.person,
-                    entry: canonical(text)?,
-                };
-                store::audit::insert(tx, &row).await?;
-            }
-            Ok(finished.len())
-        })
-        .await
+    let mut folded = 0;
+    loop {
+        let change: ChangeId = app.ids.next().await?;
+        let some = app.db.write(async move |tx| fold_some(tx, change, minute, AT_ONCE).await).await?;
+        folded += some;
+        if i64::try_from(some).unwrap_or(AT_ONCE) < AT_ONCE {
+            return Ok(folded);
+        }
+    }
+}
+
+async fn fold_some(tx: &mut Tx, change: ChangeId, minute: i64, most: i64) -> Result<usize> {
+    let finished = store::audit::take_finished_refusals(tx, minute, most).await?;
+    for (step, refusal) in finished.iter().enumerate() {
+        let mut text: Map<String, Value> = serde_json::from_str(&refusal.entry)
+            .map_err(|error| Error::caused("reading a counted refusal", error))?;
+        text.insert("count".into(), json!(refusal.refusals));
+        text.insert("change".into(), json!(change.to_string()));
+        text.insert("step".into(), json!(step));
+        let row = AuditRow {
+            organization: refusal.organization,
+            id: change,
+            step: i64::try_from(step).unwrap_or(i64::MAX),
+            at: text.get("at").and_then(Value::as_i64).unwrap_or(refusal.minute * MINUTE),
+            actor: refusal.actor.clone(),
+            verb: refusal.verb.clone(),
+            person: refusal.person,
+            entry: canonical(text)?,
+        };
+        store::audit::insert(tx, &row).await?;
+    }
+    Ok(finished.len())
 }
 
 /// The context of something done at the host's command line.

@@ -111,6 +111,18 @@ pub async fn client(app: &App, id: &str, secret: Option<&SecretString>) -> Resul
     }
 }
 
+/// Authenticates a client that can keep a secret.
+///
+/// # Errors
+/// As `client`; a public client proves nothing, whatever it sends as its secret.
+pub async fn confidential_client(app: &App, id: &str, secret: Option<&SecretString>) -> Result<Client> {
+    let client = client(app, id, secret).await?;
+    match client.kind {
+        ClientKind::SelfClient | ClientKind::Web => Ok(client),
+        ClientKind::Public => Err(GrantRefusal::InvalidClient.into()),
+    }
+}
+
 /// Compares without telling by time where the difference is.
 fn equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0

@@ -15,7 +15,7 @@ use crate::domain::switch::{self, Hand};
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::engine::Tx;
-use crate::store::organizations::{Domain, Organization};
+pub use crate::store::organizations::{Domain, Organization};
 use crate::store::outbox::Origin;
 
 /// Makes an organization.
@@ -231,8 +231,9 @@ pub(super) async fn record(
                 Reach::Itself => Ok(None),
                 Reach::MailServers => store::outbox::project(tx, origin).await.map(Some),
                 Reach::Sessions => {
+                    let position = store::outbox::project(tx, origin).await?;
                     store::outbox::for_mail_servers(tx, origin, &Effect::Reconcile).await?;
-                    store::outbox::project(tx, origin).await.map(Some)
+                    Ok(Some(position))
                 }
             }
         })

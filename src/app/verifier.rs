@@ -45,7 +45,13 @@ pub async fn verify(
         Some(address) => find(app, address).await?,
         None => None,
     };
-    let counted = Counted::before(app, subject(found.as_ref(), address), source, now).await?;
+    let subject = subject(found.as_ref(), parsed.as_ref(), address);
+    let counted = match Counted::before(app, subject, source, now).await? {
+        Standing::Counted(counted) => Some(counted),
+        Standing::TooManyOnAccount => None,
+        // This depends on no account, so it may be quick: nobody fills the queue of the hasher.
+        Standing::TooManyFromSource => return Err(Error::BadCredentials),
+    };
     // A throttled try takes as long as the others.
     let hash = found.as_ref().and_then(|account| account.credential.hash.as_ref());
     let compared = match hash {
@@ -88,10 +94,13 @@ fn opens(account: &Account, now: Millis) -> bool {
 
 /// What wrong tries are counted on: the account, or the address where there is none, so that
 /// both are throttled alike.
-fn subject(account: Option<&Account>, address: &str) -> String {
+fn subject(account: Option<&Account>, parsed: Option<&EmailAddress>, address: &str) -> String {
     match account {
         Some(account) => account_subject(account),
-        None => format!("address {}", hex::encode(&fingerprint(&address.to_lowercase())[..16])),
+        None => {
+            let address = parsed.map_or_else(|| address.to_lowercase(), ToString::to_string);
+            format!("address {}", hex::encode(&fingerprint(&address)[..16]))
+        }
     }
 }
 
@@ -113,26 +122,32 @@ pub fn of_source(source: IpAddr) -> String {
 /// A try that counts as wrong until it is taken back: on what, and when that window ends.
 struct Counted(Vec<(String, Millis)>);
 
+/// Whether a try may open anything. One that may not is not counted: who keeps trying does not
+/// keep the owner out for ever.
+enum Standing {
+    Counted(Counted),
+    TooManyOnAccount,
+    TooManyFromSource,
+}
+
 impl Counted {
-    /// `None` when there were too many wrong ones. That try is not counted: who keeps trying does
-    /// not keep the owner out for ever.
-    async fn before(app: &App, subject: String, source: Option<IpAddr>, now: Millis) -> Result<Option<Self>> {
+    async fn before(app: &App, subject: String, source: Option<IpAddr>, now: Millis) -> Result<Standing> {
         let settings = &app.config.throttle;
         let window = settings.window_seconds * SECOND;
         let (per_account, per_source) = (settings.wrong_per_account, settings.wrong_per_source);
         app.db
             .write(async move |tx| {
                 let on_account = count_below(tx, &subject, now, window, per_account).await?;
-                let Some(on_account) = on_account else { return Ok(None) };
+                let Some(on_account) = on_account else { return Ok(Standing::TooManyOnAccount) };
                 let mut counted = vec![(subject.clone(), on_account)];
                 if let Some(source) = source.map(of_source) {
                     let Some(on_source) = count_below(tx, &source, now, window, per_source).await? else {
                         take_back(tx, &subject, on_account).await?;
-                        return Ok(None);
+                        return Ok(Standing::TooManyFromSource);
                     };
                     counted.push((source, on_source));
                 }
-                Ok(Some(Self(counted)))
+                Ok(Standing::Counted(Self(counted)))
             })
             .await
     }

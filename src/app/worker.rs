@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::app::App;
 use crate::app::accounts::create;
 use crate::app::journal;
-use crate::app::mail::{notices, servers, sessions};
+use crate::app::mail::{expiry, notices, servers, sessions};
 use crate::clock::{DAY, MINUTE, Millis, SECOND};
 use crate::domain::effect::PERSON;
 use crate::error::Result;
@@ -35,10 +35,25 @@ pub async fn run(app: App) {
             tracing::warn!(%error, "the outbox could not be worked on; trying again");
         }
         match servers::all(&app).await {
-            Ok(all) => tasks.keep(&app, all),
+            Ok(all) => {
+                if app.projector.take_replaced() {
+                    reload(&all).await;
+                }
+                tasks.keep(&app, all);
+            }
             Err(error) => tracing::warn!(%error, "the list of mail servers could not be read"),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A look-up file had to be made anew: a server that runs still has the old one open.
+async fn reload(all: &[(MailServerRow, Result<MailServer>)]) {
+    tracing::warn!("a look-up file was made anew; if Postfix runs, run `postfix reload`");
+    for server in all.iter().filter_map(|(_, server)| server.as_ref().ok()) {
+        if let Err(error) = server.reload().await {
+            tracing::warn!(server = server.name(), %error, "it could not be reloaded; run `doveadm reload`");
+        }
     }
 }
 
@@ -118,6 +133,9 @@ async fn tell_people_for_ever(app: App) {
 /// Waits until something may be due for the target: a commit of this process, the next due time,
 /// or a second (for what other processes wrote).
 async fn rest(app: &App, target: &str) {
+    // Listens before it looks: what is committed in between must not wait for the next second.
+    let mut woken = std::pin::pin!(app.wake_worker.notified());
+    woken.as_mut().enable();
     let next = async {
         let mut tx = app.db.read().await?;
         store::outbox::next_due(&mut tx, target).await
@@ -127,7 +145,7 @@ async fn rest(app: &App, target: &str) {
         Ok(None) | Err(_) => SECOND,
     };
     let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(1000));
-    let _ = tokio::time::timeout(wait, app.wake_worker.notified()).await;
+    let _ = tokio::time::timeout(wait, woken).await;
 }
 
 async fn tidy_for_ever(app: App) {
@@ -170,10 +188,12 @@ async fn note_projected(app: &App) -> Result<()> {
     app.db.write(async move |tx| store::outbox::projected(tx, upto, &words, now).await).await.map(drop)
 }
 
-/// What time has ended: users' terms, tokens, counters, old effects.
+/// What time has ended: users' terms, passwords, tokens, counters, old effects.
 pub async fn tidy(app: &App) -> Result<()> {
     create::expire(app).await?;
-    journal::fold_refusals(app).await?;
+    expiry::app_passwords(app).await?;
+    expiry::one_time_passwords(app).await?;
+    while journal::fold_refusals(app).await? > 0 {}
     let now = app.clock.now();
     app.db
         .write(async move |tx| {

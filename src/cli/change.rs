@@ -1,6 +1,6 @@
 //! `mailward change`: the receipt of one change.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -58,13 +58,18 @@ fn number(id: &str) -> Result<ChangeId> {
 }
 
 async fn wait(app: &App, id: ChangeId, most: Duration) -> Result<Receipt> {
-    let until = Instant::now() + most;
-    loop {
-        let receipt = receipt::find(app, id).await?;
-        if receipt.complete() || Instant::now() >= until {
-            return Ok(receipt);
+    let complete = async {
+        loop {
+            let receipt = receipt::find(app, id).await?;
+            if receipt.complete() {
+                return Ok(receipt);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    match tokio::time::timeout(most, complete).await {
+        Ok(receipt) => receipt,
+        Err(_) => receipt::find(app, id).await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::app::open::open_app;
+use crate::app::open::open_to_serve;
 use crate::app::random::Random;
 use crate::cli::desk::Desk;
 use crate::cli::logging;
@@ -47,7 +47,7 @@ impl Serve {
         let bound = crate::serve::bind(&config.server)?;
         // Links name the real port, also when a free one was asked for.
         config.server.listen = bound.address;
-        let app = open_app(&config, Clock::System, Random::System).await?;
+        let app = open_to_serve(&config, Clock::System, Random::System).await?;
         let router = crate::api::router(app.clone());
         bound.serve(app, router).await
     }

@@ -60,7 +60,7 @@ impl Default for Server {
 }
 
 /// Which database, and how it is reached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// `sqlite:PATH` or `postgres://user@host,host/name?target_session_attrs=read-write`.
@@ -89,6 +89,14 @@ impl Default for Database {
             wait_seconds: 5,
             tls_root_cert: None,
         }
+    }
+}
+
+/// The kind of database alone: a URL may hold a password.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = self.url.split_once(':').map_or("", |(kind, _)| kind);
+        f.debug_struct("Database").field("kind", &kind).finish_non_exhaustive()
     }
 }
 
@@ -195,8 +203,10 @@ impl Default for Addresses {
 #[serde(default, deny_unknown_fields)]
 pub struct Mail {
     /// Folder of Dovecot's look-up file; with an embedded database only. None is kept when empty.
+    #[serde(with = "optional_path")]
     pub auth_dir: Option<PathBuf>,
     /// Folder of Postfix's look-up file.
+    #[serde(with = "optional_path")]
     pub maps_dir: Option<PathBuf>,
     /// Group that reads `auth_dir`; Dovecot and Mailward are in it.
     pub auth_group: String,
@@ -204,6 +214,29 @@ pub struct Mail {
     pub maps_group: String,
     /// Folder under which Dovecot keeps a folder for each mailbox.
     pub mail_root: PathBuf,
+    /// User and group that own the mail.
+    pub mail_user: String,
+    /// The number of that user and group.
+    pub mail_uid: u32,
+    /// The mail host's name in SMTP, as `mx.example.org`; this machine's name when empty.
+    pub hostname: String,
+    /// Who answers for mail problems; `postmaster` at the host's name when empty.
+    pub postmaster: String,
+    /// Certificate chain of the mail servers, PEM.
+    #[serde(with = "optional_path")]
+    pub tls_cert: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub tls_key: Option<PathBuf>,
+    /// Where Dovecot's doveadm listens for Mailward.
+    pub doveadm_listen: SocketAddr,
+    /// The key of that door; made when missing.
+    pub doveadm_key_file: PathBuf,
+    /// With PostgreSQL: the password of the role `mw_dovecot`.
+    #[serde(with = "optional_path")]
+    pub dovecot_password_file: Option<PathBuf>,
+    /// With PostgreSQL: the password of the role `mw_postfix`.
+    #[serde(with = "optional_path")]
+    pub postfix_password_file: Option<PathBuf>,
     /// Days for which the mail of a deleted user is to be kept.
     pub retention_days: i64,
     /// SMTP server on this machine that takes notices to people, as `127.0.0.1:25`; none are sent when empty.
@@ -220,6 +253,16 @@ impl Default for Mail {
             auth_group: "mwauth".to_owned(),
             maps_group: "mwmaps".to_owned(),
             mail_root: PathBuf::from("/var/vmail"),
+            mail_user: "vmail".to_owned(),
+            mail_uid: 5000,
+            hostname: String::new(),
+            postmaster: String::new(),
+            tls_cert: None,
+            tls_key: None,
+            doveadm_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            doveadm_key_file: PathBuf::from("/etc/mailward/doveadm.key"),
+            dovecot_password_file: None,
+            postfix_password_file: None,
             retention_days: 30,
             notices_smtp: String::new(),
             notices_from: String::new(),

@@ -357,6 +357,17 @@ impl<'a> Transition<'a> {
         self.effects.push(Effect::Tell { notice });
     }
 
+    /// Takes a one-time password away whose time has ended. Where it opened mail, its sessions end.
+    pub fn expire_password(&mut self) {
+        self.account.credential.hash = None;
+        self.account.credential.until = None;
+        if self.facts.policy.password.one_time_opens_mail {
+            let old = self.account.generation;
+            self.account.generation += 1;
+            self.end_sessions(Sessions::Generation(old));
+        }
+    }
+
     /// Gives a new account its first password; nothing has to end.
     pub fn first_password(&mut self, new: NewPassword) {
         let (generation, epoch) = (self.account.generation, self.account.session_epoch);

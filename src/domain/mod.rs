@@ -8,6 +8,7 @@ pub mod effect;
 pub mod email_address;
 pub mod ids;
 pub mod password;
+pub mod plain_text;
 pub mod policy;
 pub mod rights;
 pub mod scope;

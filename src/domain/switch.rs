@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
 use crate::domain::actor::{Rank, Who};
+use crate::domain::plain_text::is_plain_line;
 use crate::error::Error;
 
 /// Why somebody did something, in the person's own words: one line of at most 200 characters.
@@ -22,7 +23,7 @@ impl Reason {
         if text.chars().count() > 200 {
             return Err(Error::bad_value("reason", "a reason has at most 200 characters"));
         }
-        if text.chars().any(char::is_control) {
+        if !is_plain_line(text) {
             return Err(Error::bad_value("reason", "a reason is one line of plain text"));
         }
         Ok(Some(Self(text.to_owned())))

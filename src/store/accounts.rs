@@ -5,7 +5,7 @@ use crate::domain::account::{Account, Credential, Profile, Switches};
 use crate::domain::actor::Role;
 use crate::domain::app_password::{AppPassword, Protocols};
 use crate::domain::email_address::EmailAddress;
-use crate::domain::ids::{AccountId, OrganizationId, UserId};
+use crate::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
 use crate::domain::password::{PasswordHash, PasswordKind};
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
@@ -489,6 +489,36 @@ pub async fn expired(
                 at: row.get("expires_at")?,
             })
         },
+    )
+    .await
+}
+
+/// App passwords whose time has ended, and whose they are.
+pub async fn expired_app_passwords(
+    tx: &mut Tx,
+    now: Millis,
+    most: usize,
+) -> Result<Vec<(OrganizationId, UserId, AppPasswordId)>> {
+    tx.query_all(
+        "SELECT p.organization_id, a.person_id, p.id FROM app_password p
+         JOIN account a ON a.organization_id = p.organization_id AND a.id = p.account_id
+         WHERE p.expires_at <= $1 ORDER BY p.expires_at, p.id LIMIT $2",
+        params![now, i64::try_from(most).unwrap_or(i64::MAX)],
+        |row| Ok((id(row.get("organization_id")?)?, id(row.get("person_id")?)?, id(row.get("id")?)?)),
+    )
+    .await
+}
+
+/// Users whose one-time password is still there although its time has ended.
+pub async fn expired_passwords(
+    tx: &mut Tx,
+    now: Millis,
+    most: usize,
+) -> Result<Vec<(OrganizationId, UserId)>> {
+    tx.query_all(
+        "SELECT organization_id, id FROM person WHERE password_until <= $1 ORDER BY password_until, id LIMIT $2",
+        params![now, i64::try_from(most).unwrap_or(i64::MAX)],
+        |row| Ok((id(row.get("organization_id")?)?, id(row.get("id")?)?)),
     )
     .await
 }

@@ -114,19 +114,38 @@ async fn add_belongings(
     Ok(())
 }
 
-/// Of these session credentials (`mbox`, `g41` or `a7`), those that may hold a session now.
-pub async fn may_hold_session(tx: &mut Tx, mailbox: &str, credential: &str, now: Millis) -> Result<bool> {
+/// Whether a session of this mailbox, opened with this credential (`g41` or `a7`) at this service
+/// (`imap`, `pop3`, …), may go on. A one-time password is no reason to end a session: which
+/// sessions a reset ends is said by the generation.
+pub async fn may_hold_session(
+    tx: &mut Tx,
+    mailbox: &str,
+    credential: &str,
+    service: &str,
+    now: Millis,
+) -> Result<bool> {
     let live = tx
         .query_opt(
-            "SELECT organization_id, account_id, generation, pw FROM mailbox_state WHERE mbox = $1 AND gate IS NULL",
+            "SELECT a.organization_id, a.id, a.generation, p.password_phc, a.imap_off, a.pop_off FROM account a
+             JOIN person p ON p.organization_id = a.organization_id AND p.id = a.person_id
+             JOIN organization o ON o.id = a.organization_id
+             LEFT JOIN domain d ON d.organization_id = a.organization_id AND d.name = a.primary_domain
+             WHERE a.mailbox = $1 AND o.disabled IS NULL AND d.disabled IS NULL AND p.disabled IS NULL
+               AND a.mail_disabled IS NULL",
             params![mailbox],
             |row| {
-                let generation = row.get::<Option<&str>>("pw")?.map(|_| row.get::<i64>("generation")).transpose()?;
-                Ok((row.get::<i64>("organization_id")?, row.get::<i64>("account_id")?, generation))
+                let on = match service {
+                    "imap" => row.get::<Option<&str>>("imap_off")?.is_none(),
+                    "pop3" => row.get::<Option<&str>>("pop_off")?.is_none(),
+                    _ => true,
+                };
+                let has_password = row.get::<Option<&str>>("password_phc")?.is_some();
+                let generation = has_password.then(|| row.get::<i64>("generation")).transpose()?;
+                Ok((on, row.get::<i64>("organization_id")?, row.get::<i64>("id")?, generation))
             },
         )
         .await?;
-    let Some((organization, account, generation)) = live else { return Ok(false) };
+    let Some((true, organization, account, generation)) = live else { return Ok(false) };
     if let Some(number) = credential.strip_prefix('g') {
         return Ok(number.parse().ok() == generation && generation.is_some());
     }

@@ -6,7 +6,7 @@ use crate::domain::effect::{Effect, PERSON, PROJECTION};
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId};
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, to_json};
+use crate::store::{from_json, id, settings, to_json};
 
 /// One effect of one change on one target.
 #[derive(Debug, Clone)]
@@ -198,12 +198,14 @@ pub async fn changed_since(
     .await
 }
 
-/// The newest position there is; 0 for none.
+/// The newest position there ever was, also when it has been forgotten since; 0 for none.
 pub async fn newest(tx: &mut Tx) -> Result<i64> {
-    tx.query_one("SELECT COALESCE(MAX(position), 0) AS newest FROM outbox", params![], |row| {
-        row.get("newest")
-    })
-    .await
+    let newest: i64 = tx
+        .query_one("SELECT COALESCE(MAX(position), 0) AS newest FROM outbox", params![], |row| {
+            row.get("newest")
+        })
+        .await?;
+    Ok(newest.max(settings::swept(tx).await?))
 }
 
 /// The effects of one change.
@@ -220,9 +222,20 @@ pub async fn of_change(tx: &mut Tx, organization: OrganizationId, change: Change
 
 /// How many effects wait, and since when the oldest does.
 pub async fn backlog(tx: &mut Tx) -> Result<(i64, Option<Millis>)> {
+    // Not `due_at IS NOT NULL`, for which SQLite walks over everything that is done.
     tx.query_one(
-        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE due_at IS NOT NULL",
+        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE due_at > 0",
         params![],
+        |row| Ok((row.get("waiting")?, row.get("oldest")?)),
+    )
+    .await
+}
+
+/// The same for one target, such as a mail server.
+pub async fn backlog_of(tx: &mut Tx, target: &str) -> Result<(i64, Option<Millis>)> {
+    tx.query_one(
+        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE target = $1 AND due_at IS NOT NULL",
+        params![target],
         |row| Ok((row.get("waiting")?, row.get("oldest")?)),
     )
     .await
@@ -232,11 +245,12 @@ pub async fn backlog(tx: &mut Tx) -> Result<(i64, Option<Millis>)> {
 pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<i64> {
     let swept = tx
         .query_one(
-            "SELECT COALESCE(MAX(position), 0) AS swept FROM outbox WHERE due_at IS NULL AND done_at < $1",
+            "SELECT COALESCE(MAX(position), 0) AS swept FROM outbox WHERE done_at < $1",
             params![before],
             |row| row.get("swept"),
         )
         .await?;
-    tx.execute("DELETE FROM outbox WHERE due_at IS NULL AND done_at < $1", params![before]).await?;
+    // What is done is not due; asking for both would make SQLite walk over everything that is done.
+    tx.execute("DELETE FROM outbox WHERE done_at < $1", params![before]).await?;
     Ok(swept)
 }

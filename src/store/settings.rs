@@ -12,6 +12,11 @@ pub async fn get(tx: &mut Tx, name: &str) -> Result<Option<String>> {
     tx.query_opt("SELECT value FROM setting WHERE name = $1", params![name], |row| row.get("value")).await
 }
 
+/// See [`SWEPT`]; 0 when nothing was forgotten yet.
+pub async fn swept(tx: &mut Tx) -> Result<i64> {
+    Ok(get(tx, SWEPT).await?.and_then(|position| position.parse().ok()).unwrap_or(0))
+}
+
 pub async fn set(tx: &mut Tx, name: &str, value: &str) -> Result<()> {
     tx.execute(
         "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2",

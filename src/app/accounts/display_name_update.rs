@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::Transition;
+use crate::domain::plain_text::is_plain_line;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::{Error, Result};
@@ -44,7 +45,7 @@ pub fn name(parameter: &str, text: &str) -> Result<String> {
     if text.chars().count() > 100 {
         return Err(Error::bad_value(parameter, "at most 100 characters"));
     }
-    if text.chars().any(char::is_control) {
+    if !is_plain_line(text) {
         return Err(Error::bad_value(parameter, "one line of plain text"));
     }
     Ok(text.to_owned())

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::engine::Tx;
-use crate::store::lists::Listed;
+pub use crate::store::lists::Listed;
 use crate::store::organizations::{Counts, Domain, Organization};
 
 /// Most rows of one page; more is clamped.

@@ -52,6 +52,7 @@ impl Mode for UpdatePersonalInfo {
 
     fn parse(body: &Body) -> Result<Self> {
         let address = body.object("address")?;
+        let country_in_address = address.map_or(Ok(None), |address| line(address, "country"))?;
         let in_address = |names: &[&str]| address.map_or(Ok(None), |address| line(address, names));
         let gender = body.text("gender")?.map(|text| {
             Gender::ALL
@@ -65,7 +66,7 @@ impl Mode for UpdatePersonalInfo {
             last_name: line(body, "lastName")?,
             display_name: line(body, "displayName")?,
             gender: gender.transpose()?,
-            country: line(body, "country")?.map_or_else(|| in_address(&["country"]), |text| Ok(Some(text)))?,
+            country: line(body, "country")?.or(country_in_address),
             language: line(body, "language")?,
             time_zone: line(body, "timeZone")?,
             phone_number: line(body, ["phoneNumer", "phoneNumber"])?,

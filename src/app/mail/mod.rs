@@ -1,6 +1,7 @@
 //! What the mail servers get of a change: the look-up files (`projector`), the end of live
 //! sessions (`sessions`), notices to people (`notices`); and what is known of it (`receipt`).
 
+pub mod expiry;
 pub mod notices;
 pub mod projector;
 pub mod receipt;

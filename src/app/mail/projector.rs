@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -38,6 +38,8 @@ pub struct Files {
     projection: Arc<Mutex<Projection>>,
     /// The position that both files hold, as far as this process knows.
     applied: AtomicI64,
+    /// A file had to be made anew; servers that run have the old one open.
+    replaced: AtomicBool,
 }
 
 impl Projector {
@@ -62,7 +64,8 @@ impl Projector {
         };
         let mut projection = Projection::open(options)?;
         let applied = AtomicI64::new(projection.position().unwrap_or(-1));
-        Ok(Self::Files(Files { projection: Arc::new(Mutex::new(projection)), applied }))
+        let projection = Arc::new(Mutex::new(projection));
+        Ok(Self::Files(Files { projection, applied, replaced: AtomicBool::new(false) }))
     }
 
     /// Waits until the mail servers see everything up to the position, for at most two seconds.
@@ -98,6 +101,14 @@ impl Projector {
         match self {
             Self::Files(files) => files.applied.load(Ordering::Acquire) >= position,
             Self::Views | Self::None => true,
+        }
+    }
+
+    /// Whether a file was made anew since this was asked last.
+    pub fn take_replaced(&self) -> bool {
+        match self {
+            Self::Files(files) => files.replaced.swap(false, Ordering::AcqRel),
+            Self::Views | Self::None => false,
         }
     }
 
@@ -186,8 +197,7 @@ impl Files {
                 return Ok(());
             };
             let mut snapshot = db.snapshot().await?;
-            let swept = settings::get(&mut snapshot, settings::SWEPT).await?;
-            let swept = swept.and_then(|position| position.parse().ok()).unwrap_or(0);
+            let swept = settings::swept(&mut snapshot).await?;
             if have < swept || have > store::outbox::newest(&mut snapshot).await? {
                 // Older than what is remembered, or of a future that a restore took back.
                 drop(snapshot);
@@ -201,7 +211,14 @@ impl Files {
             };
             let (changes, domains) = states(&mut snapshot, &changed).await?;
             drop(snapshot);
-            match projection.apply(have, upto, &changes, domains.as_deref())? {
+            // Off the async threads: another writer may hold the file for seconds.
+            let (applied, back) = blocking(move || {
+                let applied = projection.apply(have, upto, &changes, domains.as_deref())?;
+                Ok((applied, projection))
+            })
+            .await?;
+            projection = back;
+            match applied {
                 Applied::Done | Applied::AlreadyThere => self.applied.store(upto, Ordering::Release),
                 Applied::Behind { .. } => {}
                 Applied::NeedsRebuild { why } => {
@@ -226,6 +243,7 @@ impl Files {
         })
         .await?;
         self.applied.store(position, Ordering::Release);
+        self.replaced.fetch_or(rebuilt.reload_servers, Ordering::AcqRel);
         tracing::info!(
             accounts = rebuilt.accounts,
             position,

@@ -137,6 +137,8 @@ fn part(app: &App, effect: &Waiting) -> Part {
             let progress = Progress::of(effect);
             let state = match (done, progress.verified) {
                 (false, _) => State::Pending,
+                // It was removed before it confirmed anything.
+                (true, _) if progress.sweeps == 0 => State::NotConfigured,
                 (true, true) => State::Verified,
                 (true, false) => State::Applied,
             };

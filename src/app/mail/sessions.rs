@@ -1,7 +1,7 @@
 //! Ends live mail sessions: after the look-ups show the change, then twice more, since a login
 //! that was checked just before may register late. What a server did not confirm is tried again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,8 @@ use crate::app::App;
 use crate::clock::{MINUTE, Millis, SECOND};
 use crate::domain::effect::{Effect, Sessions};
 use crate::error::{Error, Result};
-use crate::mailserver::{MailServer, SessionMask};
+use crate::mailserver::doveadm::DoveadmError;
+use crate::mailserver::{MailServer, Session, SessionMask};
 use crate::store;
 use crate::store::outbox::Waiting;
 
@@ -59,27 +60,10 @@ pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
     if !app.projector.shows(newest) && !app.projector.reach(&app.db, newest).await {
         return put_all_off(app, claimed, "the look-up files are behind").await;
     }
-    let (masks, whole) = wanted(&claimed);
-    let outcome = async {
-        let mut ended = BTreeMap::new();
-        if !masks.is_empty() {
-            for one in server.kick(&masks).await? {
-                *ended.entry(one.mask.as_doveadm()).or_insert(0) += one.sessions;
-            }
-        }
-        let reconciled = if whole { Some(reconcile(app, server).await) } else { None };
-        let last = claimed.iter().any(|effect| Progress::of(effect).sweeps + 1 >= SWEEPS.len());
-        let left = if last { server.who().await? } else { Vec::new() };
-        Ok::<_, crate::mailserver::doveadm::DoveadmError>((ended, reconciled, left))
-    };
-    let (ended, reconciled, left) = match outcome.await {
+    let wanted = Wanted::of(&claimed);
+    let (ended, reconciled, left) = match end(app, server, &wanted).await {
         Ok(done) => done,
         Err(error) => return put_all_off(app, claimed, &error.to_string()).await,
-    };
-    let reconciled = match reconciled {
-        Some(Err(error)) => return put_all_off(app, claimed, &error.to_string()).await,
-        Some(Ok(ended)) => ended,
-        None => 0,
     };
     let now = app.clock.now();
     let taken = claimed.len();
@@ -93,7 +77,7 @@ pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
         match mask(&effect.effect) {
             Some(mask) => {
                 progress.ended += ended.get(&mask.as_doveadm()).copied().unwrap_or(0);
-                progress.verified = !left.iter().any(|session| mask.matches(&session.user));
+                progress.verified = !left.iter().any(|name| mask.matches(name));
             }
             None => {
                 progress.ended += reconciled;
@@ -119,12 +103,82 @@ pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
     Ok(taken)
 }
 
-/// The masks of all effects, each once; and whether a whole organization is meant.
-fn wanted(claimed: &[Waiting]) -> (Vec<SessionMask>, bool) {
-    let mut masks: Vec<SessionMask> = claimed.iter().filter_map(|effect| mask(&effect.effect)).collect();
-    masks.sort_by_key(SessionMask::as_doveadm);
-    masks.dedup();
-    (masks, claimed.iter().any(|effect| effect.effect == Effect::Reconcile))
+/// What all claimed effects together ask for.
+struct Wanted {
+    /// Ended without looking, each once.
+    at_once: Vec<SessionMask>,
+    /// Mailboxes whose sessions were all ended once already. In later sweeps only what is not let
+    /// in ends: whoever came back after the block was lifted is left alone.
+    again: Vec<SessionMask>,
+    /// A whole organization is meant.
+    whole: bool,
+    /// Somebody's last sweep, after which it is looked whether a session is left.
+    last: bool,
+}
+
+impl Wanted {
+    fn of(claimed: &[Waiting]) -> Self {
+        let mut wanted = Self { at_once: Vec::new(), again: Vec::new(), whole: false, last: false };
+        for effect in claimed {
+            let sweeps = Progress::of(effect).sweeps;
+            wanted.last |= sweeps + 1 >= SWEEPS.len();
+            wanted.whole |= effect.effect == Effect::Reconcile;
+            match mask(&effect.effect) {
+                Some(mask @ SessionMask::All { .. }) if sweeps > 0 => wanted.again.push(mask),
+                Some(mask) => wanted.at_once.push(mask),
+                None => {}
+            }
+        }
+        for masks in [&mut wanted.at_once, &mut wanted.again] {
+            masks.sort_by_key(SessionMask::as_doveadm);
+            masks.dedup();
+        }
+        wanted
+    }
+}
+
+/// Ends what is wanted: how many sessions by mask, how many in the whole comparison, and, if it was
+/// somebody's last sweep, what is still there and should not be.
+async fn end(
+    app: &App,
+    server: &MailServer,
+    wanted: &Wanted,
+) -> Result<(BTreeMap<String, u64>, u64, Vec<String>)> {
+    let mut ended = BTreeMap::new();
+    if !wanted.at_once.is_empty() {
+        for one in server.kick(&wanted.at_once).await.map_err(unanswered)? {
+            *ended.entry(one.mask.as_doveadm()).or_insert(0) += one.sessions;
+        }
+    }
+    if !wanted.again.is_empty() {
+        let dead = dead(app, who_of(server, &wanted.again).await?).await?;
+        for one in server.kick(&dead).await.map_err(unanswered)? {
+            let of = wanted.again.iter().find(|mask| mask.matches(&one.mask.as_doveadm()));
+            *ended.entry(of.map(SessionMask::as_doveadm).unwrap_or_default()).or_insert(0) += one.sessions;
+        }
+    }
+    let reconciled = if wanted.whole { reconcile(app, server).await? } else { 0 };
+    let mut left = Vec::new();
+    if wanted.last {
+        let exact = |mask: &&SessionMask| matches!(mask, SessionMask::Exact { .. });
+        let exact: Vec<_> = wanted.at_once.iter().filter(exact).cloned().collect();
+        let present = server.who().await.map_err(unanswered)?;
+        let meant = |masks: &[SessionMask], session: &Session| masks.iter().any(|m| m.matches(&session.user));
+        left.extend(present.iter().filter(|session| meant(&exact, session)).map(|s| s.user.clone()));
+        let others = present.into_iter().filter(|session| meant(&wanted.again, session)).collect();
+        left.extend(dead(app, others).await?.iter().map(SessionMask::as_doveadm));
+    }
+    Ok((ended, reconciled, left))
+}
+
+async fn who_of(server: &MailServer, masks: &[SessionMask]) -> Result<Vec<Session>> {
+    let mut sessions = server.who().await.map_err(unanswered)?;
+    sessions.retain(|session| masks.iter().any(|mask| mask.matches(&session.user)));
+    Ok(sessions)
+}
+
+fn unanswered(why: DoveadmError) -> Error {
+    Error::Refused(why.to_string())
 }
 
 fn mask(effect: &Effect) -> Option<SessionMask> {
@@ -166,22 +220,8 @@ pub fn back_off(failures: u32) -> Millis {
 /// # Errors
 /// `Unavailable` when the server does not answer.
 pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
-    let unanswered = |why: crate::mailserver::doveadm::DoveadmError| Error::Refused(why.to_string());
-    let mut names: Vec<String> =
-        server.who().await.map_err(unanswered)?.into_iter().map(|session| session.user).collect();
-    names.sort();
-    names.dedup();
-    let now = app.clock.now();
-    let mut dead = Vec::new();
-    let mut tx = app.db.read().await?;
-    for name in &names {
-        let Some((mailbox, credential)) = name.split_once('@') else { continue };
-        if !store::mailboxes::may_hold_session(&mut tx, mailbox, credential, now).await? {
-            let (mbox, credential) = (mailbox.to_owned(), credential.to_owned());
-            dead.push(SessionMask::Exact { mbox, credential });
-        }
-    }
-    drop(tx);
+    let sessions = server.who().await.map_err(unanswered)?;
+    let dead = dead(app, sessions).await?;
     if dead.is_empty() {
         return Ok(0);
     }
@@ -191,4 +231,23 @@ pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
         "ending sessions that nothing lets in any more"
     );
     Ok(server.kick(&dead).await.map_err(unanswered)?.iter().map(|ended| ended.sessions).sum())
+}
+
+/// The names among these sessions that nothing lets in any more, each once.
+async fn dead(app: &App, sessions: Vec<Session>) -> Result<Vec<SessionMask>> {
+    let names: BTreeSet<(String, String)> =
+        sessions.into_iter().map(|session| (session.user, session.service)).collect();
+    let now = app.clock.now();
+    let mut dead = Vec::new();
+    let mut tx = app.db.read().await?;
+    for (name, service) in &names {
+        let Some((mailbox, credential)) = name.split_once('@') else { continue };
+        if !store::mailboxes::may_hold_session(&mut tx, mailbox, credential, service, now).await? {
+            let mask = SessionMask::Exact { mbox: mailbox.to_owned(), credential: credential.to_owned() };
+            if dead.last() != Some(&mask) {
+                dead.push(mask);
+            }
+        }
+    }
+    Ok(dead)
 }

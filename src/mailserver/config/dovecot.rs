@@ -121,8 +121,8 @@ fn connect(contract: &Contract) -> (&'static str, String) {
         Contract::Postgres { host, port, database, dovecot_password, .. } => (
             "pgsql",
             format!(
-                "host={host} port={port} dbname={database} user=mw_dovecot password={}",
-                dovecot_password.expose_secret()
+                "host={host} port={port} dbname={database} user=mw_dovecot password='{}'",
+                dovecot_password.expose_secret().replace('\\', "\\\\").replace('\'', "\\'")
             ),
         ),
     }

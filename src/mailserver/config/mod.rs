@@ -13,6 +13,7 @@ use secrecy::SecretString;
 
 pub use dovecot::dovecot;
 pub use postfix::postfix;
+pub use queries::roles;
 pub use systemd::systemd;
 
 /// What the files are made from.

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::DovecotVersion;
 
 /// How Dovecot spells the values of a login.
@@ -103,6 +105,42 @@ pub(super) const POSTFIX: [(&str, &str, &str); 5] = [
         "SELECT COALESCE((SELECT action FROM mp_sasl WHERE mbox = '%u' AND cred = '%d'), '421 4.7.0 Credentials changed, log in again')",
     ),
 ];
+
+/// The SQL that makes the roles `mw_dovecot` and `mw_postfix`, to be run in Mailward's database by somebody
+/// who may make roles, after Mailward has made its tables; again whenever the contract's version rises.
+/// Each role sees the views of its own server and nothing else (docs/contract.md).
+pub fn roles(dovecot_password: &SecretString, postfix_password: &SecretString) -> String {
+    let mut sql = "-- The mail servers' roles. Written by Mailward; contract version 1 (docs/contract.md).\n"
+        .to_owned();
+    for (role, schema, password, views) in [
+        (
+            "mw_dovecot",
+            "mail_auth",
+            dovecot_password,
+            "contract, mp_login, mp_app, mp_gate, mp_user, mp_session",
+        ),
+        (
+            "mw_postfix",
+            "mail_maps",
+            postfix_password,
+            "contract, mp_domain, mp_mailbox, mp_rcpt, mp_sender, mp_sasl",
+        ),
+    ] {
+        let password = password.expose_secret().replace('\'', "''");
+        let views: Vec<_> = views.split(", ").map(|view| format!("{schema}.{view}")).collect();
+        let views = views.join(", ");
+        sql.push_str(&format!(
+            "DO $$ BEGIN\n  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role}; END IF;\n\
+             END $$;\n\
+             ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '{password}';\n\
+             ALTER ROLE {role} SET search_path = {schema};\n\
+             ALTER ROLE {role} SET default_transaction_read_only = on;\n\
+             GRANT USAGE ON SCHEMA {schema} TO {role};\n\
+             GRANT SELECT ON {views} TO {role};\n"
+        ));
+    }
+    sql
+}
 
 /// Refuses session names that the table of credentials would not be asked for.
 pub(super) const SESSION_NAMES: &str = "# A login name that is no session name of Mailward (someone changed Dovecot's queries).\n\

@@ -1,6 +1,7 @@
 //! Brings the tables up to date: numbered steps, one text for both engines, each applied once.
 //!
-//! Three words in braces differ: `{ID}`, `{NEW_ID}` and `{BYTES}`. Everything pending runs in one
+//! Three words in braces differ: `{ID}`, `{NEW_ID}` and `{BYTES}`; a statement that begins with
+//! `{POSTGRES}` is for that engine alone. Everything pending runs in one
 //! transaction, under a lock, so that two nodes may start at once.
 
 use sha2::{Digest, Sha256};
@@ -44,9 +45,14 @@ impl Step {
         statements.retain(|statement| {
             statement.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
         });
-        statements
+        let here = |statement: &String| engine == EngineKind::Postgres || !statement.contains(POSTGRES_ONLY);
+        statements.retain(here);
+        statements.iter().map(|statement| statement.replace(POSTGRES_ONLY, "")).collect()
     }
 }
+
+/// Marks a statement that only PostgreSQL runs.
+const POSTGRES_ONLY: &str = "{POSTGRES}";
 
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]

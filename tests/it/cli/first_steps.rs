@@ -149,7 +149,7 @@ fn what_was_done_is_in_the_audit_log_with_name_and_reason() {
     assert!(!text(&entries[0]["actor"], "name").is_empty());
     let receipt = place.json(&["change", "show", &text(&done, "change")]);
     assert_eq!(receipt["entries"][0], entries[0]);
-    assert_eq!(receipt["effects"][0]["effect"]["effect"], "project");
+    assert_eq!(receipt["effects"][0]["effect"], "project");
     place.run(&["change", "show", "200000000999999999"]).refused(4);
 }
 

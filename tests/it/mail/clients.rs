@@ -282,3 +282,26 @@ impl Smtp {
         }
     }
 }
+
+/// What Dovecot's LMTP socket answers to a recipient.
+pub fn lmtp(socket: &std::path::Path, to: &str) -> String {
+    let stream = std::os::unix::net::UnixStream::connect(socket).expect("Dovecot listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let mut reader = BufReader::new(stream);
+    let mut reply = |command: &str| {
+        if !command.is_empty() {
+            reader.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("a command");
+        }
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).expect("an answer");
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.trim_end().to_owned();
+            }
+        }
+    };
+    reply("");
+    reply("LHLO client.example.test");
+    reply("MAIL FROM:<someone@elsewhere.test>");
+    reply(&format!("RCPT TO:<{to}>"))
+}

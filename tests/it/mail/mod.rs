@@ -6,5 +6,7 @@ mod files;
 mod host;
 mod lab;
 mod logins;
+mod product;
+mod seen;
 mod sessions;
 mod world;

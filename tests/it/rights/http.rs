@@ -19,6 +19,8 @@ struct Stage {
     strangers: [Someone; 3],
     dead: [String; 2],
     created: usize,
+    /// Some change of the world's organization.
+    change: String,
 }
 
 impl Stage {
@@ -38,7 +40,10 @@ impl Stage {
         let dead = [issue(SECOND).await, issue(100 * SECOND).await];
         oauth::revoke(&world.app, &Secret::new(dead[1].clone())).await.expect("revoked");
         world.app.clock.advance(2 * SECOND);
-        Self { strangers: strangers.try_into().expect("three"), dead, world, created: 0 }
+        let named =
+            world.mode(&world.owner, &world.other, "displaynameupdate", json!({"displayName": "Otto"}));
+        let change = named.await.change().expect("a change");
+        Self { strangers: strangers.try_into().expect("three"), dead, world, created: 0, change }
     }
 
     fn caller(&self, rank: Rank, foreign: bool) -> &Someone {
@@ -64,6 +69,16 @@ impl Stage {
             }
         };
         Some(format!("Zoho-oauthtoken {token}"))
+    }
+
+    /// An app password to be revoked, where the call does that.
+    async fn app_password(&self, call: &Call, of: &Someone) -> String {
+        if !call.path.ends_with("{appPasswordId}") {
+            return String::new();
+        }
+        let path = format!("/api/accounts/{}/appPasswords", of.account_id);
+        let made = self.world.with_body("POST", &of.user_token, &path, json!({"name": "Telephone"})).await;
+        made.json()["data"]["appPasswordId"].as_str().expect("an id").to_owned()
     }
 
     async fn send(&self, call: &Call, path: &str, header: Option<&str>, body: Value) -> Answer {
@@ -99,6 +114,8 @@ impl Stage {
             .replace("{zoid}", &world.zoid.to_string())
             .replace("{accountId}", &target.account_id.to_string())
             .replace("{domainName}", &world.domain)
+            .replace("{changeId}", &self.change)
+            .replace("{appPasswordId}", &self.app_password(call, &target).await)
             .replace("{id}", &target.zuid.to_string());
         let mode = if call.forms == "admin" { "updatePersonalInfo" } else { "displaynameupdate" };
         let body = match (call.method, call.path) {
@@ -108,6 +125,8 @@ impl Stage {
             }
             (_, "/oauth/v2/token") => "grant_type=refresh_token&client_id=1000.X&refresh_token=x".into(),
             (_, "/oauth/v2/token/revoke" | "/oauth/v2/introspect") => "token=1000.x".into(),
+            ("POST", path) if path.ends_with("/appPasswords") => json!({"name": "Telephone"}),
+            ("DELETE", path) if path.ends_with("{appPasswordId}") => Value::Null,
             ("POST", _) => {
                 self.created += 1;
                 let address = format!("new{}@{}", self.created, world.domain);
@@ -132,7 +151,7 @@ fn said(answer: &Answer) -> String {
 
 fn wanted(call: &Call, entry: Entry) -> String {
     let success = match (call.method, call.path) {
-        ("POST", "/api/organization/{zoid}/accounts") => "201",
+        ("POST", "/api/organization/{zoid}/accounts" | "/api/accounts/{accountId}/appPasswords") => "201",
         // No token is asked for here, but something else is.
         (_, "/self/password") => "401 INVALID_CREDENTIALS",
         (_, "/oauth/v2/token/revoke") => "400",
@@ -176,7 +195,7 @@ both_engines! {
         for person in before {
             accounts.push(world.account(person).await);
         }
-        for mode in expected::modes() {
+        for mode in expected::modes().into_iter().filter(|mode| mode.forms != "app") {
             for (rank, caller) in [(Rank::Member, &world.member), (Rank::Admin, &world.admin), (Rank::Super, &world.owner)] {
                 for target in Target::ALL {
                     if mode.admin_form(rank, target) != "403" {

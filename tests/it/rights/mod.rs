@@ -2,7 +2,7 @@
 //! the decision itself (`decision`), each route and principal over HTTP (`http`).
 
 mod decision;
-mod expected;
+pub mod expected;
 mod http;
 mod table;
 

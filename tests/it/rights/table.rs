@@ -48,6 +48,10 @@ GET     /api/accounts                               .         -     -      -    
 GET     /api/accounts/{accountId}                   .         -     -      -     -      -      own  -      own  -       -       -       -
 PUT     /api/accounts/{accountId}                   admin     -     -      -     -      -      403  403    -    -       -       -       -
 PUT     /api/accounts/{accountId}                   both      -     -      -     -      -      own  own    -    -       -       -       -
+GET     /api/accounts/{accountId}/appPasswords      .         -     -      -     -      -      own  -      own  -       -       -       -
+POST    /api/accounts/{accountId}/appPasswords      app       -     -      -     -      -      own  own    -    -       -       -       -
+DELETE  /api/accounts/{accountId}/appPasswords/{appPasswordId} app  -  -   -     -      -      own  own    -    -       -       -       -
+GET     /api/organization/{zoid}/changes/{changeId} .         admin -      admin -      -      -    -      -    -       -       -       -
 GET     /api/organization                           .         admin -      admin -      -      -    -      -    -       admin   -       -
 GET     /api/organization/{zoid}                    .         admin -      admin -      -      -    -      -    -       admin   -       -
 GET     /api/organization/{zoid}/domains            .         -     -      -     -      -      -    -      -    admin   -       -       -
@@ -64,7 +68,8 @@ GET     /openapi.json                               .         open  open   open 
 ";
 
 /// The admin form of each mode: `ok`, or `403`, for each rank of the caller and of the target.
-/// The body is what the mode needs besides `mode` and `zuid`.
+/// The body is what the mode needs besides `mode` and `zuid`. Modes of `app` have an address of their
+/// own below the person's account, and no admin form.
 #[rustfmt::skip]
 pub const MODES: &str = "
                                a member on              an admin on              a super admin on
@@ -87,6 +92,8 @@ updatePersonalInfo     admin   403  403    403   403    ok   ok     403   403   
 changeRole             admin   403  403    403   403    403  ok     403   403    403  ok     ok    ok     {\"role\":\"member\"}
 changeRole             admin   403  403    403   403    ok   403    403   403    403  ok     ok    ok     {\"role\":\"admin\"}
 changeRole             admin   403  403    403   403    403  403    403   403    ok   ok     ok    ok     {\"role\":\"super_admin\"}
+createAppPassword      app     n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    {\"name\":\"Telephone\"}
+revokeAppPassword      app     n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    {\"appPasswordId\":\"100000000001\"}
 deleteUser             delete  403  403    403   403    403  ok     403   403    403  ok     ok    ok     {}
 ";
 

@@ -20,6 +20,7 @@ use tokio_postgres::NoTls;
 /// A database of one test, dropped with it.
 pub struct Database {
     name: String,
+    server: String,
     pub url: String,
 }
 
@@ -28,13 +29,20 @@ pub fn fresh(steps: &[Step]) -> Database {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let template = template(steps);
     let name = format!("test_{}_{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
-    run(&[&format!("CREATE DATABASE {name} TEMPLATE {template}")]);
-    Database { url: url_of(&name), name }
+    run(server(), &format!("CREATE DATABASE {name} TEMPLATE {template}"));
+    Database { url: url_of(&name), name, server: server().to_owned() }
+}
+
+/// A new, empty database on another server.
+pub fn empty_on(server: &Server, name: &str) -> Database {
+    run(&server.url, &format!("CREATE DATABASE {name}"));
+    let url = format!("{}/{name}", server.url.trim_end_matches("/postgres"));
+    Database { url, name: name.to_owned(), server: server.url.clone() }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        run(&[&format!("DROP DATABASE {} WITH (FORCE)", self.name)]);
+        run(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
 }
 
@@ -60,7 +68,7 @@ fn template(steps: &[Step]) -> String {
         let steps = steps.to_vec();
         let template = name.clone();
         block_on(async move {
-            let client = connect().await;
+            let client = connect(server()).await;
             client.batch_execute("SELECT pg_advisory_lock(5575294285)").await.expect("the lock");
             let known = client
                 .query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&template])
@@ -89,18 +97,17 @@ fn template(steps: &[Step]) -> String {
     name
 }
 
-fn run(statements: &[&str]) {
+/// Runs statements of an administrator on the database that the URL names.
+pub fn run(url: &str, statements: &str) {
     block_on(async {
-        let client = connect().await;
-        for statement in statements {
-            client.batch_execute(statement).await.expect("a statement of the administrator");
-        }
+        let client = connect(url).await;
+        client.batch_execute(statements).await.expect("a statement of the administrator");
     });
 }
 
-async fn connect() -> tokio_postgres::Client {
+pub async fn connect(url: &str) -> tokio_postgres::Client {
     let (client, connection) =
-        tokio_postgres::connect(server(), NoTls).await.expect("the test server accepts connections");
+        tokio_postgres::connect(url, NoTls).await.expect("the test server accepts connections");
     tokio::spawn(connection);
     client
 }

@@ -127,13 +127,7 @@ impl World {
         let app = App::new(db.into(), config, Clock::at(START), Random::seeded(7))
             .await
             .expect("a good configuration");
-        let (zoid, domain) = organization(&app, "Zylker", "zylker.example").await;
-        let owner = someone(&app, zoid, &format!("owner@{domain}"), Role::SuperAdmin).await;
-        let admin = someone(&app, zoid, &format!("admin@{domain}"), Role::Admin).await;
-        let member = someone(&app, zoid, &format!("mia@{domain}"), Role::Member).await;
-        let other = someone(&app, zoid, &format!("otto@{domain}"), Role::Member).await;
-        let router = mailward::api::router(app.clone());
-        let recorder = Recorder::new("mx1");
+        let world = Self::around(app).await;
         let row = MailServerRow {
             name: "mx1".to_owned(),
             url: "http://127.0.0.1:9".to_owned(),
@@ -142,7 +136,20 @@ impl World {
             ca_file: None,
             created_at: START,
         };
-        app.db.write(async move |tx| store::mail_servers::put(tx, &row).await).await.expect("a mail server");
+        let put = world.app.db.write(async move |tx| store::mail_servers::put(tx, &row).await).await;
+        put.expect("a mail server");
+        world
+    }
+
+    /// The organization and its people in an application of the caller's, without a mail server.
+    pub async fn around(app: App) -> Self {
+        let (zoid, domain) = organization(&app, "Zylker", "zylker.example").await;
+        let owner = someone(&app, zoid, &format!("owner@{domain}"), Role::SuperAdmin).await;
+        let admin = someone(&app, zoid, &format!("admin@{domain}"), Role::Admin).await;
+        let member = someone(&app, zoid, &format!("mia@{domain}"), Role::Member).await;
+        let other = someone(&app, zoid, &format!("otto@{domain}"), Role::Member).await;
+        let router = mailward::api::router(app.clone());
+        let recorder = Recorder::new("mx1");
         Self { app, router, zoid, domain, owner, admin, member, other, recorder }
     }
 

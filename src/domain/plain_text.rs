@@ -1,0 +1,47 @@
+//! Free text of people that is shown to other people: names and reasons.
+
+/// Whether the text is one line that shows what it holds: no control characters, no line or
+/// paragraph separators, and nothing that turns the direction of what follows (names written from
+/// right to left need none of those).
+pub fn is_plain_line(text: &str) -> bool {
+    !text.chars().any(|c| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_may_be_in_any_script() {
+        for text in [
+            "",
+            "Rebecca Anderson",
+            "O'Neil-\u{df}",
+            "\u{5e8}\u{5d1}\u{5e7}\u{5d4}",
+            "\u{674e}\u{5c0f}\u{9f99}",
+            "x \u{1f600}",
+        ] {
+            assert!(is_plain_line(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_or_turns_the_line_is_not_plain() {
+        for text in [
+            "a\nb",
+            "a\tb",
+            "a\0",
+            "\u{1b}[31m",
+            "a\u{85}b",
+            "a\u{2028}b",
+            "a\u{2029}b",
+            "\u{202e}gpj.exe",
+            "\u{2066}x",
+        ] {
+            assert!(!is_plain_line(text), "{text:?}");
+        }
+    }
+}

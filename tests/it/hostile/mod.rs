@@ -1,0 +1,4 @@
+//! Strangers at the door: bad input, secrets in wrong places, other people's ids.
+
+mod input;
+mod secrets;
