@@ -19,3 +19,4 @@ mod races;
 mod rights;
 mod store;
 mod tidy;
+mod worker;
