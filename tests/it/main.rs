@@ -6,6 +6,7 @@
 mod support;
 
 mod api;
+mod api_documents;
 mod cli;
 mod crash;
 mod documents;
