@@ -52,8 +52,9 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn no_input_breaks_a_promise_of_a_parser() {
-    let milliseconds = std::env::var("MAILWARD_TEST_FUZZ_MS")
-        .map_or(MILLISECONDS, |text| text.parse().expect("MAILWARD_TEST_FUZZ_MS is a number of milliseconds"));
+    let milliseconds = std::env::var("MAILWARD_TEST_FUZZ_MS").map_or(MILLISECONDS, |text| {
+        text.parse().expect("MAILWARD_TEST_FUZZ_MS is a number of milliseconds")
+    });
     for (name, target) in targets::TARGETS {
         let inputs = damaged(seeds(name));
         let mut runner = TestRunner::default();

@@ -10,6 +10,7 @@ mod api_documents;
 mod cli;
 mod crash;
 mod documents;
+mod durability;
 mod fuzz;
 mod hostile;
 mod licences;

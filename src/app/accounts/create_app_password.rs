@@ -76,7 +76,11 @@ impl Mode for CreateAppPassword {
         summary: "Makes an app password for chosen protocols. The answer shows it once.",
         parameters: &[
             Parameter::must("name", ParameterKind::Text, "What the person calls the device."),
-            Parameter::may("protocols", ParameterKind::Addresses, "Of imap, pop and smtp; all when left out."),
+            Parameter::may(
+                "protocols",
+                ParameterKind::Addresses,
+                "Of imap, pop and smtp; all when left out.",
+            ),
             Parameter::may("expiresInDays", ParameterKind::Number, "Days until it opens nothing any more."),
         ],
         sample: r#"{"name": "Telephone", "protocols": ["imap", "smtp"], "expiresInDays": 365}"#,
@@ -96,7 +100,8 @@ impl Mode for CreateAppPassword {
     }
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
-        let (id, digest) = self.new.clone().ok_or_else(|| Error::internal("the app password was not made"))?;
+        let (id, digest) =
+            self.new.clone().ok_or_else(|| Error::internal("the app password was not made"))?;
         let now = change.hand.at;
         change.add_app_password(AppPassword {
             id,

@@ -235,6 +235,12 @@ async fn search(test: TestDb) {
     settings.throttle.wrong_per_account = i64::MAX / 2;
     settings.throttle.wrong_per_source = i64::MAX / 2;
     settings.throttle.token_failures_per_source = i64::MAX / 2;
+    // The mail servers' look-up files are searched as well.
+    for (option, name) in [(&mut settings.mail.auth_dir, "auth"), (&mut settings.mail.maps_dir, "maps")] {
+        let folder = test.folder.join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        *option = Some(folder);
+    }
     let world = World::start_with(test.clone(), settings.clone()).await;
     let mut search = Search::default();
     for (label, secret) in [
@@ -383,6 +389,15 @@ async fn accepted(world: &World, server: &Server, search: &mut Search) {
     let own = json!({"address": address, "password": ONE_TIME, "newPassword": OWN});
     let told = server.json("POST", "/self/password", TOKEN, &own).await;
     search.look("the own password", &told.text);
+    told.ok();
+
+    let member = format!("/api/accounts/{}/appPasswords", world.member.account_id);
+    let told = server.json("POST", &member, &world.member.user_token, &json!({"name": "Telephone"})).await;
+    search.look("the new app password", &told.text);
+    let app_password = told.ok()["data"]["password"].as_str().expect("a password").to_owned();
+    search.canaries.push(Canary::new("an app password", &app_password));
+    let told = server.json("GET", &member, &world.member.user_token, &json!({})).await;
+    search.look("the list of app passwords", &told.text);
     told.ok();
 
     let (web, secret) = client(world, ClientKind::Web).await;
@@ -684,6 +699,10 @@ async fn debug(world: &World, search: &mut Search) {
 
 fn look_into_files(folder: &Path, search: &mut Search) {
     for file in std::fs::read_dir(folder).expect("the test's folder").flatten() {
+        if file.path().is_dir() {
+            look_into_files(&file.path(), search);
+            continue;
+        }
         let bytes = std::fs::read(file.path()).expect("a readable file");
         search.look(&format!("the file {}", file.file_name().display()), &String::from_utf8_lossy(&bytes));
     }

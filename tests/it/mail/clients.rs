@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-trait Wire: Read + Write {}
-impl<T: Read + Write> Wire for T {}
+trait Wire: Read + Write + Send {}
+impl<T: Read + Write + Send> Wire for T {}
 
 /// A connection that speaks in lines.
 pub struct Lines {

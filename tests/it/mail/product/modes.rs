@@ -41,8 +41,8 @@ const STORIES: &[(&str, Story)] = &[
     ("resetPassword to a one-time password", reset_to_one_time),
     ("resetPassword without ending anything", reset_gently),
     ("emailupdate", rename),
-    ("displayNameUpdate", new_name),
-    ("displayNameEmailUpdate", new_name_and_address),
+    ("displaynameupdate", new_name),
+    ("displaynameemailupdate", new_name_and_address),
     ("disableUser", disable_user),
     ("enableUser", enable_user),
     ("disableMailAccount", disable_mail),
@@ -91,7 +91,7 @@ both_contracts! {
 
 fn switches(mail: &MailWorld, who: &Someone, [user, account, incoming, outgoing]: [bool; 4]) {
     let (address, key) = (who.email.as_str(), mbox(who));
-    let other = mail.world().other.email.clone();
+    let other = mail.other.clone();
     let mut open = mail.submission(address, PASSWORD);
     let mut reader = mail.imap(address, PASSWORD);
     for (wanted, mode, body) in [
@@ -190,7 +190,7 @@ fn rename(mail: &MailWorld, who: &Someone) {
 }
 
 fn new_name(mail: &MailWorld, who: &Someone) {
-    unchanged(mail, who, "displayNameUpdate", json!({"displayName": "Pat Example"}));
+    unchanged(mail, who, "displaynameupdate", json!({"displayName": "Pat Example"}));
 }
 
 fn personal_info(mail: &MailWorld, who: &Someone) {
@@ -206,7 +206,7 @@ fn unchanged(mail: &MailWorld, who: &Someone, mode: &str, body: serde_json::Valu
 
 fn new_name_and_address(mail: &MailWorld, who: &Someone) {
     let new = format!("new.{}", who.email);
-    mail.mode(who, "displayNameEmailUpdate", json!({"displayName": "Pat", "emailAddress": new}));
+    mail.mode(who, "displaynameemailupdate", json!({"displayName": "Pat", "emailAddress": new}));
     assert_eq!(mail.look(&new, PASSWORD), open_account());
     assert_eq!(mail.look(&who.email, PASSWORD), open_account());
 }
@@ -365,7 +365,7 @@ fn delete(mail: &MailWorld, who: &Someone) {
     let seen = mail.look(address, PASSWORD);
     assert_eq!(seen[..5], expected[..5]);
     assert!(seen[5].starts_with("550 5.1.1"), "{seen:?}");
-    assert_eq!(open.rcpt(address, &world.other.email), gone(&key, "g1"));
+    assert_eq!(open.rcpt(address, &mail.other), gone(&key, "g1"));
     assert!(reader.until_closed(SOON).is_some() && pop.until_closed(SOON).is_some());
     assert_eq!(mail.delivered(&key, 1), ["kept"], "the mail stays where it is");
     let retained = mail.block(async {
