@@ -63,11 +63,29 @@ pub async fn token(app: &App, source: Option<IpAddr>, request: TokenRequest) -> 
         }
     }
     let given = exchange(app, request, now).await;
-    if let (Err(Error::Grant(_)), Some(subject)) = (&given, subject) {
+    if let (Err(Error::Grant(refusal)), Some(subject)) = (&given, subject)
+        && is_a_failure(*refusal)
+    {
         let window = throttle.window_seconds * SECOND;
         app.db.write(async move |tx| store::throttle::count(tx, &subject, now, window).await).await?;
     }
     given
+}
+
+/// Whether a refusal counts against where it came from. Who asks too often with a good token guesses
+/// nothing, and must not close the endpoint for everybody behind the same address.
+fn is_a_failure(refusal: GrantRefusal) -> bool {
+    match refusal {
+        GrantRefusal::TooOften { .. } => false,
+        GrantRefusal::InvalidCode
+        | GrantRefusal::InvalidClient
+        | GrantRefusal::InvalidClientSecret
+        | GrantRefusal::InvalidRedirectUri
+        | GrantRefusal::MissingOrganization
+        | GrantRefusal::InvalidScope
+        | GrantRefusal::UnsupportedGrantType
+        | GrantRefusal::UnknownToken => true,
+    }
 }
 
 fn seconds_until(until: Millis, now: Millis) -> u64 {

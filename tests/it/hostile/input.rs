@@ -785,7 +785,7 @@ both_engines! {
         // A second request hidden in the body of a first one that must be refused.
         wires.push(format!("GET /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nTransfer-Encoding: identity\r\n\r\n{start}Content-Length: {size}\r\n\r\n").into_bytes());
         for wire in wires {
-            let told = String::from_utf8_lossy(&speak(address, &wire).await).into_owned();
+            let told = String::from_utf8_lossy(&speak(address, &wire, Duration::from_millis(100)).await).into_owned();
             let shown = wire[..wire.len().min(200)].escape_ascii();
             for status in told.lines().filter(|line| line.starts_with("HTTP/1.")) {
                 let code: u16 = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
@@ -794,18 +794,19 @@ both_engines! {
         }
         siege.nothing_changed("broken HTTP").await;
 
+        const PATIENCE: Duration = Duration::from_secs(30);
         let good = format!("{start}Content-Length: {size}\r\nConnection: close\r\n\r\n{body}");
-        let told = String::from_utf8_lossy(&speak(address, good.as_bytes()).await).into_owned();
+        let told = String::from_utf8_lossy(&speak(address, good.as_bytes(), PATIENCE).await).into_owned();
         assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
         let chunked = format!("{start}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n{}{}0\r\n\r\n", chunk(&body[..9]), chunk(&body[9..]));
-        let told = String::from_utf8_lossy(&speak(address, chunked.as_bytes()).await).into_owned();
+        let told = String::from_utf8_lossy(&speak(address, chunked.as_bytes(), PATIENCE).await).into_owned();
         assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
         server.abort();
     }
 }
 
-/// Sends the bytes, reads what comes, and says at last that there is no more.
-async fn speak(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+/// Sends the bytes, reads what comes, and after that long says that there is no more.
+async fn speak(to: SocketAddr, bytes: &[u8], patience: Duration) -> Vec<u8> {
     let mut heard = Vec::new();
     let talk = async {
         let stream = TcpStream::connect(to).await.expect("the server takes everybody");
@@ -813,15 +814,16 @@ async fn speak(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
         let saying = async {
             // The server may have heard enough before the end.
             let _ = write.write_all(bytes).await;
-            // An end before the answer would be taken for a client that has gone.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            // An end before the answer is taken for a client that has gone.
+            tokio::time::sleep(patience).await;
             let _ = write.shutdown().await;
+            std::future::pending::<()>().await;
         };
-        let hearing = async {
-            let _ = read.read_to_end(&mut heard).await;
-        };
-        tokio::join!(saying, hearing);
+        tokio::select! {
+            _ = read.read_to_end(&mut heard) => {}
+            () = saying => {}
+        }
     };
-    tokio::time::timeout(Duration::from_secs(20), talk).await.expect("an answer or a closed connection");
+    tokio::time::timeout(Duration::from_secs(60), talk).await.expect("an answer or a closed connection");
     heard
 }
