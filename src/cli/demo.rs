@@ -25,7 +25,7 @@ use crate::serve::Bound;
 #[command(after_help = "\
 Examples:
   mailward demo
-  mailward demo --mail                  with a private Postfix and Dovecot
+  mailward demo --mail          as root, with a private Postfix and Dovecot
   mailward demo --listen 127.0.0.1:0 --json
   mailward demo --data ./demo           kept, and continued the next time")]
 pub struct Demo {

@@ -3,18 +3,21 @@
 
 mod config;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::app::mail::servers;
+use crate::app::open::read_private;
 use crate::cli::desk::Desk;
 use crate::cli::exit;
 use crate::cli::text::{table, time};
 use crate::clock::Millis;
 use crate::error::{Error, Result};
 use crate::mailserver::MailServer as Client;
+use crate::mailserver::config::roles;
 use crate::store;
 use crate::store::mail_servers::MailServerRow;
 
@@ -22,6 +25,16 @@ use crate::store::mail_servers::MailServerRow;
 #[derive(Debug, clap::Subcommand)]
 pub enum MailServer {
     Config(config::Config),
+    /// With PostgreSQL: print the SQL that makes the roles mw_dovecot and mw_postfix
+    ///
+    /// Each may read the views of its own server and nothing else. Run it in Mailward's database as
+    /// somebody who may make roles, after the tables are there, and again after a pg_restore. The
+    /// passwords come from mail.dovecot_password_file and mail.postfix_password_file; mind where the
+    /// output goes.
+    #[command(after_help = "\
+Examples:
+  mailward mail-server roles | psql --dbname mailward")]
+    Roles,
     /// Make a Dovecot known, so that Mailward ends sessions on it; asks it first
     ///
     /// Adding one of the same name replaces it. Plain http is for loopback; elsewhere use https with
@@ -71,12 +84,25 @@ Examples:
     },
 }
 
+/// A role's password from its file.
+fn password(option: &'static str, file: Option<&Path>) -> Result<SecretString> {
+    let file = file.ok_or_else(|| Error::bad_value(option, "is not set; the role needs a password"))?;
+    Ok(read_private(option, file)?.as_str().into())
+}
+
 impl MailServer {
     /// # Errors
     /// `BadValue`, `NotFound`; `Refused` by a server.
     pub async fn run(self, desk: &Desk) -> Result<u8> {
         match self {
             Self::Config(config) => config.run(desk)?,
+            Self::Roles => {
+                let mail = desk.config()?.mail;
+                let dovecot = password("mail.dovecot_password_file", mail.dovecot_password_file.as_deref())?;
+                let postfix = password("mail.postfix_password_file", mail.postfix_password_file.as_deref())?;
+                let sql = roles(&dovecot, &postfix);
+                desk.answer(|| sql.clone(), || json!({"sql": sql}))?;
+            }
             Self::Add { name, url, key_file, certificate_sha256, ca_file, unasked } => {
                 let app = desk.open().await?;
                 let row = MailServerRow {

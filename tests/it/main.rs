@@ -6,6 +6,7 @@
 mod support;
 
 mod api;
+mod api_documents;
 mod cli;
 mod crash;
 mod documents;
@@ -19,3 +20,4 @@ mod races;
 mod rights;
 mod store;
 mod tidy;
+mod worker;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::RwLock;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::error::SqlState;
 
@@ -16,17 +16,17 @@ use super::{Arm, Manner, Options, Tx, bad_url, params, unavailable};
 use crate::error::{Error, Result};
 
 const MOST_RUNS_OF_A_CHANGE: u32 = 10;
-/// A change that has met others so often waits until it runs alone among its like of this node, and
-/// starts counting anew: many changes of one row would go on losing to those that come fresh.
-const MEETINGS_BEFORE_THE_QUEUE: u32 = 3;
+/// A change that has met others so often is run alone on this node, and starts counting anew:
+/// of many changes of one row it would go on losing to those that come fresh.
+const MEETINGS_BEFORE_ALONE: u32 = 3;
 /// A migration may rewrite a large table.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 
 pub(super) struct Postgres {
     pool: Pool,
     statement_timeout: Duration,
-    /// One change at a time of those that keep meeting others.
-    queue: Semaphore,
+    /// Shared by the changes that run, or held by one that keeps meeting others. Fair.
+    turns: RwLock<()>,
 }
 
 impl Postgres {
@@ -45,7 +45,7 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|cause| bad_url(cause.to_string()))?;
-        Ok(Self { pool, statement_timeout: options.statement_timeout, queue: Semaphore::new(1) })
+        Ok(Self { pool, statement_timeout: options.statement_timeout, turns: RwLock::new(()) })
     }
 
     pub async fn write<T, F>(&self, manner: Manner, change: F) -> Result<T>
@@ -58,13 +58,16 @@ impl Postgres {
             Manner::Migration => ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", MIGRATION_TIMEOUT),
         };
         let mut lost_before = false;
-        let mut turn = None;
-        for run in 1..=MOST_RUNS_OF_A_CHANGE + MEETINGS_BEFORE_THE_QUEUE {
-            if run > MEETINGS_BEFORE_THE_QUEUE && turn.is_none() {
-                // Fair, and without a connection in hand.
-                let waited = timeout(self.statement_timeout, self.queue.acquire()).await;
-                let too_many = unavailable("too many changes met each other", 1);
-                turn = Some(waited.ok().and_then(std::result::Result::ok).ok_or(too_many)?);
+        for run in 1..=MEETINGS_BEFORE_ALONE + MOST_RUNS_OF_A_CHANGE {
+            // Taken before a connection is, and given back before a pause.
+            let (mut shared, mut alone) = (None, None);
+            if manner == Manner::Change {
+                let taken = if run <= MEETINGS_BEFORE_ALONE {
+                    timeout(self.statement_timeout, self.turns.read()).await.map(|turn| shared = Some(turn))
+                } else {
+                    timeout(self.statement_timeout, self.turns.write()).await.map(|turn| alone = Some(turn))
+                };
+                taken.map_err(|_| unavailable("too many changes are waiting", 1))?;
             }
             let mut tx = self.begin(begin, limit).await?;
             postgres(&mut tx).runs_again = true;
@@ -87,7 +90,8 @@ impl Postgres {
             }
             // The connection is not held while we pause.
             drop(tx);
-            sleep(pause(if turn.is_some() { 1 } else { run })).await;
+            drop((shared, alone));
+            sleep(pause(run.min(MEETINGS_BEFORE_ALONE))).await;
         }
         Err(unavailable("too many changes met each other", 1))
     }

@@ -1,7 +1,7 @@
 //! What is written down: audit entries of changes and refusals, effects in the outbox.
 
 use mailward::app::worker;
-use mailward::clock::MINUTE;
+use mailward::clock::{MINUTE, SECOND};
 use mailward::domain::ids::UserId;
 use mailward::store;
 use mailward::store::engine::Db;
@@ -151,11 +151,14 @@ both_engines! {
         assert_eq!(backlog(&world).await, 0);
         let answer = world.mode(&world.admin, &world.member, "disableUser", none()).await;
         assert_eq!(backlog(&world).await, 2, "written with the change");
-        world.settle().await;
+        for seconds in [0, 2, 15] {
+            world.app.clock.advance(seconds * SECOND);
+            world.settle().await;
+        }
         assert_eq!(backlog(&world).await, 0);
         let mut tx = world.app.db.read().await.expect("a connection");
         let done = store::outbox::of_change(&mut tx, world.zoid, change_id(&answer)).await.expect("effects");
-        assert!(done.iter().all(|one| one.done_at == Some(START) && one.outcome.is_some() && one.tries == 1), "{done:?}");
+        assert!(done.iter().all(|one| one.done_at.is_some() && one.due_at.is_none() && one.outcome.is_some()), "{done:?}");
     }
 }
 

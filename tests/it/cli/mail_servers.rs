@@ -311,7 +311,7 @@ fn the_postgres_contract_has_the_password_of_its_own_role_alone() {
     }
     let login = fs::read_to_string(root.join("etc/dovecot/mailward-login.conf.ext")).expect("written");
     assert!(
-        login.contains("host=db.internal port=6000 dbname=desk user=mw_dovecot password=secret-of-dovecot")
+        login.contains("host=db.internal port=6000 dbname=desk user=mw_dovecot password='secret-of-dovecot'")
     );
     let maps = fs::read_to_string(root.join("etc/postfix/mailward-rcpt.cf")).expect("written");
     assert!(maps.contains("hosts = db.internal:6000") && maps.contains("password = secret-of-postfix"));

@@ -841,11 +841,13 @@ impl<'a> Case<'a> {
         for (person, expected) in touched {
             let (_, account) = self.ids[*person];
             let found = effects.remove(&account).unwrap_or_default();
-            let Some((ProductEffect::Project, others)) = found.split_last() else {
-                return Err(format!("the look-up of person {person} is not told: {found:?}"));
-            };
+            let (projected, others): (Vec<_>, Vec<_>) =
+                found.iter().partition(|effect| **effect == ProductEffect::Project);
+            if projected.len() != 1 {
+                return Err(format!("the look-up of person {person} is not told once: {found:?}"));
+            }
             let others: Vec<_> = others
-                .iter()
+                .into_iter()
                 .map(|effect| match effect {
                     ProductEffect::EndSessions { sessions: Sessions::All, .. } => Ok(Effect::EndAllSessions),
                     ProductEffect::EndSessions { sessions: Sessions::Generation(generation), .. } => {

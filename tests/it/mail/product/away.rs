@@ -129,10 +129,16 @@ fn files_that_were_altered_truncated_or_deleted_are_found_and_mended() {
         let app = &mail.world().app;
         mail.block(app.projector.verify(&app.db, repair)).expect("the files can be looked at")
     };
+    // Dovecot's processes may fail once each after a change of schema, and a reload takes seconds.
     let holds = || {
-        mail.opens_soon(&pat.email, PASSWORD);
-        assert_eq!(mail.look(&pat.email, PASSWORD), open_account());
-        assert_eq!(mail.look(&tom.email, PASSWORD), shut_out);
+        let start = Instant::now();
+        loop {
+            let seen = [&pat, &tom].map(|who| mail.look(&who.email, PASSWORD));
+            if seen == [open_account(), shut_out.clone()] {
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{seen:?}");
+        }
         assert!(verify(false).is_clean());
     };
     holds();
@@ -158,20 +164,19 @@ fn files_that_were_altered_truncated_or_deleted_are_found_and_mended() {
     verify(true);
     holds();
 
-    // Deleted.
+    // Deleted: the worker finds that within a second, too, if nobody asks.
     for dir in ["auth", "maps"] {
         for entry in fs::read_dir(mail.dir.path.join(dir)).expect("lists") {
             fs::remove_file(entry.expect("lists").path()).expect("deleted");
         }
     }
-    assert!(!verify(false).is_clean());
     verify(true);
     // The worker reloads Dovecot; Postfix's reload is the administrator's.
     mail.lab.reload_postfix();
     holds();
     mail.reset(&pat, NEW);
-    mail.opens_soon(&pat.email, NEW);
     assert_eq!(mail.opens(&pat.email, PASSWORD), [false; 3]);
+    mail.opens_soon(&pat.email, NEW);
 }
 
 fn sorted(mut ids: [i64; 2]) -> Vec<i64> {

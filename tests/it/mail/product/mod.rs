@@ -157,6 +157,8 @@ impl MailWorld {
         let world = runtime.block_on(async {
             let world = World::around(app(&config).await).await;
             world.app.projector.catch_up(&world.app.db).await.expect("the look-ups can be written");
+            // No server runs yet that would have to be told of the new files.
+            world.app.projector.take_replaced();
             world
         });
         if let Some(database) = &database {
@@ -284,7 +286,7 @@ impl MailWorld {
     }
 
     /// As clients do: a call that met others on PostgreSQL is sent again.
-    fn patiently(&self, call: impl Fn() -> Answer) -> Answer {
+    pub fn patiently(&self, call: impl Fn() -> Answer) -> Answer {
         let start = Instant::now();
         loop {
             let answer = call();

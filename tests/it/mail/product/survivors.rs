@@ -129,6 +129,8 @@ fn trial<'scope>(
     idle.idle();
     let mut pop = mail.pop3(address, PASSWORD);
 
+    let [first, second] = [(); 2].map(|()| Imap::connect(mail.lab.imap));
+
     // Micros since `start`: when the call was sent.
     let start = Instant::now();
     let called = std::sync::Arc::new(AtomicU64::new(u64::MAX));
@@ -140,12 +142,11 @@ fn trial<'scope>(
         }
     };
 
-    // Two logins race the call, some tens of milliseconds around it.
-    let race = |after: u64| {
+    // Logins race the call, some tens of milliseconds around it.
+    let race = |mut imap: Imap, after: u64| {
         let since_call = since_call.clone();
         move || {
             sleep(Duration::from_millis(after));
-            let mut imap = Imap::connect(mail.lab.imap);
             if !imap.login(address, PASSWORD).starts_with("OK") {
                 return;
             }
@@ -159,9 +160,9 @@ fn trial<'scope>(
             }
         }
     };
-    let number = u64::try_from(who.account_id).unwrap_or_default();
-    scope.spawn(race(number * 7 % 60));
-    scope.spawn(race(number * 13 % 80));
+    let number = u64::try_from(who.account_id % 1000).unwrap_or_default();
+    scope.spawn(race(first, number * 7 % 30));
+    scope.spawn(race(second, 10 + number * 13 % 50));
 
     // The IDLE client comes back at once: first with what it remembers, then as its person types it.
     let came_back = {
@@ -190,7 +191,7 @@ fn trial<'scope>(
         });
     }
 
-    sleep(Duration::from_millis(40));
+    sleep(Duration::from_millis(20));
     called.store(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
     if is_reset {
         mail.reset(who, NEW);
