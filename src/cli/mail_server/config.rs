@@ -18,7 +18,7 @@ use crate::mailserver::config::{
     self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Place, Settings, Tls,
 };
 
-/// Write the complete, commented files of Postfix or Dovecot
+/// Write the complete, commented files of Postfix or Dovecot, or the SQL of their roles
 ///
 /// They are made from [mail] of the configuration, for the installed version. Without --directory
 /// they are printed and nothing is changed; secrets are left out then. With it they are put in
@@ -29,7 +29,8 @@ use crate::mailserver::config::{
 Examples:
   mailward mail-server config dovecot | less
   mailward mail-server config postfix --directory ./look
-  mailward mail-server config dovecot --directory /")]
+  mailward mail-server config dovecot --directory /
+  mailward mail-server config roles --directory /")]
 pub struct Config {
     /// Which one
     #[arg(value_enum)]
@@ -49,6 +50,8 @@ pub struct Config {
 enum Which {
     Postfix,
     Dovecot,
+    /// With PostgreSQL: the roles that see the mail servers' views and nothing else
+    Roles,
 }
 
 impl Config {
@@ -58,19 +61,21 @@ impl Config {
         let (options, file) = desk.read_config()?;
         options.check()?;
         let user = self.service_user.clone().unwrap_or_else(|| service_user(&options));
-        let secrets = self.secrets(&options, &user)?;
-        let settings = settings(&options, secrets)?;
-        let files = match self.server {
-            Which::Postfix => config::postfix(&settings),
-            Which::Dovecot => config::dovecot(&settings, self.version(desk)?),
+        let (files, commands) = match self.server {
+            Which::Roles => self.roles(&options)?,
+            Which::Postfix | Which::Dovecot => {
+                let settings = settings(&options, self.secrets(&options, &user)?)?;
+                let mut files = match self.server {
+                    Which::Dovecot => config::dovecot(&settings, self.version(desk)?),
+                    Which::Postfix | Which::Roles => config::postfix(&settings),
+                };
+                // PostgreSQL itself is asked; there is nothing to bring up to date.
+                if matches!(settings.contract, Contract::Sqlite { .. }) {
+                    files.extend(self.drop_ins(file.as_deref(), &user)?);
+                }
+                (files, self.commands(&settings, &options.mail, &user))
+            }
         };
-        let drop_ins = match &settings.contract {
-            Contract::Sqlite { .. } => self.drop_ins(file.as_deref(), &user)?,
-            // The database itself is asked; there is nothing to bring up to date.
-            Contract::Postgres { .. } => Vec::new(),
-        };
-        let files: Vec<ConfigFile> = files.into_iter().chain(drop_ins).collect();
-        let commands = self.commands(&settings, &options.mail, &user);
         match &self.directory {
             None => desk.answer(
                 || {
@@ -92,6 +97,34 @@ impl Config {
                     || json!({"files": written.iter().map(Written::json).collect::<Vec<_>>(), "commands": commands}),
                 )
             }
+        }
+    }
+
+    /// The SQL in a file for root alone, since both passwords are in it, and how to run it.
+    fn roles(&self, options: &Options) -> Result<(Vec<ConfigFile>, String)> {
+        if options.database.sqlite_path().is_some() {
+            return Err(Error::bad_value("database.url", "an embedded database has no roles"));
+        }
+        let dovecot = self.password(ROLES[0].0, ROLES[0].1, &options.mail.dovecot_password_file)?;
+        let postfix = self.password(ROLES[1].0, ROLES[1].1, &options.mail.postfix_password_file)?;
+        let path = PathBuf::from("/etc/mailward/roles.sql");
+        let commands = format!(
+            "# Once, and after each rise of the contract's version, as somebody who may make roles:\n\
+             psql --dbname 'THE DATABASE' --single-transaction --set ON_ERROR_STOP=1 --file {}\n",
+            path.display()
+        );
+        let text = config::roles(&dovecot, &postfix);
+        Ok((vec![ConfigFile { path, group: None, mode: 0o600, text }], commands))
+    }
+
+    /// Of a role in PostgreSQL; left out where files are only shown.
+    fn password(&self, role: &str, option: &str, file: &Option<PathBuf>) -> Result<SecretString> {
+        let file = file.as_ref().ok_or_else(|| {
+            Error::bad_value(option, format!("name the file with the password of the role {role}"))
+        })?;
+        match self.directory {
+            None => Ok(placeholder(&file.display().to_string())),
+            Some(_) => safe(option, &read_private(option, file)?),
         }
     }
 
@@ -118,26 +151,19 @@ impl Config {
 
     /// Read or made only when they are written somewhere.
     fn secrets(&self, options: &Options, user: &str) -> Result<Secrets> {
-        let placeholder = |file: &str| SecretString::from(format!("(the first line of {file})"));
         let mail = &options.mail;
-        let postgres = options.database.sqlite_path().is_none();
-        let (role, option, file) = match self.server {
-            Which::Postfix => ("mw_postfix", "mail.postfix_password_file", &mail.postfix_password_file),
-            Which::Dovecot => ("mw_dovecot", "mail.dovecot_password_file", &mail.dovecot_password_file),
-        };
-        let password = match (postgres, file) {
-            (false, _) => None,
-            (true, None) => {
-                return Err(Error::bad_value(
-                    option,
-                    format!("name the file with the password of the role {role}"),
-                ));
+        let embedded = options.database.sqlite_path().is_some();
+        let password = match (embedded, self.server) {
+            (true, _) => None,
+            (false, Which::Dovecot) => {
+                Some(self.password(ROLES[0].0, ROLES[0].1, &mail.dovecot_password_file)?)
             }
-            (true, Some(file)) if self.directory.is_none() => Some(placeholder(&file.display().to_string())),
-            (true, Some(file)) => Some(safe(option, &read_private(option, file)?)?),
+            (false, Which::Postfix | Which::Roles) => {
+                Some(self.password(ROLES[1].0, ROLES[1].1, &mail.postfix_password_file)?)
+            }
         };
         let key = match self.server {
-            Which::Postfix => placeholder("another file"),
+            Which::Postfix | Which::Roles => placeholder("another file"),
             Which::Dovecot if self.directory.is_none() => {
                 placeholder(&mail.doveadm_key_file.display().to_string())
             }
@@ -162,7 +188,7 @@ impl Config {
             Some(_) | None => String::new(),
         };
         let name = match self.server {
-            Which::Postfix => "postfix",
+            Which::Postfix | Which::Roles => "postfix",
             Which::Dovecot => "dovecot",
         };
         let all = config::systemd(&format!("{}{config} projection catch-up", program.display()), user);
@@ -172,8 +198,8 @@ impl Config {
     fn commands(&self, settings: &Settings, mail: &Mail, user: &str) -> String {
         let mut text = String::new();
         let contract = match (self.server, &settings.contract) {
-            (Which::Postfix, Contract::Sqlite { .. }) => "postfix postfix-sqlite",
-            (Which::Postfix, Contract::Postgres { .. }) => "postfix postfix-pgsql",
+            (Which::Postfix | Which::Roles, Contract::Sqlite { .. }) => "postfix postfix-sqlite",
+            (Which::Postfix | Which::Roles, Contract::Postgres { .. }) => "postfix postfix-pgsql",
             (Which::Dovecot, Contract::Sqlite { .. }) => {
                 "dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-sqlite"
             }
@@ -185,7 +211,9 @@ impl Config {
         text.push_str(&config::setup_commands(settings, user));
         text.push_str("systemctl daemon-reload\n");
         match self.server {
-            Which::Postfix => text.push_str("newaliases\npostfix check\nsystemctl restart postfix\n"),
+            Which::Postfix | Which::Roles => {
+                text.push_str("newaliases\npostfix check\nsystemctl restart postfix\n")
+            }
             Which::Dovecot => {
                 let scheme = if mail.doveadm_listen.ip().is_loopback() { "http" } else { "https" };
                 let trust = if scheme == "https" { " --ca-file CA.pem" } else { "" };
@@ -200,6 +228,14 @@ impl Config {
         }
         text
     }
+}
+
+/// The roles of Dovecot and Postfix, and the options that name their passwords.
+const ROLES: [(&str, &str); 2] =
+    [("mw_dovecot", "mail.dovecot_password_file"), ("mw_postfix", "mail.postfix_password_file")];
+
+fn placeholder(file: &str) -> SecretString {
+    SecretString::from(format!("(the first line of {file})"))
 }
 
 struct Secrets {

@@ -297,7 +297,7 @@ fn the_postgres_contract_has_the_password_of_its_own_role_alone() {
         file
     });
     let root = place.path("host");
-    for server in ["dovecot", "postfix"] {
+    for server in ["dovecot", "postfix", "roles"] {
         let all = ["mail-server", "config", server, "--dovecot-version", "2.3", "--directory"];
         let mut command = place.command(&[&all[..], &[root.to_str().expect("text")]].concat());
         command
@@ -315,6 +315,11 @@ fn the_postgres_contract_has_the_password_of_its_own_role_alone() {
     );
     let maps = fs::read_to_string(root.join("etc/postfix/mailward-rcpt.cf")).expect("written");
     assert!(maps.contains("hosts = db.internal:6000") && maps.contains("password = secret-of-postfix"));
+    let roles = root.join("etc/mailward/roles.sql");
+    let sql = fs::read_to_string(&roles).expect("written");
+    assert!(sql.contains("PASSWORD 'secret-of-dovecot'") && sql.contains("PASSWORD 'secret-of-postfix'"));
+    assert_eq!(mode(&roles), 0o600);
+    assert!(place.run(&["mail-server", "config", "roles"]).refused(2).contains("embedded"));
     assert!(!root.join("etc/systemd").exists(), "there is no projection to catch up");
 }
 
