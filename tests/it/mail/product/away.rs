@@ -164,13 +164,12 @@ fn files_that_were_altered_truncated_or_deleted_are_found_and_mended() {
     verify(true);
     holds();
 
-    // Deleted.
+    // Deleted: the worker finds that within a second, too, if nobody asks.
     for dir in ["auth", "maps"] {
         for entry in fs::read_dir(mail.dir.path.join(dir)).expect("lists") {
             fs::remove_file(entry.expect("lists").path()).expect("deleted");
         }
     }
-    assert!(!verify(false).is_clean());
     verify(true);
     // The worker reloads Dovecot; Postfix's reload is the administrator's.
     mail.lab.reload_postfix();
