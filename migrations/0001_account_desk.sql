@@ -132,6 +132,7 @@ CREATE TABLE grant_code (
     expires_at BIGINT NOT NULL,
     used_at BIGINT
 );
+CREATE INDEX grant_code_person_idx ON grant_code (organization_id, person_id);
 CREATE INDEX grant_code_client_idx ON grant_code (client_id, created_at);
 CREATE INDEX grant_code_expires_at_idx ON grant_code (expires_at);
 

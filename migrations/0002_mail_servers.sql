@@ -60,7 +60,7 @@ SELECT a.organization_id, a.id AS account_id, a.mailbox AS mbox, a.generation, p
            WHEN a.mail_disabled IS NOT NULL
                THEN 'Mail access for this account is disabled. Contact your administrator.'
            WHEN p.password_kind = 'one_time' AND NOT o.one_time_opens_mail
-               THEN 'This password works once: choose a new one on the self-service page first.'
+               THEN 'This password works once: choose a new one first.'
        END AS gate,
        CASE WHEN a.imap_off IS NOT NULL
            THEN 'IMAP access is switched off for this account. Contact your administrator.' END AS gate_imap,

@@ -1,12 +1,12 @@
 //! App passwords: `/api/accounts/{accountId}/appPasswords`. Administrators use the command line.
 
 use axum::body::Body as Stream;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::api::door::{self, Signed, no_such_path, with_change};
+use crate::api::door::{self, Path, Signed, no_such_path, with_change};
 use crate::api::envelope::success;
 use crate::app::App;
 use crate::app::accounts::create_app_password::CreateAppPassword;
@@ -59,7 +59,15 @@ pub async fn create(
     stream: Stream,
 ) -> Result<Response> {
     let number = own_number(&app, &signed, &id).await?;
-    let wish = match door::json(stream).await.and_then(|body| CreateAppPassword::parse(&body)) {
+    let parsed = async {
+        let body = door::json(stream).await?;
+        let wish = CreateAppPassword::parse(&body)?;
+        if app.config.compat.strict {
+            body.refuse_unknown()?;
+        }
+        Ok(wish)
+    };
+    let wish = match parsed.await {
         Ok(wish) => wish,
         Err(error) => return Err(signed.instead(&app, error).await),
     };

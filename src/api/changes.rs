@@ -1,10 +1,10 @@
 //! Receipts: what became of a change on each mail server.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
-use crate::api::door::{Signed, no_such_path};
+use crate::api::door::{Path, Signed, no_such_path};
 use crate::api::envelope::success;
 use crate::app::App;
 use crate::app::mail::receipt;

@@ -31,17 +31,27 @@ impl IntoResponse for Error {
 
 /// A refusal in the envelope.
 pub fn failure(error: &Error, request_id: &str) -> Response {
+    let (status, body) = rendered(error, request_id);
+    let mut response = (status, Json(body)).into_response();
+    if let Some(seconds) = retry_after_seconds(error) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A refusal's status and body.
+pub fn rendered(error: &Error, request_id: &str) -> (StatusCode, Value) {
+    let (status, code) = code(error);
     if matches!(error, Error::MissingScope) {
         // The original sends this one in another dress, and clients have a parser for it.
         let body = json!([2, {
             "msg": "Error while processing!",
-            "errorCode": "INVALID_OAUTHSCOPE",
+            "errorCode": code,
             "authFail": "true",
             "status": "401",
         }]);
-        return (StatusCode::UNAUTHORIZED, Json(body)).into_response();
+        return (status, body);
     }
-    let (status, code) = code(error);
     let description = match status.as_u16() {
         401 => "Invalid Access",
         403 => "Forbidden",
@@ -54,14 +64,11 @@ pub fn failure(error: &Error, request_id: &str) -> Response {
         "status": {"code": status.as_u16(), "description": description},
         "data": {"errorCode": code, "moreInfo": more_info(error, request_id)},
     });
-    let mut response = (status, Json(body)).into_response();
-    if let Some(seconds) = retry_after_seconds(error) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
+    (status, body)
 }
 
-fn code(error: &Error) -> (StatusCode, &'static str) {
+/// Status and `errorCode`.
+pub fn code(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::NoCredentials => (StatusCode::BAD_REQUEST, "INVALID_TICKET"),
         Error::BadToken => (StatusCode::UNAUTHORIZED, "INVALID_OAUTHTOKEN"),

@@ -10,6 +10,7 @@ mod oauth;
 mod openapi;
 mod organizations;
 mod own_password;
+pub mod refusals;
 mod views;
 
 use axum::Router;

@@ -107,40 +107,62 @@ fn grant(params: &Params) -> Result<GrantType> {
     }
 }
 
-/// Errors as the original gives them: HTTP 200 and `error`, but 400 for the throttle.
+/// Errors as the original gives them.
 fn refused(error: Error) -> Response {
-    let word = match &error {
-        Error::Grant(refusal) => match refusal {
-            GrantRefusal::InvalidCode => "invalid_code",
-            GrantRefusal::InvalidClient => "invalid_client",
-            GrantRefusal::InvalidClientSecret => "invalid_client_secret",
-            GrantRefusal::InvalidRedirectUri => "invalid_redirect_uri",
-            GrantRefusal::MissingOrganization => "missing_org_info",
-            GrantRefusal::InvalidScope => "invalid_scope",
-            GrantRefusal::UnsupportedGrantType => "unsupported_grant_type",
-            GrantRefusal::UnknownToken => "invalid_token",
-            GrantRefusal::TooOften { retry_after_seconds } => return too_often(*retry_after_seconds),
-        },
-        Error::TooMany { retry_after_seconds } => return too_often(*retry_after_seconds),
+    match error {
+        Error::Grant(refusal) => answered(refusal),
+        Error::TooMany { retry_after_seconds } => answered(GrantRefusal::TooOften { retry_after_seconds }),
         Error::Malformed(malformed) => {
             let body = json!({"error": "invalid_request", "error_description": malformed.to_string()});
-            return Json(body).into_response();
+            Json(body).into_response()
         }
         // A failure of ours is told as such, so that nobody throws a good token away.
-        _ => return error.into_response(),
-    };
-    // The word alone, as the original sends it: clients compare whole bodies.
-    Json(json!({"error": word})).into_response()
+        _ => error.into_response(),
+    }
 }
 
-fn too_often(retry_after_seconds: u64) -> Response {
-    let body = json!({
-        "error": "Access Denied",
-        "error_description": "You have made too many requests continuously. Please try again after some time.",
-        "status": "failure",
-    });
-    let retry = [(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds))];
-    (StatusCode::BAD_REQUEST, retry, Json(body)).into_response()
+fn answered(refusal: GrantRefusal) -> Response {
+    let (status, body) = rendered(refusal);
+    let mut response = (status, Json(body)).into_response();
+    if let GrantRefusal::TooOften { retry_after_seconds } = refusal {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+    }
+    response
+}
+
+/// HTTP 200 and `error`, but 400 for the throttle and for a token that cannot be revoked.
+pub(super) fn rendered(refusal: GrantRefusal) -> (StatusCode, Value) {
+    let error = word(refusal);
+    match refusal {
+        GrantRefusal::TooOften { .. } => {
+            let why = "You have made too many requests continuously. Please try again after some time.";
+            let body = json!({"error": error, "error_description": why, "status": "failure"});
+            (StatusCode::BAD_REQUEST, body)
+        }
+        GrantRefusal::UnknownToken => (StatusCode::BAD_REQUEST, json!({"error": error, "status": "failure"})),
+        // The word alone, as the original sends it: clients compare whole bodies.
+        GrantRefusal::InvalidCode
+        | GrantRefusal::InvalidClient
+        | GrantRefusal::InvalidClientSecret
+        | GrantRefusal::InvalidRedirectUri
+        | GrantRefusal::MissingOrganization
+        | GrantRefusal::InvalidScope
+        | GrantRefusal::UnsupportedGrantType => (StatusCode::OK, json!({"error": error})),
+    }
+}
+
+pub(super) fn word(refusal: GrantRefusal) -> &'static str {
+    match refusal {
+        GrantRefusal::InvalidCode => "invalid_code",
+        GrantRefusal::InvalidClient => "invalid_client",
+        GrantRefusal::InvalidClientSecret => "invalid_client_secret",
+        GrantRefusal::InvalidRedirectUri => "invalid_redirect_uri",
+        GrantRefusal::MissingOrganization => "missing_org_info",
+        GrantRefusal::InvalidScope => "invalid_scope",
+        GrantRefusal::UnsupportedGrantType => "unsupported_grant_type",
+        GrantRefusal::UnknownToken => "invalid_token",
+        GrantRefusal::TooOften { .. } => "Access Denied",
+    }
 }
 
 /// Revokes a token: a refresh token with its access tokens, or one access token.
@@ -156,10 +178,7 @@ pub async fn revoke(State(app): State<App>, RawQuery(query): RawQuery, stream: S
     };
     match revoked.await {
         Ok(()) => Json(json!({"status": "success"})).into_response(),
-        Err(Error::Grant(_) | Error::Malformed(_)) => {
-            (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_token", "status": "failure"})))
-                .into_response()
-        }
+        Err(Error::Grant(_) | Error::Malformed(_)) => answered(GrantRefusal::UnknownToken),
         Err(error) => error.into_response(),
     }
 }
@@ -183,18 +202,23 @@ pub async fn introspect(
     };
     match looked.await {
         Ok(None) => Json(json!({"active": false})).into_response(),
-        Ok(Some(token)) => Json(json!({
-            "active": true,
-            "scope": token.scope.to_string(),
-            "client_id": token.client,
-            "sub": token.user.to_string(),
-            "zoid": token.organization.get(),
-            "token_type": "Bearer",
-            "iat": token.issued_at / 1000,
-            "exp": token.expires_at.map(|at| at / 1000),
-            "iss": app.config.public_url(),
-        }))
-        .into_response(),
+        Ok(Some(token)) => {
+            let mut body = json!({
+                "active": true,
+                "scope": token.scope.to_string(),
+                "client_id": token.client,
+                "sub": token.user.to_string(),
+                "zoid": token.organization.get(),
+                "token_type": "Bearer",
+                "iat": token.issued_at / 1000,
+                "iss": app.config.public_url(),
+            });
+            // A refresh token does not expire; a null would be read as a time by some.
+            if let Some(at) = token.expires_at {
+                body["exp"] = json!(at / 1000);
+            }
+            Json(body).into_response()
+        }
         Err(Error::Grant(_)) => {
             let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"oauth\""))];
             (StatusCode::UNAUTHORIZED, challenge, Json(json!({"error": "invalid_client"}))).into_response()

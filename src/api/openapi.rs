@@ -1,5 +1,6 @@
 //! The OpenAPI 3.1 document, made from the router's own list and the list of modes.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axum::body::Bytes;
@@ -12,6 +13,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::refusals;
 use crate::app::accounts::{MODES, Method, ModeInfo, ParameterKind};
 
 /// This document.
@@ -53,6 +55,7 @@ pub fn document() -> Value {
 }
 
 fn envelope() -> Value {
+    let codes: BTreeSet<_> = refusals::in_envelope().into_iter().map(|refusal| refusal.code).collect();
     json!({
         "type": "object",
         "required": ["status"],
@@ -63,7 +66,11 @@ fn envelope() -> Value {
                 "properties": {"code": {"type": "integer"}, "description": {"type": "string"}},
             },
             "data": {
-                "description": "What was asked for; on errors errorCode and moreInfo, which says what to do.",
+                "description": format!(
+                    "What was asked for; on errors `errorCode` and `moreInfo`, which says what to do. \
+                     The codes are {}.",
+                    codes.into_iter().collect::<Vec<_>>().join(", ")
+                ),
                 "type": ["object", "array"],
             },
         },

@@ -41,6 +41,18 @@ pub struct Demo {
     pub member: Person,
     pub spare: Vec<Person>,
     pub client: DemoClient,
+    /// Where its mail servers listen, when it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<DemoMail>,
+}
+
+/// Host and port of each mail protocol.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DemoMail {
+    pub imap: String,
+    pub pop3: String,
+    pub submission: String,
+    pub smtp: String,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -76,6 +88,7 @@ pub async fn prepare(app: &App, file: &Path) -> Result<Demo> {
     };
     demo.base_url = app.config.public_url();
     demo.accounts_url.clone_from(&demo.base_url);
+    demo.mail = None;
     let zoid =
         OrganizationId::new(demo.zoid).ok_or_else(|| Error::internal("the demo's file has no zoid"))?;
     let client = demo.client.clone();
@@ -141,6 +154,7 @@ async fn make(app: &App) -> Result<Demo> {
         member,
         spare,
         client: DemoClient { client_id: client.id, client_secret: secret.expose().to_owned() },
+        mail: None,
     })
 }
 

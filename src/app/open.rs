@@ -27,6 +27,21 @@ pub async fn open_app(config: &Config, clock: Clock, random: Random) -> Result<A
     App::new(db, config.clone(), clock, random).await
 }
 
+/// The same for who is about to listen: the mail servers see everything first, so that no login and
+/// no address of an older copy outlives a start.
+///
+/// # Errors
+/// As `open_app`; when the look-up files cannot be written.
+pub async fn open_to_serve(config: &Config, clock: Clock, random: Random) -> Result<App> {
+    let app = open_app(config, clock, random).await?;
+    // Nobody is answered, and by the units' order no mail server starts, before the look-ups are
+    // where the database is. Without them the desk still works; the worker tries again.
+    if let Err(error) = app.projector.catch_up(&app.db).await {
+        tracing::error!(%error, "the mail servers' look-up files could not be brought up to date");
+    }
+    Ok(app)
+}
+
 /// Opens the database without looking at its tables. A missing SQLite file is created, empty.
 ///
 /// # Errors
@@ -41,7 +56,9 @@ pub fn open_db(database: &Database) -> Result<Db> {
     };
     match &database.password_file {
         None => Db::open(&database.url, &options),
-        Some(file) => Db::open(&with_password(&database.url, &read_private(file)?)?, &options),
+        Some(file) => {
+            Db::open(&with_password(&database.url, &read_private("database.password_file", file)?)?, &options)
+        }
     }
 }
 
@@ -117,9 +134,9 @@ pub fn is_embedded(db: &Db) -> bool {
 /// The first line of a file that holds a secret and that nobody else may read.
 ///
 /// # Errors
-/// `BadValue` for `database.password_file`.
-fn read_private(file: &Path) -> Result<Zeroizing<String>> {
-    let bad = |why: String| Error::bad_value("database.password_file", format!("{}: {why}", file.display()));
+/// `BadValue` for the option that names the file.
+pub fn read_private(option: &str, file: &Path) -> Result<Zeroizing<String>> {
+    let bad = |why: String| Error::bad_value(option, format!("{}: {why}", file.display()));
     let mut opened = std::fs::File::open(file).map_err(|cause| bad(cause.to_string()))?;
     let mode = opened.metadata().map_err(|cause| bad(cause.to_string()))?.mode();
     if mode & 0o077 != 0 {
@@ -129,7 +146,7 @@ fn read_private(file: &Path) -> Result<Zeroizing<String>> {
     opened.read_to_string(&mut text).map_err(|cause| bad(cause.to_string()))?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(bad("its first line is empty; the password belongs there".to_owned()));
+        return Err(bad("its first line is empty; the secret belongs there".to_owned()));
     }
     Ok(Zeroizing::new(line.to_owned()))
 }
@@ -172,9 +189,9 @@ mod tests {
         let file = folder.path().join("password");
         std::fs::write(&file, "secret words\n").expect("a file");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("a mode");
-        let refusal = read_private(&file).expect_err("readable").to_string();
+        let refusal = read_private("a.file", &file).expect_err("readable").to_string();
         assert!(refusal.contains("chmod 0600") && !refusal.contains("secret"), "{refusal}");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
-        assert_eq!(*read_private(&file).expect("the password"), "secret words");
+        assert_eq!(*read_private("a.file", &file).expect("the password"), "secret words");
     }
 }

@@ -21,6 +21,7 @@ use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::audit::AuditRow;
 use crate::store::engine::{self, Db};
+use crate::store::mailboxes::Retained;
 use crate::store::organizations::Organization;
 
 /// Every organization of the installation.
@@ -229,6 +230,33 @@ async fn note<const N: usize>(
         let mut notes = BTreeMap::from(notes.clone());
         notes.insert("zuid", user.to_string());
         Ok(notes)
+    })
+    .await
+}
+
+/// The mailboxes of deleted users, the oldest first.
+pub async fn retained_mailboxes(app: &App) -> Result<Vec<Retained>> {
+    store::mailboxes::retained(&mut *app.db.read().await?).await
+}
+
+/// Forgets the mailbox of a deleted user, whose files are gone.
+///
+/// # Errors
+/// `NotFound`; `Refused` while its files are on this machine.
+pub async fn forget_mailbox(app: &App, context: &Context, mailbox: &str) -> Result<()> {
+    let all = retained_mailboxes(app).await?;
+    let kept = all.into_iter().find(|kept| kept.mailbox == mailbox).ok_or_else(|| {
+        Error::NotFound(format!(
+            "there is no mailbox {mailbox} of a deleted user; see `mailward mailbox list`"
+        ))
+    })?;
+    let path = app.config.mail.mail_root.join(&kept.mailbox);
+    if path.exists() {
+        return Err(Error::Refused(format!("its mail is still in {}; remove that first", path.display())));
+    }
+    record(app, context, kept.organization, "forgetMailbox", Reach::Itself, async move |tx, _| {
+        store::mailboxes::forget_retained(tx, &kept.mailbox).await?;
+        Ok(BTreeMap::from([("mailbox", kept.mailbox.clone()), ("address", kept.address.clone())]))
     })
     .await
 }

@@ -193,7 +193,7 @@ pub async fn tidy(app: &App) -> Result<()> {
     create::expire(app).await?;
     expiry::app_passwords(app).await?;
     expiry::one_time_passwords(app).await?;
-    journal::fold_refusals(app).await?;
+    while journal::fold_refusals(app).await? > 0 {}
     let now = app.clock.now();
     app.db
         .write(async move |tx| {

@@ -1,16 +1,21 @@
-//! `mailward demo`: a throw-away organization on loopback, and the seven documented calls to try on it.
+//! `mailward demo`: a throw-away organization on loopback, and the seven documented calls to try on it;
+//! with `--mail` real mail servers next to it (`mail`).
+
+mod mail;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::app::demo::{Demo as Details, Person, prepare};
-use crate::app::open::open_app;
+use crate::app::mail::servers;
+use crate::app::open::open_to_serve;
 use crate::app::random::Random;
 use crate::cli::desk::Desk;
 use crate::cli::logging;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::serve::Bound;
 
 /// Try Mailward: a throw-away organization on loopback
 ///
@@ -20,34 +25,65 @@ use crate::error::{Error, Result};
 #[command(after_help = "\
 Examples:
   mailward demo
+  mailward demo --mail          as root, with a private Postfix and Dovecot
   mailward demo --listen 127.0.0.1:0 --json
   mailward demo --data ./demo           kept, and continued the next time")]
 pub struct Demo {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7080")]
     listen: SocketAddr,
-    /// Keep the demonstration in this folder, and continue it there
+    /// Keep the demonstration in this folder, and continue it there (mail is not kept)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Start a private Postfix and Dovecot on free loopback ports, and end them with the demonstration
+    ///
+    /// Nothing of this machine's own mail is touched. Needs root and Debian's packages.
+    #[arg(long)]
+    mail: bool,
 }
 
 impl Demo {
     /// # Errors
-    /// An address in use, a folder that cannot be written, a database of something else.
+    /// An address in use, a folder that cannot be written, a database of something else; with
+    /// `--mail` whatever keeps the mail servers from starting.
     pub async fn run(self, desk: &Desk) -> Result<()> {
-        let folder = Folder::open(self.data)?;
         let mut config = Config::default();
         config.server.listen = self.listen;
-        config.database.url = format!("sqlite:{}", folder.path.join("mailward.sqlite").display());
-        logging::start(&config.log);
-        let bound = crate::serve::bind(&config.server)?;
-        config.server.listen = bound.address;
-        let app = open_app(&config, Clock::System, Random::System).await?;
-        let details = prepare(&app, &folder.path.join("demo.json")).await?;
+        if !self.mail {
+            let folder = Folder::open(self.data)?;
+            let (bound, app, details) = open(&folder, &mut config).await?;
+            // Left behind by a demonstration with mail that could not end in order.
+            match servers::remove(&app, mail::SERVER).await {
+                Ok(()) | Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+            print(&announcement(&details, desk.global.json)?)?;
+            let router = crate::api::router(app.clone());
+            return bound.serve(app, router).await;
+        }
+        let mut end = mail::End::listen()?;
+        let mut house = mail::House::prepare(&mut config)?;
+        let folder = Folder::open(self.data)?;
+        let (bound, app, mut details) = open(&folder, &mut config).await?;
+        house.start(&app).await?;
+        if end.asked().await {
+            return Ok(());
+        }
+        details.mail = Some(house.addresses());
         print(&announcement(&details, desk.global.json)?)?;
         let router = crate::api::router(app.clone());
-        bound.serve(app, router).await
+        end.patiently(bound.serve(app, router)).await
     }
+}
+
+async fn open(folder: &Folder, config: &mut Config) -> Result<(Bound, crate::app::App, Details)> {
+    config.database.url = format!("sqlite:{}", folder.path.join("mailward.sqlite").display());
+    logging::start(&config.log);
+    let bound = crate::serve::bind(&config.server)?;
+    config.server.listen = bound.address;
+    let app = open_to_serve(config, Clock::System, Random::System).await?;
+    let details = prepare(&app, &folder.path.join("demo.json")).await?;
+    Ok((bound, app, details))
 }
 
 fn print(text: &str) -> Result<()> {
@@ -110,8 +146,9 @@ Then look at the list of users:
 curl \"{url}/api/organization/{zoid}/accounts?start=0&limit=20\" \\
 -H \"Authorization: Zoho-oauthtoken {token}\"
 
-Passwords and refresh tokens: run with --json. Ctrl-C ends the demonstration.
+{mail}Passwords and refresh tokens: run with --json. Ctrl-C ends the demonstration.
 ",
+        mail = mail_text(demo),
         url = demo.base_url,
         zoid = demo.zoid,
         domain = demo.domain,
@@ -128,6 +165,37 @@ Passwords and refresh tokens: run with --json. Ctrl-C ends the demonstration.
             .collect::<Vec<_>>()
             .join("\n\n"),
     ))
+}
+
+/// Client settings, and one look into a mailbox.
+fn mail_text(demo: &Details) -> String {
+    let Some(mail) = &demo.mail else { return String::new() };
+    format!(
+        "Real mail servers, for this machine alone and without TLS:
+
+  IMAP        {imap}   user name: any address of the account
+  POP3        {pop3}
+  submission  {submission}   to send; with the same user name and password
+  SMTP        {smtp}   as other servers deliver to {domain}
+
+Mail from outside to {member}, whose password is {password}, and a look into the mailbox:
+
+printf 'From: Somebody <somebody@elsewhere.example>\\nSubject: Hello\\n\\nFrom outside.\\n' | \\
+curl 'smtp://{smtp}' --mail-from somebody@elsewhere.example --mail-rcpt {member} -T - --crlf
+
+curl 'imap://{imap}/INBOX;MAILINDEX=1' --user '{member}:{password}'
+
+scripts/tour shows more.
+
+",
+        imap = mail.imap,
+        pop3 = mail.pop3,
+        submission = mail.submission,
+        smtp = mail.smtp,
+        domain = demo.domain,
+        member = demo.member.email,
+        password = demo.member.password,
+    )
 }
 
 /// One sample request of the documentation with host, token, domain and ids filled in.

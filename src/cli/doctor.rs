@@ -1,5 +1,7 @@
 //! `mailward doctor`: what is wrong with this installation, and how to mend it.
 
+mod mail;
+
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,8 +20,9 @@ use crate::store::engine::Db;
 
 /// Find out what is wrong and how to mend it
 ///
-/// Looks at the configuration, the database, the modes of files, durability, the clock and waiting
-/// effects. The exit code is 1 when something is wrong; warnings alone leave it 0.
+/// Looks at the configuration, the database, the modes of files, durability, the clock, waiting
+/// effects, and at the mail servers: groups, look-up files, settings in force, package revisions,
+/// doveadm's door. Run it as root to see everything. The exit code is 1 when something is wrong; warnings alone leave it 0.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailward doctor\n  mailward doctor --json | jq '.findings[] | select(.state != \"good\")'"
@@ -107,6 +110,7 @@ async fn examine(desk: &Desk) -> Vec<Finding> {
     findings.push(of_listening(&config));
     let now = Clock::System.now();
     findings.extend(of_sqlite_files(&config));
+    findings.extend(mail::of_machine(&config));
     if let Err(error) = must_exist(&config) {
         findings.push(wrong(error.to_string(), "run `mailward init`"));
         return findings;
@@ -114,6 +118,9 @@ async fn examine(desk: &Desk) -> Vec<Finding> {
     match open::open_db(&config.database) {
         Ok(db) => {
             findings.extend(of_database(&db, now).await);
+            if matches!(open::standing(&db).await, Ok(Standing::Current)) {
+                findings.extend(mail::of_database(&db, &config, now).await);
+            }
             db.close().await;
         }
         Err(error) => {

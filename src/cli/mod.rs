@@ -2,6 +2,7 @@
 //! with `Command`; `desk` opens what a command needs, `exit` says what an error means to a shell.
 
 mod alias;
+mod app_password;
 mod audit;
 mod backup;
 mod change;
@@ -14,11 +15,14 @@ mod domain;
 pub mod exit;
 mod init;
 pub mod logging;
+mod mail_server;
+mod mailbox;
 mod migrate;
 mod org;
 mod os_user;
 mod password;
 mod policy;
+mod projection;
 mod serve;
 mod show;
 mod text;
@@ -98,6 +102,8 @@ pub enum Command {
     #[command(subcommand)]
     Alias(alias::Alias),
     #[command(subcommand)]
+    AppPassword(app_password::AppPassword),
+    #[command(subcommand)]
     Client(client::Client),
     #[command(subcommand)]
     Token(token::Token),
@@ -105,6 +111,12 @@ pub enum Command {
     Audit(audit::Audit),
     #[command(subcommand)]
     Change(change::Change),
+    #[command(subcommand)]
+    MailServer(mail_server::MailServer),
+    #[command(subcommand)]
+    Projection(projection::Projection),
+    #[command(subcommand)]
+    Mailbox(mailbox::Mailbox),
     Doctor(doctor::Doctor),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -144,10 +156,14 @@ async fn run(cli: Cli) -> Result<u8> {
         Command::Domain(domain) => domain.run(&desk).await,
         Command::User(user) => user.run(&desk).await,
         Command::Alias(alias) => alias.run(&desk).await,
+        Command::AppPassword(app_password) => app_password.run(&desk).await,
         Command::Client(client) => client.run(&desk).await,
         Command::Token(token) => token.run(&desk).await,
         Command::Audit(audit) => audit.run(&desk).await,
         Command::Change(change) => change.run(&desk).await,
+        Command::MailServer(mail_server) => return mail_server.run(&desk).await,
+        Command::Projection(projection) => projection.run(&desk).await,
+        Command::Mailbox(mailbox) => mailbox.run(&desk).await,
         Command::Doctor(doctor) => return doctor.run(&desk).await,
         Command::Backup(backup) => backup.run(&desk).await,
         Command::Restore(restore) => restore.run(&desk).await,

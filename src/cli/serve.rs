@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::app::open::open_app;
+use crate::app::open::open_to_serve;
 use crate::app::random::Random;
 use crate::cli::desk::Desk;
 use crate::cli::logging;
@@ -47,12 +47,7 @@ impl Serve {
         let bound = crate::serve::bind(&config.server)?;
         // Links name the real port, also when a free one was asked for.
         config.server.listen = bound.address;
-        let app = open_app(&config, Clock::System, Random::System).await?;
-        // Nobody is answered, and by the units' order no mail server starts, before the look-ups are
-        // where the database is. Without them the desk still works; the worker tries again.
-        if let Err(error) = app.projector.catch_up(&app.db).await {
-            tracing::error!(%error, "the mail servers' look-up files could not be brought up to date");
-        }
+        let app = open_to_serve(&config, Clock::System, Random::System).await?;
         let router = crate::api::router(app.clone());
         bound.serve(app, router).await
     }

@@ -11,6 +11,7 @@ impl Config {
         self.check_server()?;
         self.check_database()?;
         self.check_limits()?;
+        self.check_mail()?;
         let passwords = &self.passwords;
         Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes }
             .check()
@@ -95,6 +96,44 @@ impl Config {
         positive("database.wait_seconds", database.wait_seconds)
     }
 
+    fn check_mail(&self) -> Result<()> {
+        let mail = &self.mail;
+        if mail.auth_dir.is_some() != mail.maps_dir.is_some() {
+            return Err(Error::bad_value(
+                "mail.auth_dir, maps_dir",
+                "Dovecot's and Postfix's look-up files belong together; set both or none",
+            ));
+        }
+        if mail.auth_dir.is_some() && mail.auth_dir == mail.maps_dir {
+            return Err(Error::bad_value(
+                "mail.maps_dir",
+                "each server reads a folder of its own: Postfix must not see password hashes",
+            ));
+        }
+        if mail.tls_cert.is_some() != mail.tls_key.is_some() {
+            return Err(Error::bad_value("mail.tls_cert, tls_key", "certificate and key belong together"));
+        }
+        if !mail.notices_smtp.is_empty() && mail.notices_smtp.parse::<std::net::SocketAddr>().is_err() {
+            return Err(Error::bad_value("mail.notices_smtp", "an address and a port, as 127.0.0.1:25"));
+        }
+        if !(0..=36_500).contains(&mail.retention_days) {
+            return Err(Error::bad_value("mail.retention_days", "0 to 36500 days"));
+        }
+        // These become lines of other programs' files and commands for root.
+        for (name, text) in [
+            ("mail.auth_group", &mail.auth_group),
+            ("mail.maps_group", &mail.maps_group),
+            ("mail.mail_user", &mail.mail_user),
+            ("mail.hostname", &mail.hostname),
+            ("mail.postmaster", &mail.postmaster),
+        ] {
+            if !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@+".contains(c)) {
+                return Err(Error::bad_value(name, format!("{text:?} has letters that no name has")));
+            }
+        }
+        Ok(())
+    }
+
     fn check_limits(&self) -> Result<()> {
         let (oauth, throttle) = (&self.oauth, &self.throttle);
         for (name, number) in [
@@ -158,6 +197,12 @@ mod tests {
         assert!(
             refused(|config| config.server.trusted_proxies = vec!["x".into()]).starts_with("server.trusted")
         );
+        assert!(refused(|config| config.mail.auth_dir = Some("a".into())).starts_with("mail.auth_dir"));
+        let one_folder = |config: &mut Config| {
+            (config.mail.auth_dir, config.mail.maps_dir) = (Some("a".into()), Some("a".into()));
+        };
+        assert!(refused(one_folder).starts_with("mail.maps_dir"));
+        assert!(refused(|config| config.mail.hostname = "mx\nx".into()).starts_with("mail.hostname"));
         assert!(refused(|config| config.log.level = "mailward=louder".into()).starts_with("log.level"));
     }
 }

@@ -214,6 +214,29 @@ pub struct Mail {
     pub maps_group: String,
     /// Folder under which Dovecot keeps a folder for each mailbox.
     pub mail_root: PathBuf,
+    /// User and group that own the mail.
+    pub mail_user: String,
+    /// The number of that user and group.
+    pub mail_uid: u32,
+    /// The mail host's name in SMTP, as `mx.example.org`; this machine's name when empty.
+    pub hostname: String,
+    /// Who answers for mail problems; `postmaster` at the host's name when empty.
+    pub postmaster: String,
+    /// Certificate chain of the mail servers, PEM.
+    #[serde(with = "optional_path")]
+    pub tls_cert: Option<PathBuf>,
+    #[serde(with = "optional_path")]
+    pub tls_key: Option<PathBuf>,
+    /// Where Dovecot's doveadm listens for Mailward.
+    pub doveadm_listen: SocketAddr,
+    /// The key of that door; made when missing.
+    pub doveadm_key_file: PathBuf,
+    /// With PostgreSQL: the password of the role `mw_dovecot`.
+    #[serde(with = "optional_path")]
+    pub dovecot_password_file: Option<PathBuf>,
+    /// With PostgreSQL: the password of the role `mw_postfix`.
+    #[serde(with = "optional_path")]
+    pub postfix_password_file: Option<PathBuf>,
     /// Days for which the mail of a deleted user is to be kept.
     pub retention_days: i64,
     /// SMTP server on this machine that takes notices to people, as `127.0.0.1:25`; none are sent when empty.
@@ -230,6 +253,16 @@ impl Default for Mail {
             auth_group: "mwauth".to_owned(),
             maps_group: "mwmaps".to_owned(),
             mail_root: PathBuf::from("/var/vmail"),
+            mail_user: "vmail".to_owned(),
+            mail_uid: 5000,
+            hostname: String::new(),
+            postmaster: String::new(),
+            tls_cert: None,
+            tls_key: None,
+            doveadm_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            doveadm_key_file: PathBuf::from("/etc/mailward/doveadm.key"),
+            dovecot_password_file: None,
+            postfix_password_file: None,
             retention_days: 30,
             notices_smtp: String::new(),
             notices_from: String::new(),

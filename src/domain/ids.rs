@@ -49,8 +49,8 @@ macro_rules! ids {
             None
         }
 
-        /// Every kind with its first number, for the table that hands ids out.
-        pub const KINDS: &[(&str, i64)] = &[$(($label, $first)),*];
+        /// Every kind with its first number and its block, for the table that hands ids out.
+        pub const KINDS: &[(&str, i64, i64)] = &[$(($label, $first, $block)),*];
     };
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn ranges_do_not_overlap() {
-        for (kind, first) in KINDS {
+        for (kind, first, _) in KINDS {
             assert_eq!(kind_of(*first), Some(*kind));
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod doveadm;
+pub mod private;
 
 use std::sync::{Arc, Mutex};
 

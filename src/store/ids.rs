@@ -22,10 +22,11 @@ pub async fn take<T: Id>(tx: &mut Tx, count: i64) -> Result<i64> {
     Ok(first)
 }
 
-/// Jumps over `count` numbers of every kind, so that ids given after a backup was made are not
-/// given again by the database restored from it.
-pub async fn jump(tx: &mut Tx, count: i64) -> Result<()> {
-    for (kind, first) in KINDS {
+/// Jumps over `blocks` blocks of numbers of every kind, so that ids given after a backup was made
+/// are not given again by the database restored from it.
+pub async fn jump(tx: &mut Tx, blocks: i64) -> Result<()> {
+    for (kind, first, block) in KINDS {
+        let count = blocks * block;
         tx.execute(
             "INSERT INTO id_block (kind, next_id) VALUES ($1, $2)
              ON CONFLICT (kind) DO UPDATE SET next_id = id_block.next_id + $3",

@@ -222,9 +222,20 @@ pub async fn of_change(tx: &mut Tx, organization: OrganizationId, change: Change
 
 /// How many effects wait, and since when the oldest does.
 pub async fn backlog(tx: &mut Tx) -> Result<(i64, Option<Millis>)> {
+    // Not `due_at IS NOT NULL`, for which SQLite walks over everything that is done.
     tx.query_one(
-        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE due_at IS NOT NULL",
+        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE due_at > 0",
         params![],
+        |row| Ok((row.get("waiting")?, row.get("oldest")?)),
+    )
+    .await
+}
+
+/// The same for one target, such as a mail server.
+pub async fn backlog_of(tx: &mut Tx, target: &str) -> Result<(i64, Option<Millis>)> {
+    tx.query_one(
+        "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE target = $1 AND due_at IS NOT NULL",
+        params![target],
         |row| Ok((row.get("waiting")?, row.get("oldest")?)),
     )
     .await

@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::store::engine::{Tx, params};
 use crate::store::{ids, settings, tokens};
 
-/// How far ids, generations and epochs jump: more than any installation uses between two backups.
+/// How many blocks of ids, and how many generations and epochs, are jumped over: more than any
+/// installation uses between two backups.
 pub const JUMP: i64 = 1_000_000;
 
 /// Voids every token, code and one-time password, and moves ids, credential generations and

@@ -9,7 +9,7 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
-/// How long each target runs, in milliseconds, unless `MAILWARD_FUZZ_MS` says otherwise.
+/// How long each target runs, in milliseconds, unless `MAILWARD_TEST_FUZZ_MS` says otherwise.
 const MILLISECONDS: u64 = 500;
 
 /// Texts that mean something to one of the parsers.
@@ -52,8 +52,9 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn no_input_breaks_a_promise_of_a_parser() {
-    let milliseconds = std::env::var("MAILWARD_FUZZ_MS")
-        .map_or(MILLISECONDS, |text| text.parse().expect("MAILWARD_FUZZ_MS is a number of milliseconds"));
+    let milliseconds = std::env::var("MAILWARD_TEST_FUZZ_MS").map_or(MILLISECONDS, |text| {
+        text.parse().expect("MAILWARD_TEST_FUZZ_MS is a number of milliseconds")
+    });
     for (name, target) in targets::TARGETS {
         let inputs = damaged(seeds(name));
         let mut runner = TestRunner::default();

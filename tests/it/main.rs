@@ -6,7 +6,11 @@
 mod support;
 
 mod api;
+mod api_documents;
 mod cli;
+mod crash;
+mod documents;
+mod durability;
 mod fuzz;
 mod hostile;
 mod licences;
@@ -16,3 +20,4 @@ mod races;
 mod rights;
 mod store;
 mod tidy;
+mod worker;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mailward::app::accounts::AccountMode;
+use mailward::app::accounts::delete_user::DeleteUser;
+use mailward::app::accounts::{AccountMode, Mode as _};
 use mailward::app::change::{self, Ask};
 use mailward::app::oauth::{self, CodeWish};
 use mailward::app::organizations;
@@ -119,7 +120,7 @@ async fn strike_as_operator(
 ) -> Result<(), Error> {
     let body = Body::parse(body.to_string().as_bytes()).expect("JSON");
     let mode = if method == "DELETE" {
-        mailward::app::accounts::Mode::parse(&body).map(AccountMode::DeleteUser)
+        DeleteUser::parse(&body).map(AccountMode::DeleteUser)
     } else {
         AccountMode::from_body(&body)
     };
@@ -515,7 +516,8 @@ both_engines! {
         world.app.clock.advance(4 * DAY);
         let mut quickest = [Duration::MAX; 4];
         let mut answers = BTreeSet::new();
-        for round in 0..9 {
+        let alike = |times: &[Duration; 4]| times.iter().all(|time| *time < times.iter().min().copied().unwrap_or_default() * 3 / 2);
+        for round in 0.. {
             let tries = [
                 (world.member.email.clone(), "not-the-password".to_owned()),
                 (format!("nobody-{round}@{}", world.domain), "not-the-password".to_owned()),
@@ -529,10 +531,12 @@ both_engines! {
                 assert_eq!(answer.status, 401);
                 answers.insert(answer.text);
             }
+            // A busy machine needs more tries; a forgotten hash would stay a twentieth for ever.
+            if round >= 5 && alike(&quickest) {
+                break;
+            }
+            assert!(round < 100, "{quickest:?}");
         }
         assert_eq!(answers.len(), 1, "{answers:?}");
-        let (shortest, longest) = (quickest.iter().min().expect("four"), quickest.iter().max().expect("four"));
-        // A forgotten hash would make it a twentieth.
-        assert!(*longest < *shortest * 2, "{quickest:?}");
     }
 }

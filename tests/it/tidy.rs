@@ -141,7 +141,9 @@ fn wrong_arrows(source: &Source) -> Vec<String> {
 
 /// The rooms named in paths: `crate::store::…`, `crate::{api, …}`, or `super::` often enough.
 fn rooms_used(source: &Source) -> BTreeSet<String> {
-    let code: String = source.code.split_whitespace().collect::<Vec<_>>().join(" ").replace(":: ", "::");
+    // A unit test may set up what its room does not know.
+    let shipped = source.code.split("#[cfg(test)]").next().unwrap_or_default();
+    let code: String = shipped.split_whitespace().collect::<Vec<_>>().join(" ").replace(":: ", "::");
     let is_room = |name: &str| ARROWS.iter().any(|(room, _)| *room == name);
     let word =
         |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };

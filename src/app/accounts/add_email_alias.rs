@@ -22,7 +22,11 @@ impl Mode for AddEmailAlias {
         forms: Forms::AdminOnly,
         operation: Operation::Update,
         summary: "Gives the account more addresses.",
-        parameters: &[Parameter::must("emailAlias", ParameterKind::Addresses, "The addresses, at most 100. All or nothing.")],
+        parameters: &[Parameter::must(
+            "emailAlias",
+            ParameterKind::Addresses,
+            "The addresses, at most 100. All or nothing.",
+        )],
         sample: r#"{"zuid": "11111111", "mode": "addEmailAlias", "emailAlias": ["rebecca.a@zylker.com"]}"#,
     };
 

@@ -24,7 +24,11 @@ impl Mode for ChangeRole {
         operation: Operation::Update,
         summary: "Gives users a role. Roles above member are the super administrators' to grant and to remove.",
         parameters: &[
-            Parameter::may("userList", ParameterKind::Users, "The users' zuids, at most 100. All or nothing."),
+            Parameter::may(
+                "userList",
+                ParameterKind::Users,
+                "The users' zuids, at most 100. All or nothing.",
+            ),
             Parameter::must("role", ParameterKind::Text, "member, admin or super_admin."),
         ],
         sample: r#"{"mode": "changeRole", "userList": [11111111], "role": "admin"}"#,

@@ -35,6 +35,37 @@ impl CreateAppPassword {
     }
 }
 
+/// What the device is called.
+///
+/// # Errors
+/// `BadValue` for no name, or one that is none.
+pub fn called(parameter: &str, text: &str) -> Result<String> {
+    match name(parameter, text)? {
+        empty if empty.is_empty() => Err(Error::bad_value(parameter, "say what the device is called")),
+        named => Ok(named),
+    }
+}
+
+/// The protocols that words name.
+///
+/// # Errors
+/// `BadValue` for an unknown one, or none.
+pub fn protocols<'a>(words: impl Iterator<Item = &'a str>) -> Result<Protocols> {
+    let mut protocols = Protocols { imap: false, pop: false, smtp: false };
+    for word in words {
+        match word.to_ascii_lowercase().as_str() {
+            "imap" => protocols.imap = true,
+            "pop" | "pop3" => protocols.pop = true,
+            "smtp" => protocols.smtp = true,
+            _ => return Err(Error::bad_value("protocols", "of imap, pop and smtp")),
+        }
+    }
+    if protocols.words().is_empty() {
+        return Err(Error::bad_value("protocols", "name at least one of imap, pop and smtp"));
+    }
+    Ok(protocols)
+}
+
 impl Mode for CreateAppPassword {
     const INFO: ModeInfo = ModeInfo {
         name: "createAppPassword",
@@ -45,43 +76,32 @@ impl Mode for CreateAppPassword {
         summary: "Makes an app password for chosen protocols. The answer shows it once.",
         parameters: &[
             Parameter::must("name", ParameterKind::Text, "What the person calls the device."),
-            Parameter::may("protocols", ParameterKind::Addresses, "Of imap, pop and smtp; all when left out."),
+            Parameter::may(
+                "protocols",
+                ParameterKind::Addresses,
+                "Of imap, pop and smtp; all when left out.",
+            ),
             Parameter::may("expiresInDays", ParameterKind::Number, "Days until it opens nothing any more."),
         ],
         sample: r#"{"name": "Telephone", "protocols": ["imap", "smtp"], "expiresInDays": 365}"#,
     };
 
     fn parse(body: &Body) -> Result<Self> {
-        let called = name("name", body.text_required("name")?)?;
-        if called.is_empty() {
-            return Err(Error::bad_value("name", "say what the device is called"));
-        }
-        let mut protocols = Protocols { imap: false, pop: false, smtp: false };
-        match body.text_list("protocols")? {
-            None => protocols = Protocols::ALL,
-            Some(words) => {
-                for word in words {
-                    match word.to_ascii_lowercase().as_str() {
-                        "imap" => protocols.imap = true,
-                        "pop" | "pop3" => protocols.pop = true,
-                        "smtp" => protocols.smtp = true,
-                        _ => return Err(Error::bad_value("protocols", "of imap, pop and smtp")),
-                    }
-                }
-            }
-        }
-        if protocols.words().is_empty() {
-            return Err(Error::bad_value("protocols", "name at least one of imap, pop and smtp"));
-        }
+        let called = called("name", body.text_required("name")?)?;
+        let opens = match body.text_list("protocols")? {
+            None => Protocols::ALL,
+            Some(words) => protocols(words.iter().map(|word| &**word))?,
+        };
         let expires_in_days = body.long("expiresInDays")?;
         if expires_in_days.is_some_and(|days| !(1..=3650).contains(&days)) {
             return Err(Error::bad_value("expiresInDays", "between 1 and 3650 days"));
         }
-        Ok(Self::new(called, protocols, expires_in_days))
+        Ok(Self::new(called, opens, expires_in_days))
     }
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
-        let (id, digest) = self.new.clone().ok_or_else(|| Error::internal("the app password was not made"))?;
+        let (id, digest) =
+            self.new.clone().ok_or_else(|| Error::internal("the app password was not made"))?;
         let now = change.hand.at;
         change.add_app_password(AppPassword {
             id,

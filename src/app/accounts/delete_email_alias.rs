@@ -22,7 +22,11 @@ impl Mode for DeleteEmailAlias {
         forms: Forms::AdminOnly,
         operation: Operation::Update,
         summary: "Takes addresses away. Each is kept for this account for a term before somebody else can have it.",
-        parameters: &[Parameter::must("emailAlias", ParameterKind::Addresses, "The addresses, at most 100. All or nothing.")],
+        parameters: &[Parameter::must(
+            "emailAlias",
+            ParameterKind::Addresses,
+            "The addresses, at most 100. All or nothing.",
+        )],
         sample: r#"{"zuid": "11111111", "mode": "deleteEmailAlias", "emailAlias": ["rebecca.a@zylker.com"]}"#,
     };
 

@@ -22,8 +22,16 @@ impl Mode for DeleteUser {
         operation: Operation::Delete,
         summary: "Deletes users. Their mail stays where it is, and their addresses are kept for a term.",
         parameters: &[
-            Parameter::may("accountList", ParameterKind::Users, "The users' zuids, at most 100. All or nothing."),
-            Parameter::may("emailList", ParameterKind::Addresses, "The users' addresses, in place of accountList."),
+            Parameter::may(
+                "accountList",
+                ParameterKind::Users,
+                "The users' zuids, at most 100. All or nothing.",
+            ),
+            Parameter::may(
+                "emailList",
+                ParameterKind::Addresses,
+                "The users' addresses, in place of accountList.",
+            ),
         ],
         sample: r#"{"accountList": [11111111]}"#,
     };

@@ -26,7 +26,11 @@ impl Mode for DisableUser {
         operation: Operation::Update,
         summary: "Disables the user everywhere and revokes every token and session. Mail keeps arriving unless it is blocked.",
         parameters: &[
-            Parameter::may("blockIncoming", ParameterKind::Flag, "Whether incoming mail is refused. Default false."),
+            Parameter::may(
+                "blockIncoming",
+                ParameterKind::Flag,
+                "Whether incoming mail is refused. Default false.",
+            ),
             Parameter::may(
                 "removeMailforward",
                 ParameterKind::Flag,

@@ -66,7 +66,8 @@ impl Mode for ResetPassword {
     }
 
     fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()> {
-        let new = prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
+        let new =
+            prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
         let ends = match (self.reset_auth_token, self.keep_app_passwords) {
             (false, _) => Ends::Nothing,
             (true, true) => Ends::OldPassword,

@@ -21,7 +21,11 @@ impl Mode for UpdateImapStatus {
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
         summary: "Switches IMAP on or off.",
-        parameters: &[Parameter::must("imapAccessEnabled", ParameterKind::Flag, "Whether IMAP logins are accepted.")],
+        parameters: &[Parameter::must(
+            "imapAccessEnabled",
+            ParameterKind::Flag,
+            "Whether IMAP logins are accepted.",
+        )],
         sample: r#"{"zuid": "11111111", "mode": "updateIMAPStatus", "imapAccessEnabled": "false"}"#,
     };
 

@@ -21,7 +21,11 @@ impl Mode for UpdateIncomingStatus {
         forms: Forms::AdminOnly,
         operation: Operation::Update,
         summary: "Blocks incoming mail or accepts it again. Senders are refused while they speak, so nothing is lost silently.",
-        parameters: &[Parameter::must("incomingBlocked", ParameterKind::Flag, "Whether incoming mail is refused.")],
+        parameters: &[Parameter::must(
+            "incomingBlocked",
+            ParameterKind::Flag,
+            "Whether incoming mail is refused.",
+        )],
         sample: r#"{"zuid": "11111111", "mode": "updateIncomingStatus", "incomingBlocked": "true"}"#,
     };
 

@@ -21,7 +21,11 @@ impl Mode for UpdatePopStatus {
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
         summary: "Switches POP3 on or off.",
-        parameters: &[Parameter::must("popAccessEnabled", ParameterKind::Flag, "Whether POP3 logins are accepted.")],
+        parameters: &[Parameter::must(
+            "popAccessEnabled",
+            ParameterKind::Flag,
+            "Whether POP3 logins are accepted.",
+        )],
         sample: r#"{"zuid": "11111111", "mode": "updatePOPStatus", "popAccessEnabled": "false"}"#,
     };
 

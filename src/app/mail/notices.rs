@@ -1,5 +1,7 @@
 //! Tells people in their own mailbox what was done to their account. Plain text, no links.
 
+use std::time::Duration;
+
 use lettre::message::header::ContentType;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
@@ -15,14 +17,19 @@ use crate::store::outbox::Waiting;
 
 /// A notice that could not be sent for so long is given up.
 const TERM: Millis = 3 * DAY;
+/// For how long a worker has claimed notices to itself.
+const CLAIM: Millis = 60 * SECOND;
+/// How long a mail server may take for one notice.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many at a time are sent within the claim even by a server that takes its time, or another
+/// worker would send the last ones again.
+const MOST: i64 = 5;
 
 /// Sends every notice that is due; answers how many were taken up.
 pub async fn send_due(app: &App) -> Result<usize> {
     let now = app.clock.now();
-    let claimed = app
-        .db
-        .write(async move |tx| store::outbox::claim(tx, PERSON, now, now + 60 * SECOND, 50).await)
-        .await?;
+    let claimed =
+        app.db.write(async move |tx| store::outbox::claim(tx, PERSON, now, now + CLAIM, MOST).await).await?;
     let taken = claimed.len();
     let mut results = Vec::with_capacity(taken);
     for effect in claimed {
@@ -77,12 +84,16 @@ async fn send(app: &App, effect: &Waiting) -> Result<String> {
         .map_err(|_| Error::bad_value("mail.notices_smtp", "an address and a port, as 127.0.0.1:25"))?;
     let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
         .port(address.port())
-        .timeout(Some(std::time::Duration::from_secs(10)))
+        .timeout(Some(PATIENCE))
         .build();
-    transport
-        .send(message)
-        .await
-        .map_err(|error| Error::Refused(format!("the notice could not be handed over: {error}")))?;
+    // The transport's own limit is for each step of the conversation.
+    let sent = tokio::time::timeout(PATIENCE, transport.send(message));
+    let unsent = |why: String| Error::Refused(format!("the notice could not be handed over: {why}"));
+    match sent.await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(unsent(error.to_string())),
+        Err(_) => return Err(unsent("the mail server takes too long".to_owned())),
+    }
     Ok(format!("told in the own mailbox {}", account.primary))
 }
 

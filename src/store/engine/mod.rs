@@ -55,7 +55,7 @@ impl Default for Options {
 }
 
 /// Which database is behind a [`Db`]. For telling people; statements do not ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EngineKind {
     Sqlite,
     Postgres,
@@ -243,6 +243,10 @@ impl Tx {
             Arm::Postgres(lent) => lent.execute(sql, params).await,
         };
         self.failed |= outcome.is_err();
+        #[cfg(debug_assertions)]
+        if outcome.is_ok() {
+            record(self.engine(), sql);
+        }
         outcome
     }
 
@@ -270,6 +274,10 @@ impl Tx {
             },
         };
         self.failed |= outcome.is_err();
+        #[cfg(debug_assertions)]
+        if outcome.is_ok() {
+            record(self.engine(), sql);
+        }
         outcome
     }
 
@@ -342,4 +350,21 @@ fn unavailable(why: &'static str, retry_after_seconds: u64) -> Error {
 /// Enough of a statement to find it.
 fn first_line(sql: &str) -> &str {
     sql.trim_start().lines().next().unwrap_or_default()
+}
+
+/// What this process has executed with success, for the test that every statement runs on both
+/// engines. Builds for use keep nothing.
+#[cfg(debug_assertions)]
+static EXECUTED: std::sync::Mutex<std::collections::BTreeSet<(EngineKind, &'static str)>> =
+    std::sync::Mutex::new(std::collections::BTreeSet::new());
+
+#[cfg(debug_assertions)]
+fn record(engine: EngineKind, sql: &'static str) {
+    sqlite::lock(&EXECUTED).insert((engine, sql));
+}
+
+/// The statements that this process has executed on an engine, each once. Only in debug builds.
+#[cfg(debug_assertions)]
+pub fn executed(engine: EngineKind) -> Vec<&'static str> {
+    sqlite::lock(&EXECUTED).iter().filter(|(on, _)| *on == engine).map(|(_, sql)| *sql).collect()
 }

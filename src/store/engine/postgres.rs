@@ -6,7 +6,8 @@ use std::time::Duration;
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
-use tokio::time::sleep;
+use tokio::sync::RwLock;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::error::SqlState;
 
 use super::connect::Hosts;
@@ -15,12 +16,17 @@ use super::{Arm, Manner, Options, Tx, bad_url, params, unavailable};
 use crate::error::{Error, Result};
 
 const MOST_RUNS_OF_A_CHANGE: u32 = 10;
+/// A change that has met others so often is run alone on this node, and starts counting anew:
+/// of many changes of one row it would go on losing to those that come fresh.
+const MEETINGS_BEFORE_ALONE: u32 = 3;
 /// A migration may rewrite a large table.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 
 pub(super) struct Postgres {
     pool: Pool,
     statement_timeout: Duration,
+    /// Shared by the changes that run, or held by one that keeps meeting others. Fair.
+    turns: RwLock<()>,
 }
 
 impl Postgres {
@@ -39,7 +45,7 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|cause| bad_url(cause.to_string()))?;
-        Ok(Self { pool, statement_timeout: options.statement_timeout })
+        Ok(Self { pool, statement_timeout: options.statement_timeout, turns: RwLock::new(()) })
     }
 
     pub async fn write<T, F>(&self, manner: Manner, change: F) -> Result<T>
@@ -52,7 +58,17 @@ impl Postgres {
             Manner::Migration => ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", MIGRATION_TIMEOUT),
         };
         let mut lost_before = false;
-        for run in 1..=MOST_RUNS_OF_A_CHANGE {
+        for run in 1..=MEETINGS_BEFORE_ALONE + MOST_RUNS_OF_A_CHANGE {
+            // Taken before a connection is, and given back before a pause.
+            let (mut shared, mut alone) = (None, None);
+            if manner == Manner::Change {
+                let taken = if run <= MEETINGS_BEFORE_ALONE {
+                    timeout(self.statement_timeout, self.turns.read()).await.map(|turn| shared = Some(turn))
+                } else {
+                    timeout(self.statement_timeout, self.turns.write()).await.map(|turn| alone = Some(turn))
+                };
+                taken.map_err(|_| unavailable("too many changes are waiting", 1))?;
+            }
             let mut tx = self.begin(begin, limit).await?;
             postgres(&mut tx).runs_again = true;
             let outcome = change(&mut tx).await;
@@ -74,7 +90,8 @@ impl Postgres {
             }
             // The connection is not held while we pause.
             drop(tx);
-            sleep(pause(run)).await;
+            drop((shared, alone));
+            sleep(pause(run.min(MEETINGS_BEFORE_ALONE))).await;
         }
         Err(unavailable("too many changes met each other", 1))
     }

@@ -180,10 +180,11 @@ pub(super) fn query<T>(
 ) -> Result<Vec<T>> {
     let mut statement = connection.prepare_cached(sql).map_err(|cause| failed(connection, sql, cause))?;
     bind(&mut statement, sql, params)?;
+    let names: Vec<Box<str>> = statement.column_names().map(Box::from).collect();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(|cause| failed(connection, sql, cause))? {
-        found.push(read(&Row(Source::Sqlite(row)))?);
+        found.push(read(&Row(Source::Sqlite(row, &names)))?);
     }
     Ok(found)
 }

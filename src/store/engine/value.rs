@@ -40,7 +40,9 @@ pub trait Column<'r>: Sized {
 pub struct Row<'r>(pub(super) Source<'r>);
 
 pub(super) enum Source<'r> {
-    Sqlite(&'r rusqlite::Row<'r>),
+    /// With the names of its columns: asked by name, the driver would read every name anew for
+    /// every column of every row.
+    Sqlite(&'r rusqlite::Row<'r>, &'r [Box<str>]),
     Postgres(&'r tokio_postgres::Row),
 }
 
@@ -48,8 +50,10 @@ impl Row<'_> {
     /// The column with this name. A missing column or another type is an internal error.
     pub fn get<'a, T: Column<'a>>(&'a self, column: &str) -> Result<T> {
         let value = match self.0 {
-            Source::Sqlite(row) => {
-                row.get_ref(column).map_err(|cause| unreadable(column, &cause)).and_then(from_sqlite)
+            Source::Sqlite(row, names) => {
+                let missing = || Error::internal(format_args!("the answer has no column {column}"));
+                let place = names.iter().position(|name| **name == *column).ok_or_else(missing)?;
+                row.get_ref(place).map_err(|cause| unreadable(column, &cause)).and_then(from_sqlite)
             }
             Source::Postgres(row) => row.try_get(column).map_err(|cause| unreadable(column, &cause)),
         }?;

@@ -497,6 +497,17 @@ fn sorted(domains: &[String]) -> Vec<String> {
     all.into_iter().collect()
 }
 
+pub(super) fn peek(path: &Path) -> rusqlite::Result<(i64, String)> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(BUSY)?;
+    conn.query_row("SELECT position, instance FROM projection WHERE id = 1", [], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+}
+
 fn position(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("SELECT position FROM projection WHERE id = 1")?.query_row([], |row| row.get(0))
 }

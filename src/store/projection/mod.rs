@@ -280,6 +280,15 @@ impl Projection {
     }
 }
 
+/// What a file says of itself: the position it holds, and the database it was made from. Changes nothing,
+/// not even its mode.
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub fn peek(file: &std::path::Path) -> std::result::Result<(i64, String), String> {
+    file::peek(file).map_err(|e| e.to_string())
+}
+
 /// A name that becomes part of a path and of a session name must not surprise either.
 fn check<'a>(states: impl Iterator<Item = &'a MailboxState>) -> Result<()> {
     for state in states {

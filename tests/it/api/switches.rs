@@ -75,7 +75,7 @@ both_engines! {
         assert!(lives(&world, &mia.user_token).await, "tokens live on");
         unchanged(&world.mode(&world.admin, mia, "disableMailAccount", none()).await);
         let back = world.mode(&world.admin, mia, "enableMailAccount", none()).await;
-        assert_eq!(effects(&world, &back).await, [project.clone()], "enabling ends nothing");
+        assert_eq!(effects(&world, &back).await, std::slice::from_ref(&project), "enabling ends nothing");
 
         for (mode, body, wanted) in [
             ("updateIMAPStatus", json!({"imapAccessEnabled": false}), vec![project.clone(), all.clone()]),

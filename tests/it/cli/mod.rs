@@ -4,6 +4,7 @@ mod backups;
 mod configuration;
 mod first_steps;
 mod help;
+mod mail_servers;
 mod operator;
 mod secrets;
 mod serving;

@@ -127,6 +127,37 @@ fn a_service_on_a_free_port_answers_and_ends_in_order() {
 }
 
 #[test]
+fn the_look_ups_hold_every_change_before_anything_listens() {
+    let place = Place::initialised();
+    place.run(&["user", "add", "tom@example.org"]).good();
+    let (auth, maps) = (place.path("look-ups/auth"), place.path("look-ups/maps"));
+    let variables = [
+        ("MAILWARD_MAIL_AUTH_DIR", auth.to_str().expect("text")),
+        ("MAILWARD_MAIL_MAPS_DIR", maps.to_str().expect("text")),
+        ("MAILWARD_MAIL_AUTH_GROUP", ""),
+        ("MAILWARD_MAIL_MAPS_GROUP", ""),
+    ];
+    let service = Service::start(&place, &variables);
+    for (file, row) in [
+        (auth.join("auth.sqlite"), "SELECT 1 FROM mp_login WHERE login = 'tom@example.org'"),
+        (maps.join("maps.sqlite"), "SELECT 1 FROM mp_mailbox WHERE address = 'tom@example.org'"),
+    ] {
+        let reader = rusqlite::Connection::open(&file).expect("the file is there");
+        reader.query_row(row, [], |_| Ok(())).expect("tom is in it");
+    }
+    assert_eq!(service.end().0, Some(0));
+
+    // Look-ups that cannot be written could let an old password in: better not to start.
+    std::fs::remove_dir_all(&auth).expect("removes");
+    place.write("look-ups/auth", "no folder");
+    let mut command = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.envs(variables);
+    let refusal = super::said(command, "");
+    assert_eq!(refusal.code, 1, "{}", refusal.err);
+    assert!(!refusal.err.contains("listening") && refusal.err.contains("projection"), "{}", refusal.err);
+}
+
+#[test]
 fn an_idle_connection_does_not_hold_up_the_end() {
     let place = Place::initialised();
     let service = Service::start(&place, &[("MAILWARD_SERVER_SHUTDOWN_SECONDS", "1")]);

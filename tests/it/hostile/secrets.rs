@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,44 +31,31 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::child::in_a_child;
 use crate::support::databases::{TestDb, on_postgres, on_sqlite};
-use crate::support::postgres;
 use crate::support::tables::Tables;
 use crate::support::world::{World, client, config};
 
-const CHILD: &str = "MAILWARD_TEST_CANARIES";
-
 #[test]
 fn a_secret_is_never_written_down_on_sqlite() {
-    in_a_child("a_secret_is_never_written_down_on_sqlite", || {
+    alone("a_secret_is_never_written_down_on_sqlite", || {
         on_sqlite(store::migrations::STEPS, async |test| search(test).await);
     });
 }
 
 #[test]
 fn a_secret_is_never_written_down_on_postgres() {
-    in_a_child("a_secret_is_never_written_down_on_postgres", || {
+    alone("a_secret_is_never_written_down_on_postgres", || {
         on_postgres(store::migrations::STEPS, async |test| search(test).await);
     });
 }
 
-fn in_a_child(name: &str, work: impl FnOnce()) {
-    if std::env::var_os(CHILD).is_some() {
+fn alone(name: &str, work: impl FnOnce()) {
+    let told = in_a_child(&format!("hostile::secrets::{name}"), || {
         listen_to_everything();
         work();
-        return;
-    }
-    let mut child = Command::new(std::env::current_exe().expect("this program"));
-    child
-        .args([&format!("hostile::secrets::{name}"), "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1");
-    if name.contains("postgres") {
-        child.env("MAILWARD_TEST_POSTGRES", postgres::server());
-    }
-    let output = child.output().expect("this program can be started again");
-    let told =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    });
+    let told = told.unwrap_or_default();
     assert!(!told.contains("Sesame"), "a secret on the standard output or error:\n{told}");
 }
 
@@ -249,6 +235,12 @@ async fn search(test: TestDb) {
     settings.throttle.wrong_per_account = i64::MAX / 2;
     settings.throttle.wrong_per_source = i64::MAX / 2;
     settings.throttle.token_failures_per_source = i64::MAX / 2;
+    // The mail servers' look-up files are searched as well.
+    for (option, name) in [(&mut settings.mail.auth_dir, "auth"), (&mut settings.mail.maps_dir, "maps")] {
+        let folder = test.folder.join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        *option = Some(folder);
+    }
     let world = World::start_with(test.clone(), settings.clone()).await;
     let mut search = Search::default();
     for (label, secret) in [
@@ -397,6 +389,15 @@ async fn accepted(world: &World, server: &Server, search: &mut Search) {
     let own = json!({"address": address, "password": ONE_TIME, "newPassword": OWN});
     let told = server.json("POST", "/self/password", TOKEN, &own).await;
     search.look("the own password", &told.text);
+    told.ok();
+
+    let member = format!("/api/accounts/{}/appPasswords", world.member.account_id);
+    let told = server.json("POST", &member, &world.member.user_token, &json!({"name": "Telephone"})).await;
+    search.look("the new app password", &told.text);
+    let app_password = told.ok()["data"]["password"].as_str().expect("a password").to_owned();
+    search.canaries.push(Canary::new("an app password", &app_password));
+    let told = server.json("GET", &member, &world.member.user_token, &json!({})).await;
+    search.look("the list of app passwords", &told.text);
     told.ok();
 
     let (web, secret) = client(world, ClientKind::Web).await;
@@ -698,6 +699,10 @@ async fn debug(world: &World, search: &mut Search) {
 
 fn look_into_files(folder: &Path, search: &mut Search) {
     for file in std::fs::read_dir(folder).expect("the test's folder").flatten() {
+        if file.path().is_dir() {
+            look_into_files(&file.path(), search);
+            continue;
+        }
         let bytes = std::fs::read(file.path()).expect("a readable file");
         search.look(&format!("the file {}", file.file_name().display()), &String::from_utf8_lossy(&bytes));
     }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod clients;
+mod demo;
 mod files;
 mod host;
 mod lab;

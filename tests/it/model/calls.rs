@@ -149,6 +149,10 @@ pub enum What {
         people: Vec<usize>,
     },
     DeleteAddresses(Vec<Address>),
+    /// Somebody makes an app password on somebody's own path.
+    NewAppPassword {
+        target: Option<usize>,
+    },
     Create {
         address: Address,
         role: Rank,
@@ -162,11 +166,21 @@ pub enum What {
 /// A mode whose addresses are not written out yet, and whose flags may be left out.
 #[derive(Debug, Clone)]
 pub enum Wish {
-    ResetPassword { password: &'static str, end_everything: Option<bool>, one_time: Option<bool> },
+    ResetPassword {
+        password: &'static str,
+        end_everything: Option<bool>,
+        one_time: Option<bool>,
+        keep: Option<bool>,
+    },
     Email(Address),
     NameAndEmail(&'static str, Address),
-    EnableUser { unblock_incoming: Option<bool> },
-    DisableUser { block_incoming: Option<bool>, remove_alias: Option<bool> },
+    EnableUser {
+        unblock_incoming: Option<bool>,
+    },
+    DisableUser {
+        block_incoming: Option<bool>,
+        remove_alias: Option<bool>,
+    },
     AddAliases(Vec<Address>),
     RemoveAliases(Vec<Address>),
     Plain(Mode),
@@ -251,14 +265,17 @@ fn what() -> impl Strategy<Value = What> {
             name,
         },
     );
-    prop_oneof![40 => on_one, 4 => change_role, 2 => delete, 1 => delete_addresses, 9 => create]
+    let new_app_password = prop::option::of(person()).prop_map(|target| What::NewAppPassword { target });
+    prop_oneof![40 => on_one, 3 => new_app_password, 4 => change_role, 2 => delete, 1 => delete_addresses, 9 => create]
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
     let turned = select(vec![Switch::Incoming, Switch::Outgoing, Switch::Imap, Switch::Pop]);
     let aliases = || prop::collection::vec(address(), 1..4);
     prop_oneof![
-        4 => (password(), flag(), flag()).prop_map(|(password, end_everything, one_time)| Wish::ResetPassword { password, end_everything, one_time }),
+        4 => (password(), flag(), flag(), flag()).prop_map(|(password, end_everything, one_time, keep)| {
+            Wish::ResetPassword { password, end_everything, one_time, keep }
+        }),
         6 => address().prop_map(Wish::Email),
         1 => name().prop_map(|name| Wish::Plain(Mode::Name(name))),
         2 => (name(), address()).prop_map(|(name, address)| Wish::NameAndEmail(name, address)),

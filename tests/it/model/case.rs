@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mailward::app::accounts::AccountMode;
 use mailward::app::accounts::create::{NewUser, create, expire, simple};
+use mailward::app::accounts::delete_user::DeleteUser;
+use mailward::app::accounts::{AccountMode, Mode as _};
 use mailward::app::change::{self, Ask, Context};
 use mailward::app::organizations;
-use mailward::domain::account::SwitchName;
+use mailward::domain::account::{Account, SwitchName};
 use mailward::domain::actor::{Rank as ProductRank, Role, Who as ProductWho};
 use mailward::domain::effect::{Effect as ProductEffect, Sessions};
 use mailward::domain::email_address::{DomainName, EmailAddress};
@@ -18,9 +19,9 @@ use mailward::domain::rights::Route as ProductRoute;
 use mailward::domain::secret::fingerprint;
 use mailward::domain::switch::Reason;
 use mailward::error::Error;
-use mailward::store::accounts::Handle;
+use mailward::store::accounts::{Handle, load};
 use mailward::store::engine::params;
-use mailward::store::lists::{Listed, page};
+use mailward::store::lists::page;
 use mailward::store::{audit, outbox, tokens};
 use mailward::wire::Body;
 use proptest::test_runner::TestCaseError;
@@ -247,7 +248,7 @@ impl<'a> Case<'a> {
             }
             let handle = Handle::of(self.ids[person].0).expect("a zuid");
             let mut tx = self.world.app.db.read().await.expect("a connection");
-            let account = mailward::store::accounts::load(&mut tx, self.zoid, handle).await;
+            let account = load(&mut tx, self.zoid, handle).await;
             let account = account.expect("readable").expect("there");
             drop(tx);
             for (organization, user) in [(true, false), (false, true), (true, true)] {
@@ -334,6 +335,10 @@ impl<'a> Case<'a> {
         release: bool,
         what: &What,
     ) -> Result<(Answer, Touched), String> {
+        let who = match (who, what) {
+            (Who::Operator, What::NewAppPassword { .. }) => Who::Stranger,
+            (who, _) => who,
+        };
         let (caller, token) = self.credential(who, credential);
         let (call, request) = self.written(who, caller, what);
         self.log.push(format!(
@@ -359,10 +364,10 @@ impl<'a> Case<'a> {
         if answer != expected {
             return Err(format!("the rules say {expected:?}, the answer was {answer:?}"));
         }
-        if answer == Answer::Created {
+        if answer == Answer::Created && matches!(call, Call::Create { .. }) {
             let listed = self.listed().await;
             let newest = listed.last().ok_or("nobody is listed")?;
-            self.ids.push((newest.account.user.get(), newest.account.id.get()));
+            self.ids.push((newest.user.get(), newest.id.get()));
             self.tokens.push(Vec::new());
         }
         let noted = match (answer, caller) {
@@ -431,6 +436,20 @@ impl<'a> Case<'a> {
                 let listed: Vec<_> = addresses.iter().map(|address| self.spelled(*address)).collect();
                 (call, Request::plain("DELETE", collection, json!({"emailList": listed})))
             }
+            What::NewAppPassword { target } => {
+                let caller = match caller {
+                    Caller::Token(token) if token.holder != STRANGER => token.holder,
+                    Caller::Token(_) | Caller::Operator => 0,
+                };
+                let target = target.map_or(caller, |number| self.person(number));
+                let names = Names { route: Route::Own, path: Some(Named::Account(target)), zuid: None };
+                let path = format!("/api/accounts/{}/appPasswords", self.ids[target].1);
+                let body = json!({"name": "Telephone", "protocols": ["imap"]});
+                (
+                    Call::Mode(names, Mode::NewAppPassword),
+                    Request { names, ..Request::plain("POST", path, body) },
+                )
+            }
             What::Create { address, role, password, one_time, days, name } => {
                 let mut body = json!({
                     "primaryEmailAddress": self.spelled(*address),
@@ -469,11 +488,12 @@ impl<'a> Case<'a> {
             addresses.iter().map(|address| (self.address(*address), self.spelled(*address))).unzip()
         };
         match wish {
-            Wish::ResetPassword { password, end_everything, one_time } => {
+            Wish::ResetPassword { password, end_everything, one_time, keep } => {
                 let mut body = json!({"mode": "resetPassword", "password": password});
                 let end_everything = written(&mut body, "resetAuthToken", *end_everything).unwrap_or(true);
                 let one_time = written(&mut body, "oneTimePassword", *one_time).unwrap_or(true);
-                (Mode::ResetPassword { password, end_everything, one_time }, body)
+                let keep_app_passwords = written(&mut body, "keepAppPasswords", *keep).unwrap_or(false);
+                (Mode::ResetPassword { password, end_everything, one_time, keep_app_passwords }, body)
             }
             Wish::Email(address) => (
                 Mode::Email(self.address(*address)),
@@ -575,7 +595,7 @@ impl<'a> Case<'a> {
                 }
                 Err(error) => Err(error),
             },
-            "DELETE" => run(mailward::app::accounts::Mode::parse(&body).map(AccountMode::DeleteUser)).await,
+            "DELETE" => run(DeleteUser::parse(&body).map(AccountMode::DeleteUser)).await,
             _ => run(AccountMode::from_body(&body)).await,
         };
         outcome.or_else(|error| match error {
@@ -635,9 +655,15 @@ impl<'a> Case<'a> {
 
     // Comparisons --------------------------------------------------------------------------
 
-    async fn listed(&self) -> Vec<Listed> {
+    /// The accounts in the order of the list, each as it is loaded for a change.
+    async fn listed(&self) -> Vec<Account> {
         let mut tx = self.world.app.db.snapshot().await.expect("a snapshot");
-        page(&mut tx, self.zoid, 0, 200).await.expect("a page")
+        let mut accounts = Vec::new();
+        for listed in page(&mut tx, self.zoid, 0, 200).await.expect("a page") {
+            let loaded = load(&mut tx, self.zoid, Handle::User(listed.account.user)).await;
+            accounts.push(loaded.expect("readable").expect("listed, so there"));
+        }
+        accounts
     }
 
     /// The accounts, the addresses, how much was written down, and the tokens of those concerned.
@@ -650,7 +676,7 @@ impl<'a> Case<'a> {
         }
         for (person, listed) in there.into_iter().zip(&listed) {
             let (expected, found) = (&self.model.people[person], self.seen(listed)?);
-            let zuid = listed.account.user.get();
+            let zuid = listed.user.get();
             if zuid != self.ids[person].0 {
                 return Err(format!("person {person} is {zuid}"));
             }
@@ -678,8 +704,7 @@ impl<'a> Case<'a> {
     }
 
     /// A stored account in the model's words.
-    fn seen(&self, listed: &Listed) -> Result<Person, String> {
-        let account = &listed.account;
+    fn seen(&self, account: &Account) -> Result<Person, String> {
         if account.mailbox != format!("m{}", account.id) {
             return Err(format!("the mailbox of {} is {}", account.id, account.mailbox));
         }
@@ -740,6 +765,7 @@ impl<'a> Case<'a> {
             ended: 0,
             self_renames: account.self_renames.clone(),
             expires_at: account.expires_at,
+            app_passwords: account.app_passwords.len(),
             deleted: account.deleted,
         })
     }
@@ -815,15 +841,20 @@ impl<'a> Case<'a> {
         for (person, expected) in touched {
             let (_, account) = self.ids[*person];
             let found = effects.remove(&account).unwrap_or_default();
-            let Some((ProductEffect::Project, others)) = found.split_first() else {
-                return Err(format!("the look-up of person {person} is not told first: {found:?}"));
-            };
+            let (projected, others): (Vec<_>, Vec<_>) =
+                found.iter().partition(|effect| **effect == ProductEffect::Project);
+            if projected.len() != 1 {
+                return Err(format!("the look-up of person {person} is not told once: {found:?}"));
+            }
             let others: Vec<_> = others
-                .iter()
+                .into_iter()
                 .map(|effect| match effect {
                     ProductEffect::EndSessions { sessions: Sessions::All, .. } => Ok(Effect::EndAllSessions),
                     ProductEffect::EndSessions { sessions: Sessions::Generation(generation), .. } => {
                         Ok(Effect::EndSessionsOf { generation: *generation })
+                    }
+                    ProductEffect::EndSessions { sessions: Sessions::AppPassword(_), .. } => {
+                        Ok(Effect::EndSessionsOfAppPassword)
                     }
                     ProductEffect::Tell { .. } => Ok(Effect::Tell),
                     other => Err(format!("nobody asked for {other:?}")),
@@ -842,10 +873,10 @@ impl<'a> Case<'a> {
             self.compare_tokens(person).await?;
         }
         for listed in self.listed().await {
-            let zuid = listed.account.user.get();
+            let zuid = listed.user.get();
             let person = self.ids.iter().position(|(known, _)| *known == zuid).ok_or("an unknown person")?;
             let password = Password::prepare(self.model.people[person].password).expect("a password");
-            let hash = listed.account.credential.hash.as_ref().ok_or("a person without a password")?;
+            let hash = listed.credential.hash.as_ref().ok_or("a person without a password")?;
             if !self.world.app.hasher.verify(&password, hash).await.map_err(|error| error.to_string())? {
                 return Err(format!("person {person}'s password is another one"));
             }

@@ -70,6 +70,7 @@ pub struct Person {
     pub ended: u32,
     pub self_renames: Vec<Millis>,
     pub expires_at: Option<Millis>,
+    pub app_passwords: usize,
     pub deleted: bool,
 }
 
@@ -151,7 +152,7 @@ impl Named {
 
 #[derive(Debug, Clone)]
 pub enum Mode {
-    ResetPassword { password: &'static str, end_everything: bool, one_time: bool },
+    ResetPassword { password: &'static str, end_everything: bool, one_time: bool, keep_app_passwords: bool },
     Email(String),
     Name(&'static str),
     NameAndEmail(&'static str, String),
@@ -163,6 +164,7 @@ pub enum Mode {
     AddAliases(Vec<String>),
     RemoveAliases(Vec<String>),
     FirstName(&'static str),
+    NewAppPassword,
 }
 
 impl Mode {
@@ -174,6 +176,7 @@ impl Mode {
             | Self::EnableUser { .. }
             | Self::EnableMail
             | Self::DisableMail
+            | Self::NewAppPassword
             | Self::Turn(Switch::Imap | Switch::Pop, _) => true,
             Self::ResetPassword { .. }
             | Self::DisableUser { .. }
@@ -224,6 +227,7 @@ pub enum Answer {
 pub enum Effect {
     EndAllSessions,
     EndSessionsOf { generation: i64 },
+    EndSessionsOfAppPassword,
     Tell,
 }
 
@@ -272,7 +276,8 @@ impl Model {
         call: &Call,
     ) -> (Answer, Touched) {
         let mut after = self.clone();
-        let done = if matches!(call, Call::Create { .. }) { Answer::Created } else { Answer::Done };
+        let creates = matches!(call, Call::Create { .. } | Call::Mode(_, Mode::NewAppPassword));
+        let done = if creates { Answer::Created } else { Answer::Done };
         match after.attempt(caller, reason, release, call) {
             Ok(touched) => {
                 *self = after;
@@ -333,6 +338,7 @@ impl Model {
                     ended: 0,
                     self_renames: Vec::new(),
                     expires_at: days.map(|days| self.now + days * DAY),
+                    app_passwords: 0,
                     deleted: false,
                 };
                 self.create(person, hand, *one_time)
@@ -395,7 +401,7 @@ impl Model {
             }
             (Route::Here | Route::Elsewhere, Caller::Token(token)) if !token.organization => {
                 let home = (names.route == Route::Elsewhere) == (token.holder == STRANGER);
-                let own_path = names.path.is_none_or(|path| own(path, token));
+                let own_path = names.path.or(names.zuid).is_some_and(|path| own(path, token));
                 let own_zuid = names.zuid.is_none_or(|zuid| own(zuid, token));
                 if user_form && token.user && home && own_path && own_zuid {
                     Ok(token.holder)
@@ -475,9 +481,14 @@ impl Model {
 
     fn apply(&mut self, person: usize, hand: Hand, mode: &Mode) -> Result<Vec<Effect>, Answer> {
         match mode {
-            Mode::ResetPassword { password, end_everything, one_time } => {
+            Mode::ResetPassword { password, end_everything, one_time, keep_app_passwords } => {
                 self.accept(&self.people[person], password, *one_time)?;
-                Ok(self.set_password(person, password, *one_time, *end_everything))
+                let mut effects = self.set_password(person, password, *one_time, *end_everything);
+                if *end_everything && !keep_app_passwords {
+                    let ended = std::mem::take(&mut self.people[person].app_passwords);
+                    effects.splice(1..1, std::iter::repeat_n(Effect::EndSessionsOfAppPassword, ended));
+                }
+                Ok(effects)
             }
             Mode::Email(address) => self.rename(person, hand, address),
             Mode::Name(name) => {
@@ -538,6 +549,10 @@ impl Model {
                 (*name).clone_into(&mut self.people[person].first_name);
                 Ok(Vec::new())
             }
+            Mode::NewAppPassword => {
+                self.people[person].app_passwords += 1;
+                Ok(vec![Effect::Tell])
+            }
         }
     }
 
@@ -546,8 +561,12 @@ impl Model {
         if switch == Switch::User {
             self.keep_a_super_admin(person)?;
         }
-        // When a term ends, any administrator may have ended it.
-        let rank = if hand.by == By::Clock { Rank::Admin } else { hand.rank };
+        // When a term ends, it is as if whoever may give one had ended it.
+        let rank = match (hand.by, self.people[person].role) {
+            (By::Clock, Rank::Member) => Rank::Admin,
+            (By::Clock, _) => Rank::SuperAdmin,
+            (By::Person(_) | By::Operator, _) => hand.rank,
+        };
         let block = Block { by: hand.by, rank, at: self.now, reason: hand.reason };
         let held = &mut self.people[person];
         match held.blocks.get(&switch) {

@@ -1,2 +1,4 @@
 mod engine;
 mod migrations;
+#[cfg(debug_assertions)]
+mod statements;

@@ -4,7 +4,7 @@
 //! here. It keeps its promises (fsync on), because some tests are about them.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use mailward::store::engine::{Db, Options, Step, migrate};
+use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 use tokio_postgres::NoTls;
 
@@ -134,7 +135,10 @@ pub fn server() -> &'static str {
 pub struct Server {
     /// The administrator's URL, through a Unix socket.
     pub url: String,
-    /// A shell that stops the server as soon as its standard input ends, however we end.
+    pub folder: PathBuf,
+    port: u16,
+    /// A shell that starts the server for every line it is sent, and stops it as soon as its
+    /// standard input ends, however we end.
     keeper: Child,
 }
 
@@ -147,9 +151,12 @@ impl Drop for Server {
 
 const KEEPER: &str = r#"
 trap '' INT
-"$@" >"$FOLDER/log" 2>&1 &
-postgres=$!
-read -r _
+postgres=
+while read -r _; do
+  [ -z "$postgres" ] || wait "$postgres"
+  "$@" >>"$FOLDER/log" 2>&1 &
+  postgres=$!
+done
 kill -INT "$postgres"
 wait "$postgres"
 rm -rf "$FOLDER"
@@ -160,6 +167,15 @@ impl Server {
     ///
     /// On the socket everybody is trusted; over TCP (if a setting asks for it) a password is wanted.
     pub fn start(port: u16, prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        Self::start_under(|_| Vec::new(), port, prepare)
+    }
+
+    /// Started by another program, which knows the folder and must leave the server in its place.
+    pub fn start_under(
+        wrapper: impl FnOnce(&Path) -> Vec<String>,
+        port: u16,
+        prepare: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         let binaries = binaries();
         let folder =
             tempfile::Builder::new().prefix("mailward-postgres-").tempdir().expect("a folder").keep();
@@ -188,7 +204,16 @@ impl Server {
         let made = initdb.arg(&data).current_dir(&folder).output().expect("initdb can be started");
         assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
 
-        let postgres = as_account(account, &binaries.join("postgres"));
+        let program = binaries.join("postgres");
+        let wrapper = wrapper(&folder);
+        let postgres = match wrapper.as_slice() {
+            [] => as_account(account, &program),
+            [first, rest @ ..] => {
+                let mut command = as_account(account, Path::new(first));
+                command.args(rest).arg(&program);
+                command
+            }
+        };
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(postgres.get_program()).args(postgres.get_args());
         keeper.arg("-D").arg(&data).arg("-k").arg(&folder);
@@ -197,10 +222,65 @@ impl Server {
         let keeper = keeper.spawn().expect("sh can be started");
 
         let socket = folder.display().to_string().replace('/', "%2F");
-        wait_until_ready(&binaries, &folder, port);
         let url = format!("postgres://postgres@{socket}:{port}/postgres");
-        Self { url, keeper }
+        let mut server = Self { url, folder, port, keeper };
+        server.go();
+        server
     }
+
+    fn go(&mut self) {
+        let keeper = self.keeper.stdin.as_mut().expect("a pipe");
+        writeln!(keeper, "go").expect("the keeper listens");
+        wait_until_ready(&binaries(), &self.folder, self.port);
+    }
+
+    /// Kills every process of the server without warning, and starts it on what they left.
+    pub fn crash(&mut self) {
+        let note =
+            std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a running server");
+        let first: i32 = note.lines().next().and_then(|line| line.parse().ok()).expect("a number");
+        let children: Vec<i32> = processes()
+            .into_iter()
+            .filter(|process| process.parent == first)
+            .map(|process| process.id)
+            .collect();
+        // The first one first, or it would tend to its children.
+        for id in [first].into_iter().chain(children.iter().copied()) {
+            let id = Pid::from_raw(id).expect("no process has the number 0");
+            // One that has ended meanwhile is as good.
+            let _ = kill_process(id, Signal::KILL);
+        }
+        let start = Instant::now();
+        while processes()
+            .iter()
+            .any(|process| process.runs && (process.id == first || children.contains(&process.id)))
+        {
+            assert!(start.elapsed() < Duration::from_secs(60), "the server does not die");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.go();
+    }
+}
+
+struct Process {
+    id: i32,
+    parent: i32,
+    runs: bool,
+}
+
+/// What runs on this machine.
+fn processes() -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").expect("a list of processes");
+    entries.flatten().filter_map(|entry| process(&entry.path())).collect()
+}
+
+/// `1234 (name) S 1 …` (proc_pid_stat(5)); `None` for what is no process, or none any more.
+fn process(folder: &Path) -> Option<Process> {
+    let text = std::fs::read_to_string(folder.join("stat")).ok()?;
+    let id = text.split(' ').next()?.parse().ok()?;
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    let runs = !matches!(fields.next()?, "Z" | "X");
+    Some(Process { id, parent: fields.next()?.parse().ok()?, runs })
 }
 
 fn wait_until_ready(binaries: &Path, folder: &Path, port: u16) {

@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::clients::Smtp;
+use mailward::mailserver::private::Ports;
+
 use super::lab::{Lab, LabDir, Wishes, free_ports};
 use crate::support::databases::runtime;
 use crate::support::postgres::{self, Database, Server};
@@ -59,7 +61,7 @@ use both_contracts;
 
 pub const DISABLED: &str = "This account is disabled. Contact your administrator.";
 pub const MAIL_DISABLED: &str = "Mail access for this account is disabled. Contact your administrator.";
-pub const ONE_TIME: &str = "This password works once: choose a new one on the self-service page first.";
+pub const ONE_TIME: &str = "This password works once: choose a new one first.";
 pub const WRONG: [&str; 3] = [
     "NO [AUTHENTICATIONFAILED] Authentication failed.",
     "-ERR [AUTH] Authentication failed.",
@@ -109,7 +111,7 @@ impl MailWorld {
     }
 
     /// With other settings; the ports are the lab's.
-    pub fn sqlite_with(edit: impl FnOnce(&mut Config, [u16; 5])) -> Self {
+    pub fn sqlite_with(edit: impl FnOnce(&mut Config, &Ports)) -> Self {
         let dir = LabDir::new();
         let contract = dir.sqlite();
         let mut config = settings(&dir);
@@ -124,7 +126,7 @@ impl MailWorld {
         Self::postgres_with(|_, _| {})
     }
 
-    pub fn postgres_with(edit: impl FnOnce(&mut Config, [u16; 5])) -> Self {
+    pub fn postgres_with(edit: impl FnOnce(&mut Config, &Ports)) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let dir = LabDir::new();
         let (server, port) = server();
@@ -147,10 +149,10 @@ impl MailWorld {
         contract: Contract,
         mut config: Config,
         database: Option<Database>,
-        edit: impl FnOnce(&mut Config, [u16; 5]),
+        edit: impl FnOnce(&mut Config, &Ports),
     ) -> Self {
-        let ports = free_ports();
-        edit(&mut config, ports);
+        let ports = Ports::free();
+        edit(&mut config, &ports);
         let runtime = runtime();
         let world = runtime.block_on(async {
             let world = World::around(app(&config).await).await;

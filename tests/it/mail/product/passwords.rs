@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mailward::app::organizations::{self, DomainChange};
 use mailward::app::worker;
 use mailward::domain::email_address::DomainName;
+use mailward::mailserver::private::Ports;
 use mailward::store;
 use mailward::store::engine::params;
 use mailward::store::outbox::Origin;
@@ -174,7 +175,7 @@ fn term(mail: &MailWorld, of: &Someone, statement: &'static str, at: i64, id: &s
 
 #[test]
 fn people_are_told_in_their_own_mailbox() {
-    let mail = MailWorld::sqlite_with(|config, [smtp, ..]| {
+    let mail = MailWorld::sqlite_with(|config, Ports { smtp, .. }| {
         config.mail.notices_smtp = format!("127.0.0.1:{smtp}");
     });
     let pat = mail.someone("pat");

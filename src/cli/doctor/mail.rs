@@ -1,0 +1,644 @@
+//! What is wrong between Mailward and the mail servers of this machine. The servers' own programs are asked
+//! (`doveconf -n`, `postconf -n`, `dpkg-query`); what they said is judged by pure functions.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Finding, good, mode, warning, wrong};
+use crate::app::mail::servers;
+use crate::clock::{MINUTE, Millis};
+use crate::config::Config;
+use crate::error::Result;
+use crate::store;
+use crate::store::engine::Db;
+use crate::store::projection;
+
+/// The oldest package revisions with the fixes that matter here, as their changelogs tell them
+/// (/usr/share/doc/…/changelog.Debian.gz): upstream version, revision, fixes. Other upstream versions
+/// are left to Debian.
+const PACKAGES: [(&str, &str, &str, &str); 2] = [
+    (
+        "dovecot-core",
+        "1:2.3.19.1+dfsg1-",
+        "1:2.3.19.1+dfsg1-2.1+deb12u7",
+        "SQL injection by multi-byte escaping (CVE-2026-40018), nopassword injection (CVE-2026-42008) and timing of \
+         doveadm's key (CVE-2026-42393)",
+    ),
+    ("postfix", "3.7.", "3.7.10-0+deb12u1", "smtpd_forbid_bare_newline = normalize against SMTP smuggling"),
+];
+/// What an auth-worker needs beside the memory of one hash: 200 MiB worked within 256 MB, 256 did not.
+const BESIDE_A_HASH: u64 = 48 << 20;
+
+/// Everything that can be seen without the database.
+pub fn of_machine(config: &Config) -> Vec<Finding> {
+    let mail = &config.mail;
+    let mut findings = Vec::new();
+    if let (Some(auth), Some(maps)) = (&mail.auth_dir, &mail.maps_dir) {
+        let accounts = Accounts::read();
+        let service =
+            config.database.sqlite_path().and_then(|path| fs::metadata(path).ok()).map(|meta| meta.uid());
+        for (option, group, server, dir, file) in [
+            ("mail.auth_group", &mail.auth_group, "dovecot", auth, "auth.sqlite"),
+            ("mail.maps_group", &mail.maps_group, "postfix", maps, "maps.sqlite"),
+        ] {
+            findings.extend(accounts.group(option, group, server, service));
+            findings.extend(of_look_ups(dir, file, group, accounts.gid(group)));
+        }
+        findings.extend(of_drop_ins());
+    } else if mail.dovecot_password_file.is_none() && mail.postfix_password_file.is_none() {
+        // No mail server of this machine reads anything of ours.
+        return findings;
+    }
+    match output("doveconf", &["-n"]) {
+        Some(Ok(text)) => findings.extend(of_dovecot(&Settings::parse(&text), config)),
+        Some(Err(why)) => findings.push(warning(
+            format!("Dovecot's settings cannot be read: {why}"),
+            "run `mailward doctor` as root; else see what `doveconf -n` says",
+        )),
+        None => findings.push(good("Dovecot is not on this machine, so its settings are not looked at")),
+    }
+    if let Some(Ok(text)) = output("postconf", &["-n"]) {
+        findings.extend(of_postfix(&text, config));
+    }
+    for (package, upstream, least, fixes) in PACKAGES {
+        let Some(Ok(have)) = output("dpkg-query", &["-W", "-f", "${Version}", package]) else { continue };
+        findings.extend(of_package(package, have.trim(), upstream, least, fixes));
+    }
+    findings
+}
+
+/// What the database knows: whether the look-up files are behind, and whether the mail servers answer.
+pub async fn of_database(db: &Db, config: &Config, now: Millis) -> Vec<Finding> {
+    match examine(db, config, now).await {
+        Ok(findings) => findings,
+        Err(error) => vec![wrong(
+            format!("what waits for the mail servers cannot be read: {error}"),
+            "look at the database's own log",
+        )],
+    }
+}
+
+async fn examine(db: &Db, config: &Config, now: Millis) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    if let (Some(auth), Some(maps)) = (&config.mail.auth_dir, &config.mail.maps_dir)
+        && config.database.sqlite_path().is_some()
+    {
+        let (newest, instance) = {
+            let mut tx = db.snapshot().await?;
+            let instance = store::settings::get(&mut tx, store::settings::INSTANCE).await?;
+            (store::outbox::newest(&mut tx).await?, instance.unwrap_or_default())
+        };
+        for file in [auth.join("auth.sqlite"), maps.join("maps.sqlite")] {
+            findings.push(of_position(&file, &projection::peek(&file), newest, &instance));
+        }
+    }
+    let rows = store::mail_servers::all(&mut *db.read().await?).await?;
+    if rows.is_empty() && config.mail.auth_dir.is_some() {
+        findings.push(warning(
+            "no mail server is known: changes hold at the next login, but open sessions are not ended",
+            "`mailward mail-server add NAME URL --key-file FILE`",
+        ));
+    }
+    for row in rows {
+        let name = row.name.clone();
+        let answer = match servers::connect(&row) {
+            Ok(server) => server.check().await.map_err(|why| why.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (waiting, oldest) = store::outbox::backlog_of(&mut *db.read().await?, &name).await?;
+        findings.push(match (answer, oldest) {
+            (Err(why), _) => wrong(
+                format!("the mail server {name} ({}): {why}; {waiting} effects wait for it", row.url),
+                "see that it runs and that --key-file has the key of its doveadm_api_key; `mailward mail-server check`",
+            ),
+            (Ok(()), Some(oldest)) if now - oldest > 5 * MINUTE => warning(
+                format!("the mail server {name} answers, but {waiting} effects have waited for minutes"),
+                "see that `mailward serve` runs; `mailward change show ID` says why",
+            ),
+            (Ok(()), _) => good(format!("the mail server {name} answers and takes the key")),
+        });
+    }
+    Ok(findings)
+}
+
+fn of_position(
+    file: &Path,
+    held: &std::result::Result<(i64, String), String>,
+    newest: i64,
+    instance: &str,
+) -> Finding {
+    let file = file.display();
+    match held {
+        Err(why) => wrong(format!("{file} cannot be read: {why}"), "`mailward projection rebuild`"),
+        Ok((_, other)) if other != instance => {
+            wrong(format!("{file} was made from another database"), "`mailward projection rebuild`")
+        }
+        Ok((position, _)) if *position < newest => wrong(
+            format!("{file} is behind: it holds position {position} of {newest}"),
+            "see that `mailward serve` runs and can write it; `mailward projection catch-up` brings it up now",
+        ),
+        Ok(_) => good(format!("{file} holds every change")),
+    }
+}
+
+fn of_look_ups(dir: &Path, file: &str, group: &str, gid: Option<u32>) -> Vec<Finding> {
+    let mut ill = Vec::new();
+    let Ok(meta) = fs::metadata(dir) else {
+        return vec![wrong(
+            format!("there is no folder {}", dir.display()),
+            "run the commands that `mailward mail-server config` prints",
+        )];
+    };
+    for (path, right) in [
+        (dir.to_owned(), 0o2770),
+        (dir.join(file), 0o660),
+        (dir.join(format!("{file}-wal")), 0o660),
+        (dir.join(format!("{file}-shm")), 0o660),
+    ] {
+        let Some(have) = mode(&path) else { continue };
+        if have != right {
+            let what = format!("{} has mode {have:04o}, not {right:04o}", path.display());
+            ill.push(wrong(what, format!("chmod {right:04o} {}", path.display())));
+        }
+        if let (Some(gid), Ok(of)) = (gid, fs::metadata(&path))
+            && of.gid() != gid
+        {
+            let what = format!("{} does not belong to the group {group}", path.display());
+            ill.push(wrong(what, format!("chgrp {group} {}", path.display())));
+        }
+    }
+    let closed = dir.ancestors().skip(1).find(|above| mode(above).is_some_and(|mode| mode & 0o011 == 0));
+    if let Some(above) = closed {
+        ill.push(wrong(
+            format!("{} is closed, so the mail servers cannot reach {}", above.display(), dir.display()),
+            format!(
+                "choose another folder; `chmod o+x {}` only where nothing else is in it",
+                above.display()
+            ),
+        ));
+    }
+    if ill.is_empty() && meta.is_dir() {
+        ill.push(good(format!("{} is for its group alone", dir.display())));
+    }
+    ill
+}
+
+fn of_drop_ins() -> Option<Finding> {
+    // Without systemd somebody else starts the servers.
+    if !Path::new("/run/systemd/system").exists() {
+        return None;
+    }
+    let missing = ["dovecot.service.d", "postfix@.service.d"]
+        .into_iter()
+        .find(|unit| !Path::new("/etc/systemd/system").join(unit).join("mailward.conf").exists())?;
+    Some(warning(
+        format!(
+            "/etc/systemd/system/{missing}/mailward.conf is missing: a mail server could start with an old copy"
+        ),
+        "`mailward mail-server config` writes it",
+    ))
+}
+
+// Users and groups -------------------------------------------------------------------------
+
+struct Accounts {
+    passwd: String,
+    group: String,
+}
+
+impl Accounts {
+    fn read() -> Self {
+        let read = |file| fs::read_to_string(file).unwrap_or_default();
+        Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
+    }
+
+    fn gid(&self, group: &str) -> Option<u32> {
+        fields(&self.group, group)?.get(2)?.parse().ok()
+    }
+
+    fn name_of(&self, uid: u32) -> Option<&str> {
+        let lines = self.passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        lines
+            .into_iter()
+            .find(|line| line.get(2).and_then(|id| id.parse().ok()) == Some(uid))
+            .map(|line| line[0])
+    }
+
+    /// Everybody in the group, by its own line or as their first one.
+    fn members(&self, group: &str) -> Vec<&str> {
+        let listed = fields(&self.group, group).and_then(|line| line.get(3).copied()).unwrap_or_default();
+        let mut all: Vec<&str> = listed.split(',').filter(|name| !name.is_empty()).collect();
+        let gid = self.gid(group).map(|gid| gid.to_string());
+        for line in self.passwd.lines() {
+            let line: Vec<_> = line.split(':').collect();
+            if line.get(3).map(ToString::to_string) == gid && gid.is_some() && !all.contains(&line[0]) {
+                all.push(line[0]);
+            }
+        }
+        all
+    }
+
+    fn group(&self, option: &str, group: &str, server: &str, service: Option<u32>) -> Vec<Finding> {
+        if group.is_empty() {
+            return vec![warning(
+                format!("{option} is empty: only the owner of the folder's group reads the look-ups"),
+                "name a group that only the mail server and Mailward are in",
+            )];
+        }
+        if self.gid(group).is_none() {
+            return vec![wrong(
+                format!("there is no group {group}"),
+                format!("groupadd --system {group}; usermod -aG {group} {server}"),
+            )];
+        }
+        let members = self.members(group);
+        let mut ill = Vec::new();
+        let mut must = vec![server];
+        // Root needs no membership.
+        must.extend(service.filter(|uid| *uid != 0).and_then(|uid| self.name_of(uid)));
+        for name in &must {
+            if fields(&self.passwd, name).is_some() && !members.contains(name) {
+                ill.push(wrong(
+                    format!("{name} is not in the group {group}, so it cannot use the look-ups"),
+                    format!("usermod -aG {group} {name}, and restart it"),
+                ));
+            }
+        }
+        for name in members.iter().filter(|name| !must.contains(name)) {
+            ill.push(warning(
+                format!("{name} is in the group {group} too, and can read and change the look-ups"),
+                format!("gpasswd -d {name} {group}"),
+            ));
+        }
+        if ill.is_empty() {
+            ill.push(good(format!("the group {group} is for {} alone", must.join(" and "))));
+        }
+        ill
+    }
+}
+
+fn fields<'a>(file: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    let lines = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.into_iter().find(|line| line.first() == Some(&name))
+}
+
+// Dovecot ----------------------------------------------------------------------------------
+
+/// What `doveconf -n` says: `service doveadm/inet_listener http/port` → `8080`.
+struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    fn parse(text: &str) -> Self {
+        let mut settings = BTreeMap::new();
+        let mut place: Vec<String> = Vec::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+            if let Some(block) = line.strip_suffix('{') {
+                place.push(block.trim().to_owned());
+            } else if line == "}" {
+                place.pop();
+            } else if let Some((name, value)) = line.split_once(" =") {
+                let path =
+                    place.iter().map(String::as_str).chain([name.trim()]).collect::<Vec<_>>().join("/");
+                // Several blocks of one name, such as passdb, are all of interest.
+                let all: &mut String = settings.entry(path).or_default();
+                if !all.is_empty() {
+                    all.push('\n');
+                }
+                all.push_str(value.trim());
+            }
+        }
+        Self(settings)
+    }
+
+    fn get(&self, path: &str) -> Option<&str> {
+        self.0.get(path).map(String::as_str)
+    }
+
+    fn any(&self, wanted: impl Fn(&str, &str) -> bool) -> bool {
+        self.0.iter().any(|(path, value)| value.lines().any(|value| wanted(path, value)))
+    }
+}
+
+/// Dovecot's own default, as `doveconf -d auth_username_chars` of 2.3.19.1 prints it.
+const USERNAME_CHARS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@";
+
+fn of_dovecot(settings: &Settings, config: &Config) -> Vec<Finding> {
+    let mut ill = Vec::new();
+    if !settings.any(|_, value| value.contains("mp_login") || value.contains("mailward-login.conf")) {
+        return vec![warning(
+            "Dovecot on this machine does not ask Mailward for logins",
+            "`mailward mail-server config dovecot` writes its files; `doveconf -n` shows what is in force",
+        )];
+    }
+    if settings.get("auth_cache_size").is_some_and(|size| bytes(size) != Some(0)) {
+        ill.push(wrong(
+            "Dovecot's login cache is switched on: old passwords and disabled accounts go on working",
+            "auth_cache_size = 0, then restart Dovecot",
+        ));
+    }
+    let chars = settings.get("auth_username_chars").unwrap_or(USERNAME_CHARS);
+    if chars.is_empty() || !chars.chars().all(|c| USERNAME_CHARS.contains(c)) {
+        ill.push(wrong(
+            "auth_username_chars was widened, and login names go into SQL",
+            "take auth_username_chars out, so that Dovecot's default holds",
+        ));
+    }
+    if settings.any(|path, value| path == "userdb/driver" && value == "prefetch") {
+        ill.push(wrong(
+            "a userdb with driver = prefetch skips the second look at the credential",
+            "remove it; docs/contract.md says why",
+        ));
+    }
+    if settings.get("imap_hibernate_timeout").is_some_and(|time| !matches!(time, "0" | "0 secs")) {
+        ill.push(wrong(
+            "IMAP hibernation is switched on: ending one session would end everybody's",
+            "imap_hibernate_timeout = 0, then restart Dovecot",
+        ));
+    }
+    ill.extend(of_door(settings));
+    let limit = ["service auth-worker/vsz_limit", "default_vsz_limit"]
+        .into_iter()
+        .find_map(|path| settings.get(path).and_then(bytes))
+        .unwrap_or(256 << 20);
+    let hash = u64::from(config.passwords.memory_kib) * 1024;
+    // 0 is no limit.
+    if limit != 0 && hash + BESIDE_A_HASH > limit {
+        ill.push(wrong(
+            format!(
+                "passwords take {} MiB to verify and Dovecot's auth-worker may use {} MiB: right passwords would look wrong",
+                hash >> 20,
+                limit >> 20
+            ),
+            "raise vsz_limit of service auth-worker, or lower passwords.memory_kib and reset the passwords",
+        ));
+    }
+    if ill.is_empty() {
+        ill.push(good(
+            "Dovecot's settings are safe: no login cache, plain login names, doveadm's door closed",
+        ));
+    }
+    ill
+}
+
+/// The listeners of doveadm and who can reach them.
+fn of_door(settings: &Settings) -> Vec<Finding> {
+    let mut ill = Vec::new();
+    let mut doors: Vec<&str> = settings
+        .0
+        .keys()
+        .filter_map(|path| path.strip_prefix("service doveadm/inet_listener"))
+        .filter_map(|rest| rest.split_once('/').map(|(name, _)| name))
+        .collect();
+    doors.dedup();
+    for door in doors {
+        let at = |name: &str| settings.get(&format!("service doveadm/inet_listener{door}/{name}"));
+        let address =
+            at("address").or_else(|| at("listen")).or_else(|| settings.get("listen")).unwrap_or("*, ::");
+        let port = at("port").unwrap_or("0");
+        let local = |one: &str| one == "localhost" || one.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if port == "0" || address.split([',', ' ']).filter(|one| !one.is_empty()).all(local) {
+            continue;
+        }
+        ill.push(match at("ssl") {
+            Some("yes") => warning(
+                format!("doveadm listens on {address} port {port}: whoever has the key can read all mail"),
+                "let only Mailward's machines through the firewall to it",
+            ),
+            Some(_) | None => wrong(
+                format!("doveadm listens on {address} port {port} without TLS: the key that opens every mailbox travels in the clear"),
+                "address = 127.0.0.1, or ssl = yes with a firewall in front",
+            ),
+        });
+    }
+    ill
+}
+
+/// A size as Dovecot writes it: `256 M`, `0`, `1 G`.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let shift = match text[digits..].trim().chars().next().map(|c| c.to_ascii_uppercase()) {
+        None | Some('B') => 0,
+        Some('K') => 10,
+        Some('M') => 20,
+        Some('G') => 30,
+        Some(_) => return None,
+    };
+    number.checked_shl(shift)
+}
+
+// Postfix ----------------------------------------------------------------------------------
+
+fn of_postfix(text: &str, config: &Config) -> Vec<Finding> {
+    let get = |name: &str| {
+        text.lines()
+            .find_map(|line| line.split_once('=').filter(|(have, _)| have.trim() == name))
+            .map(|(_, v)| v.trim())
+    };
+    let asks =
+        |name: &str| get(name).is_some_and(|value| value.contains("mailward") || value.contains("mw_"));
+    if !asks("virtual_mailbox_maps") {
+        return vec![warning(
+            "Postfix on this machine does not ask Mailward for addresses",
+            "`mailward mail-server config postfix` writes its files; `postconf -n` shows what is in force",
+        )];
+    }
+    let mut ill = Vec::new();
+    if !asks("smtpd_sender_login_maps") {
+        ill.push(wrong(
+            "Postfix does not ask who may send as an address",
+            "put smtpd_sender_login_maps back as `mailward mail-server config postfix` has it",
+        ));
+    }
+    let delimiter = config.addresses.recipient_delimiter.to_string();
+    if get("recipient_delimiter").unwrap_or_default() != delimiter {
+        ill.push(wrong(
+            format!("Postfix's recipient_delimiter is not {delimiter:?}, which Mailward has"),
+            "set recipient_delimiter in main.cf and addresses.recipient_delimiter to the same sign",
+        ));
+    }
+    if ill.is_empty() {
+        ill.push(good("Postfix asks Mailward for addresses and senders"));
+    }
+    ill
+}
+
+// Packages ---------------------------------------------------------------------------------
+
+fn of_package(package: &str, have: &str, upstream: &str, least: &str, fixes: &str) -> Option<Finding> {
+    if have.is_empty() {
+        return None;
+    }
+    let comparable = have.starts_with(upstream);
+    let at_least = |least: &str| {
+        let status = Command::new("dpkg").args(["--compare-versions", have, "ge", least]).status();
+        status.is_ok_and(|status| status.success())
+    };
+    Some(if !comparable {
+        good(format!("{package} is {have}; which fixes it has is Debian's to say"))
+    } else if at_least(least) {
+        good(format!("{package} is {have}, with the fixes for {fixes}"))
+    } else {
+        wrong(format!("{package} is {have}, older than {least} with the fixes for {fixes}"), "apt upgrade")
+    })
+}
+
+/// What a program says, or complains; `None` when it is not here.
+fn output(program: &str, arguments: &[&str]) -> Option<std::result::Result<String, String>> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut folders = path.split(':').filter(|folder| !folder.is_empty()).chain(["/usr/sbin", "/usr/bin"]);
+    let file =
+        folders.find_map(|folder| Some(Path::new(folder).join(program)).filter(|file| file.is_file()))?;
+    Some(match Command::new(file).args(arguments).output() {
+        Ok(out) if out.status.success() => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
+        Ok(out) => Err(String::from_utf8_lossy(&out.stderr).lines().next().unwrap_or_default().to_owned()),
+        Err(cause) => Err(cause.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    const GOOD: &str = "\
+# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf
+auth_mechanisms = plain login
+listen = *, ::
+passdb {
+  args = /etc/dovecot/mailward-login.conf.ext
+  driver = sql
+}
+service auth-worker {
+  extra_groups = mwauth
+}
+service doveadm {
+  inet_listener http {
+    address = 127.0.0.1
+    port = 8080
+  }
+}
+userdb {
+  args = /etc/dovecot/mailward-login.conf.ext
+  driver = sql
+}
+";
+
+    fn ill(text: &str, config: &Config) -> Vec<String> {
+        let found = of_dovecot(&Settings::parse(text), config);
+        found.into_iter().filter(|one| one.state != State::Good).map(|one| one.what).collect()
+    }
+
+    #[track_caller]
+    fn found(text: &str, word: &str) {
+        let all = ill(text, &Config::default());
+        assert!(all.len() == 1 && all[0].contains(word), "{all:?}");
+    }
+
+    #[test]
+    fn a_dovecot_as_we_write_it_is_well() {
+        assert_eq!(ill(GOOD, &Config::default()), [""; 0]);
+    }
+
+    #[test]
+    fn each_mistake_in_dovecots_settings_is_found() {
+        let with = |line: &str| format!("{GOOD}{line}\n");
+        found(&with("auth_cache_size = 10 M"), "login cache");
+        found(&with("auth_username_chars = abc'@"), "auth_username_chars");
+        // Empty means every character.
+        found(&with("auth_username_chars = "), "auth_username_chars");
+        found(&with("imap_hibernate_timeout = 30 secs"), "hibernation");
+        found(&with("userdb {\n  driver = prefetch\n}"), "prefetch");
+        found(&with("default_vsz_limit = 64 M"), "19 MiB to verify");
+        assert_eq!(ill(&with("default_vsz_limit = 128 M"), &Config::default()), [""; 0]);
+        assert_eq!(ill(&with("default_vsz_limit = 0"), &Config::default()), [""; 0]);
+        let mut costly = Config::default();
+        costly.passwords.memory_kib = 64 << 10;
+        assert_eq!(ill(&with("default_vsz_limit = 112 M"), &costly), [""; 0]);
+        assert_eq!(ill(&with("default_vsz_limit = 111 M"), &costly).len(), 1);
+        found("passdb {\n  driver = pam\n}\n", "does not ask Mailward");
+    }
+
+    #[test]
+    fn a_door_that_others_reach_is_found_with_and_without_tls() {
+        let door = |lines: &str| GOOD.replace("    address = 127.0.0.1\n", lines);
+        found(&door(""), "without TLS");
+        found(&door("    address = 10.0.0.5\n"), "in the clear");
+        found(&door("    address = 127.0.0.1, 10.0.0.5\n"), "in the clear");
+        found(&door("    address = *\n    ssl = yes\n"), "whoever has the key");
+        assert_eq!(ill(&door("    address = ::1\n"), &Config::default()), [""; 0]);
+        assert_eq!(ill(&door("").replace("8080", "0"), &Config::default()), [""; 0]);
+    }
+
+    #[test]
+    fn sizes_are_read_as_dovecot_writes_them() {
+        for (text, size) in [("0", 0), ("256 M", 256 << 20), ("1G", 1 << 30), ("10 kB", 10 << 10), ("7 B", 7)]
+        {
+            assert_eq!(bytes(text), Some(size), "{text}");
+        }
+        assert_eq!(bytes("unlimited"), None);
+    }
+
+    #[test]
+    fn groups_have_their_two_members_and_no_others() {
+        let accounts = |group: &str| Accounts {
+            passwd: "root:x:0:0::/:\ndovecot:x:100:110::/:\nmailward:x:200:210::/:\neve:x:300:310::/:\n"
+                .into(),
+            group: format!("dovecot:x:110:\n{group}"),
+        };
+        let ill = |group: &str| {
+            let found = accounts(group).group("mail.auth_group", "mwauth", "dovecot", Some(200));
+            found.into_iter().filter(|one| one.state != State::Good).map(|one| one.what).collect::<Vec<_>>()
+        };
+        assert_eq!(ill("mwauth:x:400:dovecot,mailward\n"), [""; 0]);
+        assert!(ill("")[0].contains("no group mwauth"));
+        assert!(ill("mwauth:x:400:mailward\n")[0].starts_with("dovecot is not in"));
+        assert!(ill("mwauth:x:400:dovecot\n")[0].starts_with("mailward is not in"));
+        assert!(ill("mwauth:x:400:dovecot,mailward,eve\n")[0].starts_with("eve is in"));
+        assert!(ill("mwauth:x:310:dovecot,mailward\n")[0].starts_with("eve is in"), "by the first group");
+    }
+
+    #[test]
+    fn a_postfix_that_asks_half_is_found() {
+        const ASKS: &str =
+            "recipient_delimiter = +\nvirtual_mailbox_maps = proxy:sqlite:/etc/postfix/mailward-mailbox.cf\n";
+        const OWNS: &str = "smtpd_sender_login_maps = proxy:sqlite:/etc/postfix/mailward-sender.cf\n";
+        let ill = |text: &str| {
+            let found = of_postfix(text, &Config::default());
+            found.into_iter().filter(|one| one.state != State::Good).map(|one| one.what).collect::<Vec<_>>()
+        };
+        assert_eq!(ill(&format!("{ASKS}{OWNS}")), [""; 0]);
+        assert!(ill(ASKS)[0].contains("who may send"));
+        assert!(ill(&format!("{ASKS}{OWNS}").replace("= +", "= -"))[0].contains("recipient_delimiter"));
+        assert!(ill("myhostname = vm\n")[0].contains("does not ask"));
+    }
+
+    #[test]
+    fn packages_are_compared_only_with_their_own_upstream_version() {
+        let state = |have: &str| {
+            let (package, upstream, least, fixes) = PACKAGES[0];
+            of_package(package, have, upstream, least, fixes).map(|one| one.state)
+        };
+        assert_eq!(state("1:2.3.19.1+dfsg1-2.1+deb12u7"), Some(State::Good));
+        assert_eq!(state("1:2.3.19.1+dfsg1-2.1+deb12u6"), Some(State::Wrong));
+        assert_eq!(state("1:2.3.19.1+dfsg1-2.1"), Some(State::Wrong));
+        assert_eq!(state("1:2.4.1+dfsg1-6"), Some(State::Good));
+        assert_eq!(state(""), None);
+    }
+
+    #[test]
+    fn files_that_are_behind_or_foreign_are_told_apart() {
+        let state = |held: std::result::Result<(i64, &str), &str>| {
+            let held = held.map(|(at, name)| (at, name.to_owned())).map_err(str::to_owned);
+            of_position(Path::new("auth.sqlite"), &held, 7, "us")
+        };
+        assert_eq!(state(Ok((7, "us"))).state, State::Good);
+        assert!(state(Ok((6, "us"))).cure.contains("catch-up"));
+        assert!(state(Ok((7, "them"))).what.contains("another database"));
+        assert!(state(Err("no such file")).cure.contains("rebuild"));
+    }
+}

@@ -1,0 +1,137 @@
+//! `mailward projection`: the look-up files of this machine's mail servers.
+
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::app::mail::projector::Projector;
+use crate::app::mail::servers;
+use crate::cli::desk::Desk;
+use crate::error::{Error, Result};
+use crate::store;
+use crate::store::projection::Drift;
+
+/// The mail servers' look-up files: catch up, rebuild, verify
+///
+/// They are derived from the database and can be made anew at any time, also while the mail
+/// servers and Mailward run.
+#[derive(Debug, clap::Subcommand)]
+pub enum Projection {
+    /// Bring the files to the database's position; run before Postfix and Dovecot start
+    #[command(after_help = "Examples:\n  mailward projection catch-up")]
+    CatchUp,
+    /// Make both files anew from the database, in place
+    #[command(after_help = "Examples:\n  mailward projection rebuild")]
+    Rebuild,
+    /// Compare both files with the database, row by row
+    ///
+    /// The exit code is 1 when something differs and was not repaired.
+    #[command(after_help = "Examples:\n  mailward projection verify\n  mailward projection verify --repair")]
+    Verify {
+        /// Mend what differs
+        #[arg(long)]
+        repair: bool,
+    },
+}
+
+impl Projection {
+    /// # Errors
+    /// `Refused` where there are no such files; when they cannot be written.
+    pub async fn run(self, desk: &Desk) -> Result<()> {
+        let app = desk.open().await?;
+        match self {
+            Self::CatchUp => {
+                // Nothing is kept where nothing is configured: a mail server must not start on that.
+                if matches!(app.projector, Projector::None) {
+                    return Err(no_files());
+                }
+                app.projector.catch_up(&app.db).await?;
+                let (position, what) = (newest(&app).await?, app.projector.standing().1);
+                desk.answer(
+                    || format!("position {position}: {what}"),
+                    || json!({"position": position, "what": what}),
+                )
+            }
+            Self::Rebuild => {
+                let rebuilt = app.projector.rebuild(&app.db).await?;
+                let position = newest(&app).await?;
+                let reloaded = if rebuilt.reload_servers { reload(&app).await? } else { Vec::new() };
+                if rebuilt.reload_servers {
+                    desk.note(
+                        "a file had to be made anew: `postfix reload` makes Postfix read it, and `doveadm reload` \
+                         every Dovecot that is not among the mail servers",
+                    );
+                }
+                desk.answer(
+                    || {
+                        let told: String = reloaded.iter().map(|(name, what)| format!("\n{name}: {what}")).collect();
+                        format!("{} accounts at position {position}{told}", rebuilt.accounts)
+                    },
+                    || json!({"accounts": rebuilt.accounts, "position": position, "reload": rebuilt.reload_servers}),
+                )
+            }
+            Self::Verify { repair } => {
+                let drift = app.projector.verify(&app.db, repair).await?;
+                desk.answer(|| words(&drift, repair), || told(&drift, repair))?;
+                if drift.is_clean() || repair {
+                    return Ok(());
+                }
+                Err(Error::internal("the look-up files differ from the database; --repair mends them"))
+            }
+        }
+    }
+}
+
+fn no_files() -> Error {
+    Error::Refused("there are no look-up files: mail.auth_dir and mail.maps_dir are not set".to_owned())
+}
+
+async fn newest(app: &App) -> Result<i64> {
+    store::outbox::newest(&mut *app.db.read().await?).await
+}
+
+/// Every mail server opens its files again; what each said.
+async fn reload(app: &App) -> Result<Vec<(String, String)>> {
+    let mut said = Vec::new();
+    for (row, server) in servers::all(app).await? {
+        let outcome = match server {
+            Ok(server) => server.reload().await.map_err(|why| why.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        said.push((
+            row.name,
+            outcome.map_or_else(|why| format!("not reloaded: {why}"), |()| "reloaded".to_owned()),
+        ));
+    }
+    Ok(said)
+}
+
+fn words(drift: &Drift, repair: bool) -> String {
+    if drift.is_clean() {
+        return "both files are exactly what they should be".to_owned();
+    }
+    let mut lines = Vec::new();
+    lines.extend(drift.needs_rebuild.clone());
+    if !drift.accounts.is_empty() {
+        let shown: Vec<String> = drift.accounts.iter().take(20).map(ToString::to_string).collect();
+        let more = if drift.accounts.len() > 20 { " …" } else { "" };
+        lines.push(format!("{} accounts differ: {}{more}", drift.accounts.len(), shown.join(" ")));
+    }
+    if drift.domains {
+        lines.push("the list of domains differs".to_owned());
+    }
+    lines.extend(drift.permissions.iter().cloned());
+    lines.push(if repair { "all of it was mended" } else { "nothing was changed" }.to_owned());
+    lines.join("\n")
+}
+
+fn told(drift: &Drift, repair: bool) -> Value {
+    let accounts: Vec<String> = drift.accounts.iter().map(ToString::to_string).collect();
+    json!({
+        "clean": drift.is_clean(),
+        "repaired": repair && !drift.is_clean(),
+        "needsRebuild": drift.needs_rebuild,
+        "accounts": accounts,
+        "domains": drift.domains,
+        "permissions": drift.permissions,
+    })
+}

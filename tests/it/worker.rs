@@ -1,0 +1,417 @@
+//! Effects of changes are carried out: after a refusal again and again, by the next worker when one
+//! dies, by one at a time. And what time ends is ended and tidied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailward::app::accounts::create;
+use mailward::app::random::Random;
+use mailward::app::{App, oauth, worker};
+use mailward::clock::{DAY, MINUTE, Millis, SECOND};
+use mailward::config::Config;
+use mailward::domain::account::Account;
+use mailward::domain::actor::{Role, Who};
+use mailward::domain::effect::PERSON;
+use mailward::domain::email_address::EmailAddress;
+use mailward::domain::ids::ChangeId;
+use mailward::domain::password::Password;
+use mailward::domain::scope::ScopeSet;
+use mailward::mailserver::doveadm::DoveadmError;
+use mailward::mailserver::{MailServer, Session, SessionMask};
+use mailward::store::audit::{self, Refusal};
+use mailward::store::engine::{Db, params};
+use mailward::store::outbox::{self, Waiting};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
+
+use crate::support::world::{self, Answer, ORGANIZATION_SCOPES, PASSWORD, Someone, World, config, operator};
+
+const MAIL_SERVER: &str = "mx1";
+
+/// The effects of the change that an answer names, on one target.
+async fn effects(world: &World, answer: &Answer, target: &str) -> Vec<Waiting> {
+    let change: ChangeId = answer.change().expect("a change").parse().expect("a change");
+    let mut tx = world.app.db.read().await.expect("a connection");
+    let all = outbox::of_change(&mut tx, world.zoid, change).await.expect("readable");
+    all.into_iter().filter(|effect| effect.target == target).collect()
+}
+
+async fn claim(db: Db, now: Millis, until: Millis, most: i64) -> Vec<Waiting> {
+    db.write(async move |tx| outbox::claim(tx, MAIL_SERVER, now, until, most).await).await.expect("claimed")
+}
+
+fn kicked(world: &World) -> Vec<String> {
+    world.recorder.with(|recording| recording.kicked.iter().map(SessionMask::as_doveadm).collect())
+}
+
+fn fail(world: &World, failure: Option<DoveadmError>) {
+    world.recorder.with(|recording| recording.failure = failure);
+}
+
+async fn reset(world: &World, on: &Someone) -> Answer {
+    let answer = world.mode(&world.owner, on, "resetPassword", json!({"password": "t*c9ma"})).await;
+    answer.ok();
+    answer
+}
+
+async fn count(world: &World, sql: &'static str) -> i64 {
+    let mut tx = world.app.db.read().await.expect("a connection");
+    tx.query_one(sql, params![], |row| row.get("n")).await.expect("a count")
+}
+
+/// A person whose term ends in so many days.
+async fn limited(world: &World, local: &str, role: Role, days: i64) -> Account {
+    let address = EmailAddress::parse(&format!("{local}@{}", world.domain)).expect("an address");
+    let mut new =
+        create::simple(address, Password::prepare(PASSWORD).expect("a password"), role, "").expect("a user");
+    new.expires_in_days = Some(days);
+    create::create(&world.app, &operator(), world.zoid, new).await.expect("a new user").0
+}
+
+/// A mail server that takes every mail; what it took comes out of the channel.
+async fn postbox() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let (sender, mails) = channel(100);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(take_mail(stream, sender.clone()));
+        }
+    });
+    (address, mails)
+}
+
+async fn take_mail(stream: TcpStream, mails: Sender<String>) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    writer.write_all(b"220 postbox\r\n").await?;
+    while let Some(line) = lines.next_line().await? {
+        if line != "DATA" {
+            writer.write_all(if line == "QUIT" { b"221 bye\r\n" } else { b"250 good\r\n" }).await?;
+            continue;
+        }
+        writer.write_all(b"354 go on\r\n").await?;
+        let mut mail = String::new();
+        while let Some(line) = lines.next_line().await?.filter(|line| line != ".") {
+            mail.push_str(&line);
+            mail.push('\n');
+        }
+        // The test may have seen enough.
+        let _ = mails.send(mail).await;
+        writer.write_all(b"250 taken\r\n").await?;
+    }
+    Ok(())
+}
+
+fn with_notices(address: &str) -> Config {
+    let mut config = config();
+    config.mail.notices_smtp = address.to_owned();
+    config
+}
+
+both_engines! {
+    async fn an_effect_is_carried_out_and_then_left_alone(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        let mask = format!("m{}@g1", world.member.account_id);
+        let answer = reset(&world, &world.member).await;
+        assert_eq!(kicked(&world), Vec::<String>::new(), "nothing is told before the worker runs");
+        // At once, and twice more: a login that was checked just before may register late.
+        for (wait, times) in [(0, 1), (SECOND, 1), (SECOND, 2), (12 * SECOND, 2), (SECOND, 3), (DAY, 3)] {
+            world.app.clock.advance(wait);
+            world.settle().await;
+            world.settle().await;
+            assert_eq!(kicked(&world), vec![mask.clone(); times]);
+        }
+        let told = effects(&world, &answer, MAIL_SERVER).await;
+        assert!(told.iter().all(|effect| effect.due_at.is_none() && effect.done_at.is_some()), "{told:?}");
+        let (waiting, _) = outbox::backlog(&mut world.app.db.read().await.expect("a connection")).await.expect("readable");
+        assert_eq!(waiting, 0);
+    }
+
+    async fn an_effect_that_is_refused_is_tried_again_less_and_less_often(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        fail(&world, Some(DoveadmError::Timeout));
+        let session = format!("m{}@g1", world.member.account_id);
+        world.recorder.with(|recording| {
+            recording.sessions = vec![Session { user: session.clone(), service: "imap".to_owned(), pid: None, ip: None }];
+        });
+        let answer = reset(&world, &world.member).await;
+        let mut pauses = Vec::new();
+        for tries in 1..=10 {
+            world.settle().await;
+            let waiting = effects(&world, &answer, MAIL_SERVER).await.remove(0);
+            assert_eq!((waiting.tries, waiting.done_at), (tries, None));
+            assert!(waiting.outcome.as_deref().is_some_and(|text| text.contains("error")), "{waiting:?}");
+            let due = waiting.due_at.expect("it is tried again");
+            pauses.push(due - world.app.clock.now());
+            // Not a moment earlier.
+            world.app.clock.advance(due - world.app.clock.now() - 1);
+            world.settle().await;
+            assert_eq!(effects(&world, &answer, MAIL_SERVER).await[0].tries, tries);
+            world.app.clock.advance(1);
+        }
+        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+        fail(&world, None);
+        world.settle().await;
+        assert_eq!(kicked(&world), [session]);
+        world.app.clock.advance(20 * SECOND);
+        world.settle().await;
+        world.settle().await;
+        assert_eq!(effects(&world, &answer, MAIL_SERVER).await[0].due_at, None);
+        assert!(world.recorder.with(|recording| recording.sessions.is_empty()));
+    }
+
+    async fn what_waits_survives_a_restart(db: Db) {
+        let world = World::start(db.clone()).await;
+        world.settle().await;
+        fail(&world, Some(DoveadmError::Timeout));
+        let answer = world.mode(&world.owner, &world.member, "disableUser", json!({})).await;
+        answer.ok();
+        world.settle().await;
+        fail(&world, None);
+        world.app.clock.advance(MINUTE);
+        let clock = world.app.clock.clone();
+        let again = App::new(db, config(), clock, Random::seeded(8)).await.expect("a good configuration");
+        let servers = [MailServer::Recorder(world.recorder.clone())];
+        worker::drain(&again, &servers).await.expect("the outbox drains");
+        assert_eq!(kicked(&world), [format!("m{}@*", world.member.account_id)]);
+    }
+
+    async fn an_effect_belongs_to_one_worker_at_a_time(db: Db) {
+        let world = Arc::new(World::start(db).await);
+        for _ in 0..60 {
+            reset(&world, &world.member).await;
+        }
+        let (now, mut workers) = (world.app.clock.now(), JoinSet::new());
+        for _ in 0..8 {
+            let db = world.app.db.clone();
+            workers.spawn(async move {
+                let mut mine = Vec::new();
+                loop {
+                    let more = claim(db.clone(), now, now + 30 * SECOND, 3).await;
+                    if more.is_empty() {
+                        return mine;
+                    }
+                    mine.extend(more.into_iter().map(|effect| effect.position));
+                }
+            });
+        }
+        let claimed: Vec<i64> = workers.join_all().await.concat();
+        let different: BTreeSet<_> = claimed.iter().copied().collect();
+        assert_eq!((claimed.len(), different.len()), (60, 60));
+    }
+
+    async fn many_workers_tell_a_server_everything_once(db: Db) {
+        let world = Arc::new(World::start(db).await);
+        for _ in 0..60 {
+            reset(&world, &world.member).await;
+        }
+        let mut workers = JoinSet::new();
+        for _ in 0..8 {
+            let world = Arc::clone(&world);
+            workers.spawn(async move { world.settle().await });
+        }
+        workers.join_all().await;
+        let mut times = BTreeMap::new();
+        for mask in kicked(&world) {
+            *times.entry(mask).or_insert(0) += 1;
+        }
+        assert_eq!(times.len(), 60);
+        assert!(times.values().all(|times| *times == 1), "{times:?}");
+    }
+
+    async fn the_claim_of_a_dead_worker_ends(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        let answer = reset(&world, &world.member).await;
+        let now = world.app.clock.now();
+        let dead = claim(world.app.db.clone(), now, now + 30 * SECOND, 100).await.remove(0);
+        world.settle().await;
+        assert_eq!(kicked(&world).len(), 0, "somebody else has it");
+        world.app.clock.advance(30 * SECOND - 1);
+        world.settle().await;
+        assert_eq!(kicked(&world).len(), 0);
+        world.app.clock.advance(1);
+        world.settle().await;
+        assert_eq!(kicked(&world).len(), 1, "it is taken over");
+        world.app.clock.advance(20 * SECOND);
+        world.settle().await;
+        world.settle().await;
+        let done = effects(&world, &answer, MAIL_SERVER).await.remove(0);
+        assert_eq!(done.due_at, None);
+
+        // It was only slow, and comes back: what the other one did stands.
+        let (late, due) = (dead.clone(), world.app.clock.now());
+        world.app.db.write(async move |tx| outbox::put_off(tx, &late, "too late", due).await).await.expect("written");
+        let now = world.app.clock.now();
+        world.app.db.write(async move |tx| outbox::finish(tx, &dead, "too late", now).await).await.expect("written");
+        let after = effects(&world, &answer, MAIL_SERVER).await.remove(0);
+        assert_eq!((after.due_at, after.done_at, after.outcome), (None, done.done_at, done.outcome));
+    }
+
+    async fn a_person_is_told_once(db: Db) {
+        let (address, mut mails) = postbox().await;
+        let world = World::start_with(db, with_notices(&address)).await;
+        let rename = json!({"emailAddress": format!("rebecca@{}", world.domain)});
+        let answer = world.mode(&world.owner, &world.member, "emailupdate", rename).await;
+        for _ in 0..3 {
+            world.settle().await;
+            world.app.clock.advance(DAY);
+        }
+        let mail = mails.recv().await.expect("a mail").replace("=\n", "");
+        assert!(mail.contains(&format!("To: rebecca@{}", world.domain)), "{mail}");
+        assert!(mail.contains(&format!("Mail to {} still reaches you.", world.member.email)), "{mail}");
+        assert!(mails.try_recv().is_err(), "once");
+        let told = effects(&world, &answer, PERSON).await;
+        assert!(matches!(told[..], [Waiting { due_at: None, tries: 1, .. }]), "{told:?}");
+    }
+
+    async fn a_notice_that_cannot_be_sent_is_tried_for_three_days(db: Db) {
+        // Nobody listens on a port that was given back.
+        let address = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a port");
+        let world = World::start_with(db, with_notices(&address.to_string())).await;
+        let answer = reset(&world, &world.member).await;
+        let started = world.app.clock.now();
+        let mut last = 0;
+        loop {
+            world.settle().await;
+            let notice = effects(&world, &answer, PERSON).await.remove(0);
+            let Some(due) = notice.due_at else {
+                assert!(notice.outcome.as_deref().is_some_and(|text| text.starts_with("given up")), "{notice:?}");
+                break;
+            };
+            assert!(notice.tries > last && due > world.app.clock.now(), "{notice:?}");
+            assert!(due - world.app.clock.now() <= 10 * MINUTE, "{notice:?}");
+            last = notice.tries;
+            world.app.clock.advance((due - world.app.clock.now()).max(6 * 60 * MINUTE));
+        }
+        assert!(world.app.clock.now() - started > 3 * DAY);
+    }
+
+    async fn the_running_worker_finds_what_a_commit_left(db: Db) {
+        let (address, mut mails) = postbox().await;
+        let world = World::start_with(db, with_notices(&address)).await;
+        let worker = tokio::spawn(worker::run(world.app.clone()));
+        for number in 0..3 {
+            let rename = json!({"emailAddress": format!("name-{number}@{}", world.domain)});
+            world.mode(&world.owner, &world.member, "emailupdate", rename).await.ok();
+            let mail = tokio::time::timeout(Duration::from_secs(60), mails.recv()).await.expect("in time").expect("a mail");
+            assert!(mail.contains(&format!("name-{number}@")), "{mail}");
+        }
+        worker.abort();
+    }
+
+    async fn a_term_that_ends_disables_the_user(db: Db) {
+        let world = World::start(db).await;
+        let limited = limited(&world, "temp", Role::Member, 7).await;
+        let token = world::token(&world.app, &limited, "ZohoMail.accounts.READ").await;
+        let temp = Someone { zuid: limited.user.get(), account_id: limited.id.get(), ..world.member.clone() };
+        world.app.clock.advance(7 * DAY - 1);
+        worker::tidy(&world.app).await.expect("tidied");
+        world.get(&token, "/api/accounts").await.ok();
+        world.app.clock.advance(1);
+        worker::tidy(&world.app).await.expect("tidied");
+        world.get(&token, "/api/accounts").await.refused(401, "INVALID_OAUTHTOKEN");
+        let block = world.account(&temp).await.switches.user_disabled.expect("disabled");
+        assert_eq!((block.by, block.at), (Who::Clock, world.app.clock.now()));
+        world.settle().await;
+        assert!(kicked(&world).contains(&format!("m{}@*", limited.id)));
+        let mut tx = world.app.db.read().await.expect("a connection");
+        let newest = audit::newest(&mut tx, world.zoid, Some(limited.user), 1).await.expect("readable").remove(0);
+        assert_eq!((newest.actor.as_str(), newest.verb.as_str()), ("clock", "disableUser"));
+        drop(tx);
+        // Whoever lets the user in again decides that the term is over.
+        world.mode(&world.admin, &temp, "enableUser", json!({})).await.ok();
+        world.app.clock.advance(DAY);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(world.account(&temp).await.switches.user_disabled, None);
+    }
+
+    async fn many_terms_end_at_once_and_the_last_super_admin_stays(db: Db) {
+        let world = World::start(db).await;
+        let last = limited(&world, "last", Role::SuperAdmin, 6).await;
+        for number in 0..120 {
+            limited(&world, &format!("temp-{number}"), Role::Member, 7).await;
+        }
+        let path = format!("/api/organization/{}/accounts", world.zoid);
+        let org_token = world::token(&world.app, &last, ORGANIZATION_SCOPES).await;
+        world.with_body("DELETE", &org_token, &path, json!({"accountList": [world.owner.zuid]})).await.ok();
+        world.app.clock.advance(7 * DAY);
+        worker::tidy(&world.app).await.expect("tidied");
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM person WHERE disabled IS NOT NULL").await, 120);
+        world.get(&org_token, &path).await.ok();
+    }
+
+    async fn tidying_forgets_what_has_ended_and_nothing_else(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        fail(&world, Some(DoveadmError::Timeout));
+        let waiting = reset(&world, &world.member).await;
+        let account = world.account(&world.other).await;
+        let scope = ScopeSet::parse("ZohoMail.accounts.READ").expect("scopes");
+        oauth::issue(&world.app, account.organization, account.user, scope, MINUTE).await.expect("a token");
+        let before = count(&world, "SELECT COUNT(*) AS n FROM access_token").await;
+        let wrong = world.self_password(&world.member.email, "not-the-one", "something-new-5").await;
+        assert_eq!(wrong.status, 401);
+
+        world.app.clock.advance(15 * MINUTE);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM throttle").await, 0, "the window is over");
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM access_token").await, before, "a day longer, for those who ask");
+        world.app.clock.advance(DAY);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM access_token").await, before - 1);
+
+        world.settle().await;
+        let done = count(&world, "SELECT COUNT(*) AS n FROM outbox WHERE due_at IS NULL").await;
+        assert!(done > 0);
+        world.app.clock.advance(30 * DAY + 1);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM outbox WHERE due_at IS NULL").await, 0);
+        assert_eq!(effects(&world, &waiting, MAIL_SERVER).await.len(), 1, "what was not done is not forgotten");
+    }
+
+    async fn refusals_of_a_minute_become_one_entry_each_when_it_is_over(db: Db) {
+        let world = World::start(db).await;
+        for _ in 0..3 {
+            world.mode(&world.admin, &world.owner, "disableUser", json!({})).await.refused(403, "OPERATION_NOT_PERMITTED");
+        }
+        let (zoid, minute) = (world.zoid, world.app.clock.now() / MINUTE);
+        world.app.db.write(async move |tx| {
+            for number in 0..1_100 {
+                let refusal = Refusal {
+                    organization: zoid,
+                    minute,
+                    actor: "user 1".to_owned(),
+                    verb: "enableUser".to_owned(),
+                    target: number.to_string(),
+                    person: None,
+                    refusals: 1,
+                    entry: "{}".to_owned(),
+                };
+                audit::count_refusal(tx, &refusal).await?;
+            }
+            Ok(())
+        })
+        .await
+        .expect("counted");
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM refusal").await, 1_101, "the minute runs");
+        world.app.clock.advance(MINUTE);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM refusal").await, 0);
+        let mut tx = world.app.db.read().await.expect("a connection");
+        let entries = audit::newest(&mut tx, zoid, None, 10_000).await.expect("readable");
+        let refused: Vec<_> = entries.iter().filter(|entry| entry.verb == "disableUser").collect();
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].entry.contains(r#""count":3"#), "{}", refused[0].entry);
+        assert_eq!(entries.iter().filter(|entry| entry.verb == "enableUser").count(), 1_100);
+    }
+}
