@@ -18,6 +18,7 @@ use axum::serve::ListenerExt;
 use mailward::clock::Clock;
 use mailward::domain::password::Cost;
 use mailward::domain::secret::fingerprint;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
@@ -72,6 +73,7 @@ pub fn make_file(path: &Path, rows: i64) -> Result<()> {
 
 fn open(path: &Path) -> Result<Connection> {
     let connection = Connection::open(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")?;
     Ok(connection)
 }
@@ -205,7 +207,11 @@ fn holder(path: &str, headers: &HeaderMap) -> rusqlite::Result<i64> {
     READER.with_borrow_mut(|reader| {
         let connection = match reader {
             Some(connection) => connection,
-            None => reader.insert(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?),
+            None => {
+                let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+                reader.insert(connection)
+            }
         };
         connection
             .prepare_cached("SELECT person_id FROM access_token WHERE hash = ?1 AND expires_at > ?2")?

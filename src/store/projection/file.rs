@@ -559,6 +559,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     conn.busy_timeout(BUSY)?;
+    // A statement keeps its plan whatever is bound to it; SQLite would plan anew at each run.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(32);
     // NORMAL: no disk sync per change, only at checkpoints. After a power loss the newest changes may be
     // missing, together with their position, and are applied again at start. OFF would save
