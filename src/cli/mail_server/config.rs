@@ -20,7 +20,7 @@ use crate::mailserver::config::{
 
 /// Write the complete, commented files of Postfix or Dovecot, or the SQL of their roles
 ///
-/// They are made from [mail] of the configuration, for the installed version. Without --directory
+/// They are made from the section mail of the configuration, for the installed version. Without --directory
 /// they are printed and nothing is changed; secrets are left out then. With it they are put in
 /// place, and what is there already is kept beside as NAME.before-mailward. The commands that root
 /// runs once are printed.
