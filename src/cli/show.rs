@@ -81,7 +81,7 @@ pub fn account_text(account: &Account) -> String {
     for name in SwitchName::ALL {
         if let Some(block) = account.switches.get(name) {
             let reason = block.reason.as_ref().map(|why| format!(": {}", why.as_str())).unwrap_or_default();
-            lines.push(format!("{:<14}by {} at {}{reason}", name.key(), block.by, time(block.at)));
+            lines.push(format!("{}: by {} at {}{reason}", name.key(), block.by, time(block.at)));
         }
     }
     lines.join("\n")
