@@ -1,7 +1,7 @@
 //! Every refusal Mailward knows, named after what the caller can understand.
 //!
 //! One closed enum for the whole house; each door renders it with an exhaustive
-//! `match` (`api::envelope`, `api::oauth`, `cli::exit`). No HTTP status lives here.
+//! `match` (`api::envelope`, `api::oauth`, `console::refusals`, `cli::exit`). No HTTP status lives here.
 
 use std::sync::Arc;
 
@@ -50,12 +50,23 @@ pub enum Error {
     /// The token endpoint gives nothing.
     #[error(transparent)]
     Grant(#[from] GrantRefusal),
+    /// An idempotency key was used before for a request that asked something else.
+    #[error("this idempotency key was used for another request; use a new key for a new request")]
+    KeyReused,
+    /// A call with that idempotency key was made, and its answer carried a secret. The text says where
+    /// to make a new one.
+    #[error("this call was made before, and its answer carried a secret that was shown once; {0}")]
+    AnswerNotKept(&'static str),
     /// Too many tries; come back after that many seconds.
     #[error("too many requests; try again in {retry_after_seconds} seconds")]
     TooMany { retry_after_seconds: u64 },
     /// Mailward or its database cannot take this now; nothing was changed.
     #[error("{why}; try again in {retry_after_seconds} seconds")]
     Unavailable { why: &'static str, retry_after_seconds: u64 },
+    /// The connection to the database broke while it committed: the change was made or not. Its id,
+    /// where it has one, is what to look for before it is repeated.
+    #[error("the database did not confirm the change; look it up before repeating it")]
+    Unconfirmed { change: Option<i64> },
     /// A statement met another change; the write is run again. Never leaves `store`.
     #[error("the change met another one and has to run again")]
     Again,
@@ -117,6 +128,49 @@ pub enum GrantRefusal {
 }
 
 impl Error {
+    /// When it is worth while to come back, where that helps.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::TooMany { retry_after_seconds } | Self::Unavailable { retry_after_seconds, .. } => {
+                Some(*retry_after_seconds)
+            }
+            Self::Again | Self::Stale => Some(1),
+            Self::Unconfirmed { .. } => Some(5),
+            Self::NoCredentials
+            | Self::BadToken
+            | Self::MissingScope
+            | Self::BadCredentials
+            | Self::NotFound(_)
+            | Self::NoRoute(_)
+            | Self::WrongMethod(_)
+            | Self::Forbidden(_)
+            | Self::Refused(_)
+            | Self::AddressTaken(_)
+            | Self::BadAddress(_)
+            | Self::BadPassword(_)
+            | Self::Malformed(_)
+            | Self::Grant(_)
+            | Self::KeyReused
+            | Self::AnswerNotKept(_)
+            | Self::Unique(_)
+            | Self::Internal(_) => None,
+        }
+    }
+
+    /// The operator has switched changes off for a while (`mailward read-only on`).
+    pub const READ_ONLY: Self = Self::Unavailable {
+        why: "Mailward is read-only for the moment: accounts cannot be changed, mail works as before",
+        retry_after_seconds: 30,
+    };
+
+    /// Whether this is [`READ_ONLY`](Self::READ_ONLY): meant so, and no failure.
+    pub fn is_read_only(&self) -> bool {
+        match (self, &Self::READ_ONLY) {
+            (Self::Unavailable { why, .. }, Self::Unavailable { why: meant, .. }) => why == meant,
+            _ => false,
+        }
+    }
+
     /// An internal failure with what we were trying to do. Never put a secret in `what`.
     pub fn internal(what: impl std::fmt::Display) -> Self {
         Self::Internal(Arc::new(anyhow::anyhow!("{what}")))

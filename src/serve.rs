@@ -1,37 +1,30 @@
-//! Listening: sockets, TLS with certificates that can be replaced, patience with slow clients,
-//! and an orderly end. What is answered is the router's matter.
+//! Listening: sockets, TLS with certificates that can be replaced, and an orderly end. What is answered
+//! is the router's matter.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
+pub use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use http_body::{Body as HttpBody, Frame};
 use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Sleep;
+use tokio::task::JoinHandle;
 
 use crate::app::{App, worker};
-use crate::config::Server;
+use crate::arrival::{take_a_place, wait_for_body};
+use crate::config::{Metrics, Server};
 use crate::error::{Error, Result};
 
 /// How long a client may take to send the head of a request; also how long an idle connection is kept.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// How long a client may take to send the body of a request.
-const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// A socket that is bound and a certificate that was read; nothing is accepted yet.
 pub struct Bound {
@@ -54,8 +47,13 @@ pub fn bind(server: &Server) -> Result<Bound> {
         }
         (None, None) => None,
     };
-    let unusable =
-        |cause: std::io::Error| Error::bad_value("server.listen", format!("{}: {cause}", server.listen));
+    let unusable = |cause: std::io::Error| {
+        let other = match cause.kind() {
+            ErrorKind::AddrInUse => "; --listen gives another one, as --listen 127.0.0.1:0",
+            _ => "",
+        };
+        Error::bad_value("server.listen", format!("{}: {cause}{other}", server.listen))
+    };
     let listener = TcpListener::bind(server.listen).map_err(unusable)?;
     listener.set_nonblocking(true).map_err(unusable)?;
     Ok(Bound {
@@ -87,7 +85,8 @@ impl Bound {
         let ender = tokio::spawn(end_in_order(terminate?, interrupt?, handle.clone(), self.shutdown_time));
         let reloader = tokio::spawn(reload_on_signal(reload, self.tls.clone()));
         let router = router
-            .layer(axum::middleware::from_fn(limit_body_time))
+            .layer(axum::middleware::from_fn_with_state(app.clone(), take_a_place))
+            .layer(axum::middleware::from_fn(wait_for_body))
             .into_make_service_with_connect_info::<SocketAddr>();
 
         tracing::info!(address = %self.address, scheme = self.scheme(), "listening");
@@ -109,12 +108,68 @@ impl Bound {
     }
 }
 
-/// Binds and serves in one step, for who does not need the address before.
+/// A socket for what the public must not reach: the metrics.
+pub struct SideDoor {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl SideDoor {
+    /// Binds the configured address, if there is one.
+    ///
+    /// # Errors
+    /// `BadValue` with the reason.
+    pub fn open(metrics: &Metrics) -> Result<Option<Self>> {
+        if metrics.listen.is_empty() {
+            return Ok(None);
+        }
+        let unusable = |cause: &dyn std::fmt::Display| {
+            Error::bad_value("metrics.listen", format!("{}: {cause}", metrics.listen))
+        };
+        let address: SocketAddr = metrics.listen.parse().map_err(|cause| unusable(&cause))?;
+        let listener = TcpListener::bind(address).map_err(|cause| unusable(&cause))?;
+        listener.set_nonblocking(true).map_err(|cause| unusable(&cause))?;
+        let address = listener.local_addr().map_err(|cause| unusable(&cause))?;
+        Ok(Some(Self { address, listener }))
+    }
+
+    /// Answers until the task is ended.
+    pub fn answer(self, router: Router) -> JoinHandle<()> {
+        tracing::info!(metrics = %self.address, "metrics can be asked for");
+        tokio::spawn(async move {
+            let outcome = match axum_server::from_tcp(self.listener) {
+                Ok(mut server) => {
+                    server = server.http1_only();
+                    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+                    server.serve(router.into_make_service()).await
+                }
+                Err(cause) => Err(cause),
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the door for metrics is closed");
+            }
+        })
+    }
+}
+
+/// Serves a router of its own for a program on this machine, without TLS, until the runtime ends.
 ///
 /// # Errors
-/// As `bind` and `Bound::serve`.
-pub async fn serve(app: App, server: &Server, router: Router) -> Result<()> {
-    bind(server)?.serve(app, router).await
+/// `BadValue` for the option that names an address that cannot be used.
+pub fn beside(option: &str, address: SocketAddr, router: Router) -> Result<SocketAddr> {
+    let unusable = |cause: std::io::Error| Error::bad_value(option, format!("{address}: {cause}"));
+    let listener = TcpListener::bind(address).map_err(unusable)?;
+    listener.set_nonblocking(true).map_err(unusable)?;
+    let bound = listener.local_addr().map_err(unusable)?;
+    let mut server = axum_server::from_tcp(listener).map_err(unusable)?.http1_only();
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    let router = router.layer(axum::middleware::from_fn(wait_for_body)).into_make_service();
+    tokio::spawn(async move {
+        if let Err(error) = server.acceptor(NoDelayAcceptor).serve(router).await {
+            tracing::error!(%error, %bound, "a listener ended");
+        }
+    });
+    Ok(bound)
 }
 
 async fn end_in_order(
@@ -195,70 +250,4 @@ fn tls_config(cert: &Path, key: &Path) -> Result<ServerConfig> {
         .map_err(|cause| bad_cert(&cause))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-// Slow clients -----------------------------------------------------------------------------
-
-async fn limit_body_time(request: Request, next: Next) -> Response {
-    next.run(request.map(|body| Body::new(TimedBody { body, patience: BODY_TIME, deadline: None }))).await
-}
-
-/// A request's body that ends with an error when the client takes too long to send it.
-struct TimedBody {
-    body: Body,
-    patience: Duration,
-    /// Set when the client is first waited for; most bodies come with their head.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl HttpBody for TimedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(task) {
-            return Poll::Ready(frame);
-        }
-        let patience = self.patience;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        deadline
-            .as_mut()
-            .poll(task)
-            .map(|()| Some(Err(axum::Error::new("the body of the request did not come in time"))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_body_that_never_ends_is_given_up() {
-        struct Silence;
-        impl HttpBody for Silence {
-            type Data = Bytes;
-            type Error = std::convert::Infallible;
-            fn poll_frame(
-                self: Pin<&mut Self>,
-                _: &mut Context<'_>,
-            ) -> Poll<Option<std::result::Result<Frame<Bytes>, Self::Error>>> {
-                Poll::Pending
-            }
-        }
-        let patience = Duration::from_millis(20);
-        let body = Body::new(TimedBody { body: Body::new(Silence), patience, deadline: None });
-        let refusal = axum::body::to_bytes(body, 1000).await.expect_err("nothing came");
-        assert!(refusal.to_string().contains("did not come in time"), "{refusal}");
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio_postgres::error::SqlState;
@@ -99,7 +99,9 @@ struct Hand {
     belongings: Statement,
     save_person: Statement,
     save_account: Statement,
+    state: [Statement; 2],
     audit: Statement,
+    link: Statement,
     tell: Statement,
     project: Statement,
 }
@@ -112,7 +114,7 @@ impl Hand {
              JOIN person p ON p.organization_id = t.organization_id AND p.id = t.person_id
              JOIN account a ON a.organization_id = t.organization_id AND a.person_id = t.person_id
              JOIN organization o ON o.id = t.organization_id
-             LEFT JOIN client c ON c.id = t.client_id
+             LEFT JOIN client c ON c.organization_id = t.organization_id AND c.id = t.client_id
              WHERE t.hash = $1 AND t.expires_at > $2 AND t.epoch = p.session_epoch
                AND p.disabled IS NULL AND o.disabled IS NULL
                AND (t.client_id IS NULL OR (c.id IS NOT NULL AND c.disabled IS NULL))";
@@ -126,16 +128,20 @@ impl Hand {
              JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
              WHERE p.organization_id = $1 AND p.id = $2";
         let belongings =
-            "SELECT 0 AS id, address AS text, '' AS digest, FALSE AS imap, FALSE AS pop, FALSE AS smtp,
-                    created_at, freed_at AS expires_at
-             FROM address WHERE organization_id = $1 AND account_id = $2 AND freed_at IS NULL
+            "SELECT 0 AS id, d.address AS text, '' AS digest, FALSE AS imap, FALSE AS pop, FALSE AS smtp,
+                    d.created_at AS created_at, d.freed_at AS expires_at
+             FROM account a
+             JOIN address d ON d.organization_id = a.organization_id AND d.account_id = a.id
+             WHERE a.organization_id = $1 AND a.person_id = $2 AND d.freed_at IS NULL
              UNION ALL
-             SELECT id, name, digest, imap, pop, smtp, created_at, expires_at
-             FROM app_password WHERE organization_id = $1 AND account_id = $2
+             SELECT w.id, w.name, w.digest, w.imap, w.pop, w.smtp, w.created_at, w.expires_at
+             FROM account a
+             JOIN app_password w ON w.organization_id = a.organization_id AND w.account_id = a.id
+             WHERE a.organization_id = $1 AND a.person_id = $2
              ORDER BY created_at, id, text";
         let save_account = "UPDATE account
-             SET primary_address = $3, primary_domain = $4, generation = $5, mail_disabled = $6, incoming_blocked = $7,
-                 outgoing_blocked = $8, imap_off = $9, pop_off = $10
+             SET generation = $3, mail_disabled = $4, incoming_blocked = $5, outgoing_blocked = $6, imap_off = $7,
+                 pop_off = $8
              WHERE organization_id = $1 AND id = $2";
         let tell = "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, due_at, tries,
                                  outcome, done_at)
@@ -166,6 +172,22 @@ impl Hand {
                     "INSERT INTO audit (organization_id, id, step, at, actor, verb, person_id, entry)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 )
+                .await?,
+            state: [
+                client
+                    .prepare(
+                        "DELETE FROM person_state WHERE organization_id = $1 AND person_id = $2 AND state = $3",
+                    )
+                    .await?,
+                client
+                    .prepare(
+                        "INSERT INTO person_state (organization_id, person_id, state) VALUES ($1, $2, $3)
+                         ON CONFLICT (organization_id, person_id, state) DO NOTHING",
+                    )
+                    .await?,
+            ],
+            link: client
+                .prepare("INSERT INTO audit_link (organization_id, change_id, step) VALUES ($1, $2, $3)")
                 .await?,
             tell: client.prepare(tell).await?,
             project: client
@@ -202,24 +224,21 @@ impl Hand {
         client.query_one(&self.organization, &[&zoid]).await?;
         let account = client.query_one(&self.account, &[&zoid, &zuid]).await?;
         let id: i64 = account.get("account_id");
-        client.query(&self.belongings, &[&zoid, &id]).await?;
+        client.query(&self.belongings, &[&zoid, &zuid]).await?;
         let version: i64 = account.get("version");
         client.execute(&self.save_person, &[&zoid, &zuid, &version, &None::<String>]).await?;
-        let address: String = account.get("primary_address");
-        let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
         let generation: i64 = account.get("generation");
         let disabled = disable.then_some(switch.as_str());
         let off = None::<String>;
         client
-            .execute(
-                &self.save_account,
-                &[&zoid, &id, &address, &domain, &generation, &disabled, &off, &off, &off, &off],
-            )
+            .execute(&self.save_account, &[&zoid, &id, &generation, &disabled, &off, &off, &off, &off])
             .await?;
+        client.execute(&self.state[usize::from(disable)], &[&zoid, &zuid, &"blocked"]).await?;
         let verb = if disable { "disableMailAccount" } else { "enableMailAccount" };
         client
             .execute(&self.audit, &[&zoid, &change, &0_i64, &now, &"user 1000000000001", &verb, &zuid, entry])
             .await?;
+        client.execute(&self.link, &[&zoid, &change, &0_i64]).await?;
         if disable {
             let effect = r#"{"effect":"end_sessions","mailbox":"m2560636000000008002","sessions":"all"}"#;
             client.execute(&self.tell, &[&change, &zoid, &id, &effect, &now]).await?;
@@ -275,16 +294,49 @@ pub async fn make_table(url: &str, rows: i64) -> Result<()> {
     client.batch_execute("VACUUM ANALYZE bare").await.context("vacuuming the bare table")
 }
 
-/// Commits and flushes of the server so far. It tells them about a second late.
-pub async fn counters(url: &str) -> Result<(i64, i64)> {
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    let client = connect(url).await?;
-    let row = client
-        .query_one(
-            "SELECT (SELECT CAST(SUM(xact_commit) AS BIGINT) FROM pg_stat_database WHERE datname = current_database()),
-                    (SELECT CAST(wal_sync AS BIGINT) FROM pg_stat_wal)",
-            &[],
-        )
-        .await?;
-    Ok((row.get(0), row.get(1)))
+/// What the server has done so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    /// Changes that it holds: each has an entry in the audit log.
+    pub changes: i64,
+    /// Transactions that wrote, those that were rolled back among them.
+    pub transactions: i64,
+    /// Flushes of its log, of which its processes tell late.
+    pub flushes: i64,
+}
+
+impl Stored {
+    pub async fn read(url: &str) -> Result<Self> {
+        Self::read_on(&connect(url).await?).await
+    }
+
+    /// Reads until so many flushes are told since then; an idle process tells its own after ten seconds.
+    pub async fn until_flushed(self, url: &str, flushes: i64) -> Result<Self> {
+        let (client, start) = (connect(url).await?, Instant::now());
+        loop {
+            let now = Self::read_on(&client).await?;
+            let told = now.flushes - self.flushes;
+            if told >= flushes {
+                return Ok(now);
+            }
+            if start.elapsed() > Duration::from_secs(15) {
+                bail!(
+                    "{told} flushes of the log were told where {flushes} are the least: not all was synced"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn read_on(client: &Client) -> Result<Self> {
+        let row = client
+            .query_one(
+                "SELECT (SELECT COUNT(*) FROM audit),
+                        CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT),
+                        (SELECT CAST(wal_sync AS BIGINT) FROM pg_stat_wal)",
+                &[],
+            )
+            .await?;
+        Ok(Self { changes: row.get(0), transactions: row.get(1), flushes: row.get(2) })
+    }
 }

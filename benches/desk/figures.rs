@@ -2,29 +2,36 @@
 //! the same machine and where it can be on the same database.
 
 use std::cell::Cell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use mailward::app::ids::Ids;
 use mailward::domain::email_address::EmailAddress;
 use mailward::domain::ids::{AccountId, OrganizationId, UserId};
+use mailward::mailserver::private;
 use mailward::store;
 use mailward::store::accounts::Handle;
-use mailward::store::engine::{Db, Options, Tx, params};
+use mailward::store::engine::{Db, Options, Tx};
 use serde_json::{Value, json};
 
 use crate::bare::{self, Commits, Counter};
-use crate::by_hand::{self, Shared};
+use crate::by_hand::{self, Shared, Stored};
 use crate::fill::{self, Filler, World};
+use crate::ldap::{Directory, Filling};
 use crate::load::{Call, Connection, Load, drive, median, paced, repeat, together};
 use crate::postgres;
 use crate::report::{Figure, Rounds, Target, over, rounded};
 use crate::server::{self, Server, Setting};
-use crate::settings::{Arguments, FEW_ACCOUNTS, MANY, PAGE, RESETTERS};
+use crate::settings::{Arguments, FEW_ACCOUNTS, MANY, MOST_ENTRIES, PAGE, RESETTERS};
 
 /// Rows beyond the depth that a list is read at.
 const BEYOND: i64 = 400;
+/// Users beyond this number were made by the store alone, and no mail server was told of them.
+pub const FIRST_UNTOLD: i64 = 8_000_000_000_000_000;
 /// Connections that look at accounts while others reset passwords.
 const LOOKERS: usize = 2;
 
@@ -33,8 +40,11 @@ pub struct Bench {
     pub settings: Value,
     folder: PathBuf,
     few: World,
-    many: World,
-    on_postgres: Option<(World, postgres::Server)>,
+    pub many: World,
+    /// Or why there is none.
+    on_postgres: Result<(World, postgres::Server)>,
+    /// Or why there is no OpenLDAP.
+    directory: Result<Directory>,
     bare_file: PathBuf,
     /// The accounts that are switched off and on again.
     pairs: Arc<Counter>,
@@ -42,23 +52,49 @@ pub struct Bench {
 
 impl Bench {
     /// Fills the databases that the wanted figures need.
+    ///
+    /// # Errors
+    /// Without an embedded database there is nothing to measure; what else is missing is told by its figure.
     pub async fn prepare(arguments: Arguments, folder: &Path) -> Result<Self> {
         let mut settings = arguments.told(folder);
-        let mut filled = Vec::new();
-        for (name, accounts) in [("few", FEW_ACCOUNTS), ("many", arguments.accounts + BEYOND)] {
+        let wants = |keys: &[&str]| keys.iter().any(|key| arguments.wants(key));
+        let entries = arguments.accounts().min(MOST_ENTRIES);
+        let filling = match wants(&["switch_sqlite_32", "get"]) {
+            true => Filling::begin(&folder.join("openldap"), entries),
+            false => Err(anyhow!("not wanted")),
+        };
+        // The private mail servers' users have to reach the look-up files.
+        let traversable = || Permissions::from_mode(if mail_servers() { 0o711 } else { 0o700 });
+        std::fs::set_permissions(folder, traversable())?;
+        let mut filling_sqlite = Vec::new();
+        for (name, accounts) in [("few", FEW_ACCOUNTS), ("many", arguments.accounts() + BEYOND)] {
             let place = folder.join(name);
             std::fs::create_dir(&place)?;
+            std::fs::set_permissions(&place, traversable())?;
             let file = place.join("mailward.sqlite").display().to_string();
-            let start = Instant::now();
-            filled.push(fill::make(&format!("sqlite:{file}"), accounts, Filler::Sqlite(&file)).await?);
-            settings["secondsToFillSqlite"] = rounded(start.elapsed().as_secs_f64());
+            // Beside PostgreSQL, which works in processes of its own.
+            filling_sqlite.push(tokio::task::spawn_blocking(move || fill_sqlite(&file, accounts)));
+        }
+        let on_postgres = match wants(&["switch_postgres_32", "list_depth", "console"]) {
+            true => kept(fill_postgres(&arguments, &mut settings)).await,
+            false => Err(anyhow!("not wanted")),
+        };
+        let bare_file = folder.join("bare.sqlite");
+        bare::make_file(&bare_file, arguments.accounts())?;
+        let mut filled = Vec::new();
+        for filling in filling_sqlite {
+            let (world, seconds) = filling.await??;
+            settings["secondsToFillSqlite"] = rounded(seconds);
+            filled.push(world);
         }
         let many = filled.pop().context("two were filled")?;
         let few = filled.pop().context("two were filled")?;
-        let bare_file = folder.join("bare.sqlite");
-        bare::make_file(&bare_file, arguments.accounts)?;
-        let mut bench = Self {
-            on_postgres: None,
+        let start = Instant::now();
+        let directory = filling.and_then(Filling::finish);
+        settings["secondsToWaitForOpenLdap"] = rounded(start.elapsed().as_secs_f64());
+        Ok(Self {
+            on_postgres,
+            directory,
             settings,
             folder: folder.to_owned(),
             few,
@@ -66,44 +102,34 @@ impl Bench {
             bare_file,
             pairs: Counter::from(1),
             arguments,
-        };
-        if ["switch_postgres_32", "list_depth"].iter().any(|key| bench.arguments.wants(key)) {
-            bench.prepare_postgres().await?;
+        })
+    }
+
+    pub fn postgres(&self) -> Result<&World> {
+        match &self.on_postgres {
+            Ok((world, _)) => Ok(world),
+            Err(why) => Err(anyhow!("PostgreSQL: {why:#}")),
         }
-        Ok(bench)
     }
 
-    async fn prepare_postgres(&mut self) -> Result<()> {
-        let server = postgres::Server::start(5432, |_| Vec::new());
-        let start = Instant::now();
-        let url = server.url.clone();
-        let client = by_hand::connect(&url).await?;
-        let version = client.query_one("SHOW server_version", &[]).await?.get::<_, String>(0);
-        let settings = client
-            .query("SELECT name || ' = ' || setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'wal_sync_method', 'shared_buffers') ORDER BY name", &[])
-            .await?;
-        let world = fill::make(&url, self.arguments.accounts + BEYOND, Filler::Postgres(&client)).await?;
-        by_hand::make_table(&url, self.arguments.accounts).await?;
-        self.settings["postgres"] = json!(version);
-        let told: Vec<String> = settings.iter().map(|row| row.get(0)).collect();
-        self.settings["postgresSettings"] = json!(told.join(", "));
-        self.settings["postgresPool"] = json!(Options::default().pool_size);
-        self.settings["secondsToFillPostgres"] = rounded(start.elapsed().as_secs_f64());
-        self.on_postgres = Some((world, server));
-        Ok(())
-    }
-
-    async fn start(&self, world: &World, projection: bool) -> Result<Server> {
+    pub async fn start(&self, world: &World, projection: bool) -> Result<Server> {
         let folder = match world.url.strip_prefix("sqlite:") {
             Some(file) => Path::new(file).parent().context("the file lies in a folder")?.to_owned(),
             None => self.folder.clone(),
         };
         let binary = self.arguments.server.clone();
         let database = world.url.clone();
-        let server = server::mailward(&Setting { binary, folder, database, projection }).await?;
+        let groups = mail_servers();
+        let server = server::mailward(&Setting { binary, folder, database, projection, groups }).await?;
         // The first change waits until the look-up files hold everything; a fresh start has to make them.
         self.settled(&server, world).await?;
         Ok(server)
+    }
+
+    /// A running OpenLDAP, or why there is none.
+    async fn slapd(&self) -> Result<(&Directory, Server)> {
+        let directory = self.directory.as_ref().map_err(|why| anyhow!("{why:#}"))?;
+        Ok((directory, directory.start().await?))
     }
 
     async fn settled(&self, server: &Server, world: &World) -> Result<()> {
@@ -145,7 +171,7 @@ impl Bench {
     }
 
     fn bare_switches(&self) -> impl Fn(usize, u64) -> Call + Clone + 'static {
-        let (rows, pairs) = (self.arguments.accounts, Arc::clone(&self.pairs));
+        let (rows, pairs) = (self.arguments.accounts(), Arc::clone(&self.pairs));
         move |_, _| {
             let row = 1 + pairs.next_scattered().rem_euclid(rows);
             Call::put(format!("/{row}"), r#"{"mode":"disableMailAccount","zuid":1000000000001}"#.to_owned())
@@ -168,10 +194,7 @@ impl Bench {
     // The keys ---------------------------------------------------------------------------------
 
     pub async fn reset(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "reset",
-            "password resets end to end over HTTP, beside bare Argon2id on as many threads as cores",
-        );
+        let mut figure = Figure::new("reset");
         let server = self.start(&self.many, true).await?;
         let (mut resets, mut others) = (Rounds::default(), Vec::new());
         let mut bare_rates = Vec::new();
@@ -199,14 +222,12 @@ impl Bench {
     }
 
     pub async fn switch_sqlite_32(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "switch_sqlite_32",
-            "durable enable and disable over 32 connections, beside a bare axum handler that updates one row with group commit",
-        );
+        let mut figure = Figure::new("switch_sqlite_32");
         let server = self.start(&self.many, true).await?;
         let bare_server = server::bare(&["bare-switch", &self.bare_file.display().to_string()])?;
         let file = PathBuf::from(self.many.url.trim_start_matches("sqlite:"));
-        let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
+        let slapd = self.slapd().await;
+        let (mut ours, mut theirs, mut openldap) = <(Rounds, Rounds, Rounds)>::default();
         let (mut together, mut bare_together) = (Vec::new(), Vec::new());
         for _ in 0..self.arguments.rounds() {
             let before = bare::commits_so_far(&file)?;
@@ -217,6 +238,14 @@ impl Bench {
             let (load, cpu) = self.load(&bare_server, &self.many, MANY, self.bare_switches()).await?;
             bare_together.push(per_commit(&load, before, &self.bare_file, MANY)?);
             theirs.take(&load, Some(cpu));
+            if let Ok((directory, slapd)) = &slapd {
+                let before = slapd.cpu_seconds()?;
+                let load = directory.modify(slapd, MANY, self.arguments.round(), &self.pairs).await?;
+                openldap.take(&load, Some(slapd.cpu_seconds()? - before));
+            }
+        }
+        if let Some(ratio) = told_of_openldap(&mut figure, &slapd, &ours, &openldap) {
+            figure.check("rate over OpenLDAP's modify", ratio, Target::AtLeast(2.0));
         }
         figure.tell("mailward", ours.json());
         figure.tell("bareHandler", theirs.json());
@@ -229,10 +258,7 @@ impl Bench {
     }
 
     pub async fn switch_sqlite_1(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "switch_sqlite_1",
-            "durable enable and disable over one connection, beside bare synced commits of one row",
-        );
+        let mut figure = Figure::new("switch_sqlite_1");
         let server = self.start(&self.many, true).await?;
         let file = PathBuf::from(self.many.url.trim_start_matches("sqlite:"));
         let mut commits = Commits::open(&self.bare_file)?;
@@ -243,7 +269,7 @@ impl Bench {
             per_commit(&load, before, &file, 1)?;
             ours.take(&load, Some(cpu));
             let before = bare::commits_so_far(&self.bare_file)?;
-            let rows = self.arguments.accounts;
+            let rows = self.arguments.accounts();
             let load = repeat(self.arguments.round(), async || commits.commit(rows)).await?;
             per_commit(&load, before, &self.bare_file, 1)?;
             theirs.take(&load, None);
@@ -256,32 +282,27 @@ impl Bench {
     }
 
     pub async fn switch_postgres_32(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "switch_postgres_32",
-            "durable enable and disable on PostgreSQL over 32 connections, beside the same statements by hand on the bare driver, and commits of one row",
-        );
-        let (world, _) = self.on_postgres.as_ref().context("PostgreSQL was started for this")?;
+        let mut figure = Figure::new("switch_postgres_32");
+        let world = self.postgres()?;
         let server = self.start(world, true).await?;
         let (mut ours, mut hand, mut single, mut one) =
             (Rounds::default(), Rounds::default(), Rounds::default(), Rounds::default());
-        let mut per_flush = Vec::new();
+        let (mut per_flush, mut runs) = (Vec::new(), Vec::new());
         let time = self.arguments.round();
         for _ in 0..self.arguments.rounds() {
-            let (commits, flushes) = by_hand::counters(&world.url).await?;
+            let before = Stored::read(&world.url).await?;
             let (load, cpu) = self.load(&server, world, MANY, self.switches(world)).await?;
-            let (commits_after, flushes_after) = by_hand::counters(&world.url).await?;
-            let (commits, flushes) = (commits_after - commits, flushes_after - flushes);
             let calls = i64::try_from(load.calls())?;
-            ensure!(commits >= calls, "{calls} calls, but {commits} commits: something was not stored");
-            ensure!(
-                flushes * i64::try_from(MANY)? >= calls,
-                "{calls} calls, but {flushes} flushes of the log: something was not synced"
-            );
-            per_flush.push(calls as f64 / flushes as f64);
+            // No more calls than connections can share one flush.
+            let after = before.until_flushed(&world.url, calls / i64::try_from(MANY)?).await?;
+            let stored = after.changes - before.changes;
+            ensure!(stored == calls, "{calls} calls, but {stored} changes were stored");
+            per_flush.push(calls as f64 / (after.flushes - before.flushes) as f64);
+            runs.push((after.transactions - before.transactions) as f64 / calls as f64);
             ours.take(&load, Some(cpu));
             let shared = Shared::read(world, &self.pairs).await?;
             hand.take(&by_hand::switch(shared, MANY, time).await?, None);
-            let rows = self.arguments.accounts;
+            let rows = self.arguments.accounts();
             single.take(&by_hand::commits(&world.url, MANY, rows, time).await?, None);
             let (load, cpu) = self.load(&server, world, 1, self.switches(world)).await?;
             one.take(&load, Some(cpu));
@@ -291,6 +312,7 @@ impl Bench {
         figure.tell("byHand", hand.json());
         figure.tell("bareCommits", single.json());
         figure.tell("callsPerFlush", rounded(median(&per_flush)));
+        figure.tell("runsPerCall", rounded(median(&runs)));
         figure.check("rate over the statements by hand", ours.over(&hand), Target::AtLeast(0.85));
         figure.check("rate over bare commits of one row", ours.over(&single), Target::AtLeast(0.3));
         server.stop()?;
@@ -298,21 +320,27 @@ impl Bench {
     }
 
     pub async fn get(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "get",
-            "token-checked GET of one account over 32 connections, beside an axum handler that looks the token up in the same database and sends as many bytes",
-        );
+        let mut figure = Figure::new("get");
         let server = self.start(&self.many, true).await?;
         let mut connection = Connection::open(server.address, &self.many.token).await?;
         let bytes = connection.call(Call::get(self.many.path(4711))).await?.len();
         let file = self.many.url.trim_start_matches("sqlite:");
         let bare_server = server::bare(&["bare-get", file, &bytes.to_string()])?;
-        let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
+        let slapd = self.slapd().await;
+        let (mut ours, mut theirs, mut openldap) = <(Rounds, Rounds, Rounds)>::default();
         for _ in 0..self.arguments.rounds() {
             let (load, cpu) = self.load(&server, &self.many, MANY, gets(&self.many)).await?;
             ours.take(&load, Some(cpu));
             let (load, cpu) = self.load(&bare_server, &self.many, MANY, gets(&self.many)).await?;
             theirs.take(&load, Some(cpu));
+            if let Ok((directory, slapd)) = &slapd {
+                let before = slapd.cpu_seconds()?;
+                let load = directory.search(slapd, MANY, self.arguments.round(), &self.pairs).await?;
+                openldap.take(&load, Some(slapd.cpu_seconds()? - before));
+            }
+        }
+        if let Some(ratio) = told_of_openldap(&mut figure, &slapd, &ours, &openldap) {
+            figure.check("rate over OpenLDAP's indexed search", ratio, Target::AtLeast(1.0));
         }
         figure.tell("mailward", ours.json());
         figure.tell("bareHandler", theirs.json());
@@ -324,17 +352,13 @@ impl Bench {
     }
 
     pub async fn list_depth(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "list_depth",
-            "list pages of 200 at the start and after a million accounts; creates beside creates that keep the list's counters twice",
-        );
-        let on_postgres = self.on_postgres.as_ref().map(|(world, _)| world);
-        let postgres = on_postgres.context("PostgreSQL was started for this")?;
+        let mut figure = Figure::new("list_depth");
+        let postgres = self.postgres()?;
         for (name, world) in [("sqlite", &self.many), ("postgres", postgres)] {
             let server = self.start(world, true).await?;
             let (mut start, mut deep) = (Rounds::default(), Rounds::default());
             for _ in 0..self.arguments.rounds() {
-                for (rounds, from) in [(&mut start, 0), (&mut deep, self.arguments.accounts)] {
+                for (rounds, from) in [(&mut start, 0), (&mut deep, self.arguments.accounts())] {
                     let page = world.list(from, PAGE);
                     let make = move |_, _| Call::get(page.clone());
                     let (load, cpu) = self.load(&server, world, 1, make).await?;
@@ -343,48 +367,54 @@ impl Bench {
             }
             figure.tell(&format!("{name}AtStart"), start.json());
             figure.tell(&format!("{name}Deep"), deep.json());
-            let name = format!("cost at depth {} over cost at 0, {name}", self.arguments.accounts);
+            let name = format!("cost at depth {} over cost at 0, {name}", self.arguments.accounts());
             figure.check(name, deep.p50_over(&start), Target::AtMost(1.5));
             server.stop()?;
         }
-        let (once, twice) = self.creates().await?;
-        let (with, counted_twice) = (1.0 / once, 1.0 / twice);
-        figure.tell("createsPerSecond", rounded(once));
-        figure.tell("createsPerSecondWithCountersTwice", rounded(twice));
-        // What the second counting costs, the first costs too.
-        let without = 2.0 * with - counted_twice;
-        figure.check("creates over creates without counters", without / with, Target::AtLeast(0.9));
+        for (name, world) in [("sqlite", &self.many), ("postgres", postgres)] {
+            let (counted, uncounted) = self.creates(world).await?;
+            figure.tell(&format!("{name}Creates"), counted.json());
+            figure.tell(&format!("{name}CreatesWithoutCounters"), uncounted.json());
+            let name = format!("rate of creates over creates without counters, {name}");
+            figure.check(name, counted.over(&uncounted), Target::AtLeast(0.9));
+        }
         Ok(figure)
     }
 
-    /// Durable creates per second in the store, 32 at a time, with the counters kept once and twice.
-    async fn creates(&self) -> Result<(f64, f64)> {
-        let db = Db::open(&self.many.url, &Options::default())?;
-        let zoid = OrganizationId::new(self.many.zoid).context("a zoid")?;
-        let template = UserId::new(self.many.zuid(1)).context("a zuid")?;
+    /// Durable creates in the store, 32 at a time and without a password to hash: with the counters of
+    /// the list, and without them.
+    async fn creates(&self, world: &World) -> Result<(Rounds, Rounds)> {
+        let db = Db::open(&world.url, &Options::default())?;
+        let zoid = OrganizationId::new(world.zoid).context("a zoid")?;
+        let template = UserId::new(world.zuid(1)).context("a zuid")?;
         let template = {
             let mut tx = db.read().await?;
             store::accounts::load(&mut tx, zoid, Handle::User(template)).await?.context("the account")?
         };
-        let (beside, numbers, mut rates) = (self.many.beside, Counter::from(1), [Vec::new(), Vec::new()]);
+        let (numbers, ids) = (Counter::from(1), Arc::new(Ids::new(db.clone())));
+        let (mut counted, mut uncounted) = <(Rounds, Rounds)>::default();
         for _ in 0..self.arguments.rounds() {
-            for (twice, rates) in rates.iter_mut().enumerate() {
+            for (is_counted, rounds) in [(true, &mut counted), (false, &mut uncounted)] {
                 let tasks: Vec<_> = (0..MANY)
                     .map(|_| {
                         let (db, template, numbers) = (db.clone(), template.clone(), Arc::clone(&numbers));
+                        let ids = Arc::clone(&ids);
                         let time = self.arguments.round();
                         tokio::task::spawn_local(repeat(time, async move || {
                             let number = numbers.next();
                             let mut account = template.clone();
-                            account.user = UserId::new(8_000_000_000_000_000 + number).context("a zuid")?;
+                            account.user = UserId::new(FIRST_UNTOLD + number).context("a zuid")?;
                             account.id =
                                 AccountId::new(8_000_000_000_000_000_000 + number).context("an accountId")?;
                             account.mailbox = format!("m{}", account.id);
                             account.primary = EmailAddress::parse(&format!("new{number}@zylker.example"))?;
                             account.aliases.clear();
-                            let change = async move |tx: &mut Tx| {
-                                store::accounts::insert(tx, &account).await?;
-                                if twice == 1 { count_beside(tx, beside, number).await } else { Ok(()) }
+                            // Without counters they are far from the ordinals that are counted.
+                            let ordinal =
+                                if is_counted { ids.ordinal(zoid).await? } else { (1 << 40) + number };
+                            let change = async move |tx: &mut Tx| match is_counted {
+                                true => store::accounts::insert(tx, &account, ordinal).await,
+                                false => store::accounts::insert_uncounted(tx, &account, ordinal).await,
                             };
                             Ok(db.write(change).await?)
                         }))
@@ -394,16 +424,15 @@ impl Bench {
                 for task in tasks {
                     loads.push(task.await??);
                 }
-                rates.push(together(loads).rate());
+                rounds.take(&together(loads), None);
             }
         }
         db.close().await;
-        Ok((median(&rates[0]), median(&rates[1])))
+        Ok((counted, uncounted))
     }
 
     pub async fn size(&mut self) -> Result<Figure> {
-        let mut figure =
-            Figure::new("size", "each operation with a million accounts beside the same with a thousand");
+        let mut figure = Figure::new("size");
         let few = self.start(&self.few, true).await?;
         let many = self.start(&self.many, true).await?;
         let (mut p50, mut p99) = (Vec::new(), Vec::new());
@@ -441,10 +470,7 @@ impl Bench {
     }
 
     pub async fn memory_start(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "memory_start",
-            "resident memory and time to be ready, SQLite, with the look-up files in place",
-        );
+        let mut figure = Figure::new("memory_start");
         for (name, world) in [("thousand", &self.few), ("million", &self.many)] {
             // So that the look-up files hold everything, as after an ordinary stop.
             self.start(world, true).await?.stop()?;
@@ -479,10 +505,7 @@ impl Bench {
     }
 
     pub async fn projection(&mut self) -> Result<Figure> {
-        let mut figure = Figure::new(
-            "projection",
-            "durable enable and disable with the mail servers' look-up files kept current, beside the same without any",
-        );
+        let mut figure = Figure::new("projection");
         let mut with = (Rounds::default(), Rounds::default());
         let mut without = (Rounds::default(), Rounds::default());
         for _ in 0..self.arguments.rounds() {
@@ -508,6 +531,75 @@ impl Bench {
     }
 }
 
+/// Tells what OpenLDAP did, or why it did not; answers our rate over its rate.
+fn told_of_openldap(
+    figure: &mut Figure,
+    slapd: &Result<(&Directory, Server)>,
+    ours: &Rounds,
+    openldap: &Rounds,
+) -> Option<f64> {
+    match slapd {
+        Ok((directory, _)) => {
+            figure.tell("openLdap", openldap.json());
+            figure.tell("openLdapEntries", directory.entries);
+            Some(ours.over(openldap))
+        }
+        Err(why) => {
+            figure.tell("openLdap", format!("skipped: {why:#}"));
+            None
+        }
+    }
+}
+
+/// Whether this machine can run private mail servers on the look-up files.
+fn mail_servers() -> bool {
+    private::obstacle().is_none()
+}
+
+fn fill_sqlite(file: &str, accounts: i64) -> Result<(World, f64)> {
+    let start = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let world = runtime.block_on(fill::make(&format!("sqlite:{file}"), accounts, Filler::Sqlite(file)))?;
+    Ok((world, start.elapsed().as_secs_f64()))
+}
+
+async fn fill_postgres(arguments: &Arguments, settings: &mut Value) -> Result<(World, postgres::Server)> {
+    let server = postgres::Server::start(5432, |_| Vec::new());
+    let start = Instant::now();
+    let url = server.url.clone();
+    let client = by_hand::connect(&url).await?;
+    let version = client.query_one("SHOW server_version", &[]).await?.get::<_, String>(0);
+    let told = client
+        .query(
+            "SELECT name || ' = ' || setting FROM pg_settings
+             WHERE name IN ('fsync', 'synchronous_commit', 'wal_sync_method', 'shared_buffers') ORDER BY name",
+            &[],
+        )
+        .await?;
+    let world = fill::make(&url, arguments.accounts() + BEYOND, Filler::Postgres(&client)).await?;
+    by_hand::make_table(&url, arguments.accounts()).await?;
+    settings["postgres"] = json!(version);
+    let told: Vec<String> = told.iter().map(|row| row.get(0)).collect();
+    settings["postgresSettings"] = json!(told.join(", "));
+    settings["postgresPool"] = json!(Options::default().pool_size);
+    settings["secondsToFillPostgres"] = rounded(start.elapsed().as_secs_f64());
+    Ok((world, server))
+}
+
+/// A panic (the tests' PostgreSQL ends in one where it cannot start) as an error like others.
+pub async fn kept<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            std::task::Poll::Ready(Err(anyhow!("{}", said.unwrap_or("a panic"))))
+        })
+    })
+    .await
+}
+
 fn gets(world: &World) -> impl Fn(usize, u64) -> Call + Clone + 'static {
     let world = world.clone();
     move |connection, call| {
@@ -530,22 +622,4 @@ fn per_commit(load: &Load, before: u32, file: &Path, connections: usize) -> Resu
         "{calls} calls, but only {commits} synced commits"
     );
     Ok(calls as f64 / commits as f64)
-}
-
-/// The counters of a list once more, for an organization that nobody belongs to.
-async fn count_beside(tx: &mut Tx, organization: i64, number: i64) -> mailward::error::Result<()> {
-    tx.query_one(
-        "UPDATE organization_counter SET next_ordinal = next_ordinal + 1
-         WHERE organization_id = $1 RETURNING next_ordinal",
-        params![organization],
-        |row| row.get::<i64>("next_ordinal"),
-    )
-    .await?;
-    tx.execute(
-        "INSERT INTO person_count (organization_id, block, persons) VALUES ($1, $2, 1)
-         ON CONFLICT (organization_id, block) DO UPDATE SET persons = person_count.persons + 1",
-        params![organization, number / store::accounts::BLOCK],
-    )
-    .await
-    .map(drop)
 }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, header};
+use hyper::header::HeaderName;
+use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -27,43 +28,60 @@ impl Call {
     pub fn put(path: String, body: String) -> Self {
         Self { method: "PUT", path, body }
     }
+
+    /// A form of a page.
+    pub fn form(path: String, body: String) -> Self {
+        Self { method: "POST", path, body }
+    }
 }
 
 /// A connection that is kept open.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    authorization: String,
+    credential: (HeaderName, String),
 }
 
 impl Connection {
     pub async fn open(address: SocketAddr, token: &str) -> Result<Self> {
+        Self::with(address, header::AUTHORIZATION, format!("Zoho-oauthtoken {token}")).await
+    }
+
+    /// With what goes along in that header.
+    pub async fn with(address: SocketAddr, header: HeaderName, value: String) -> Result<Self> {
         let stream = TcpStream::connect(address).await.context("connecting")?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.context("speaking HTTP/1.1")?;
         tokio::spawn(connection);
-        Ok(Self { sender, authorization: format!("Zoho-oauthtoken {token}") })
+        Ok(Self { sender, credential: (header, value) })
     }
 
     /// Sends one call and reads its whole answer, which must be a success.
     pub async fn call(&mut self, call: Call) -> Result<Bytes> {
         let named = format!("{} {}", call.method, call.path);
+        let answer = self.answer(call).await?;
+        if !answer.status().is_success() {
+            bail!("{named}: {}: {}", answer.status(), String::from_utf8_lossy(answer.body()));
+        }
+        Ok(answer.into_body())
+    }
+
+    /// Sends one call and reads its whole answer, whatever it says.
+    pub async fn answer(&mut self, call: Call) -> Result<Response<Bytes>> {
+        let (name, value) = &self.credential;
         let mut request = Request::builder()
             .method(call.method)
-            .uri(call.path)
+            .uri(&call.path)
             .header(header::HOST, "127.0.0.1")
-            .header(header::AUTHORIZATION, &self.authorization);
+            .header(name, value);
         if !call.body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            let kind =
+                if call.method == "POST" { "application/x-www-form-urlencoded" } else { "application/json" };
+            request = request.header(header::CONTENT_TYPE, kind);
         }
         let request = request.body(Full::new(Bytes::from(call.body)))?;
         self.sender.ready().await.context("the connection ended")?;
-        let answer = self.sender.send_request(request).await.with_context(|| named.clone())?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
-        if !status.is_success() {
-            bail!("{named}: {status}: {}", String::from_utf8_lossy(&body));
-        }
-        Ok(body)
+        let (head, body) = self.sender.send_request(request).await.context(call.path)?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 }
 
@@ -76,7 +94,7 @@ pub struct Load {
 }
 
 impl Load {
-    fn of(mut micros: Vec<u32>, seconds: f64) -> Self {
+    pub fn of(mut micros: Vec<u32>, seconds: f64) -> Self {
         micros.sort_unstable();
         Self { seconds, micros }
     }

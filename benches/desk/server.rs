@@ -33,14 +33,17 @@ pub struct Setting {
     pub database: String,
     /// Whether it keeps the mail servers' look-up files.
     pub projection: bool,
+    /// Whether those belong to the groups of Debian's Dovecot and Postfix.
+    pub groups: bool,
 }
 
 /// Starts Mailward and waits until it is ready.
 pub async fn mailward(setting: &Setting) -> Result<Server> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let folder = &setting.folder;
+    let [auth, maps] = if setting.groups { ["dovecot", "postfix"] } else { ["", ""] };
     let mut config = format!(
-        "[server]\nlisten = \"{address}\"\n[database]\nurl = \"{}\"\n[mail]\nauth_group = \"\"\nmaps_group = \"\"\n",
+        "[server]\nlisten = \"{address}\"\n[database]\nurl = \"{}\"\n[mail]\nauth_group = \"{auth}\"\nmaps_group = \"{maps}\"\n",
         setting.database
     );
     if setting.projection {
@@ -91,6 +94,22 @@ pub fn bare(arguments: &[&str]) -> Result<Server> {
     BufReader::new(output).read_line(&mut line)?;
     let address = line.trim().parse().with_context(|| format!("the bare server said {line:?}"))?;
     Ok(Server { child, address, ready_after: start.elapsed() })
+}
+
+/// Starts a server that needs no more than to listen there.
+pub async fn listening(mut command: Command, address: SocketAddr, patience: Duration) -> Result<Server> {
+    let start = Instant::now();
+    let child = command.spawn().with_context(|| format!("starting {:?}", command.get_program()))?;
+    let mut server = Server { child, address, ready_after: Duration::ZERO };
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        if let Some(status) = server.child.try_wait()? {
+            bail!("{:?} ended with {status}", command.get_program());
+        }
+        ensure!(start.elapsed() < patience, "{:?} does not listen", command.get_program());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.ready_after = start.elapsed();
+    Ok(server)
 }
 
 impl Server {

@@ -20,12 +20,18 @@ pub struct Arguments {
     /// Print one JSON object on standard output, and nothing else there.
     #[arg(long)]
     pub json: bool,
-    /// Seconds of one round (2 with --quick, else 10).
+    /// Seconds of one round (1 with --quick, else 10).
     #[arg(long)]
     pub seconds: Option<f64>,
-    /// Accounts of the large database.
-    #[arg(long, default_value_t = 1_000_000)]
-    pub accounts: i64,
+    /// The long run: 10,000,000 accounts, and the sessions of 1,000 are ended. Takes an hour and 60 GB.
+    #[arg(long)]
+    pub long: bool,
+    /// Accounts of the large database (1,000,000, or 10,000,000 with --long).
+    #[arg(long)]
+    pub accounts: Option<i64>,
+    /// Accounts whose sessions are ended (100, or 1,000 with --long).
+    #[arg(long)]
+    pub cut_accounts: Option<usize>,
     /// Rounds; the median of at least three is told.
     #[arg(long)]
     pub rounds: Option<usize>,
@@ -49,6 +55,10 @@ pub const MANY: usize = 32;
 pub const FEW_ACCOUNTS: i64 = 1000;
 /// Rows of a list page.
 pub const PAGE: usize = 200;
+/// Live sessions of each account whose sessions are ended.
+pub const SESSIONS: usize = 3;
+/// Entries of OpenLDAP at most: more would only make it slower.
+pub const MOST_ENTRIES: i64 = 1_000_000;
 /// Passwords that are reset at the same time.
 pub const RESETTERS: usize = 8;
 
@@ -59,7 +69,34 @@ impl Arguments {
 
     /// How long one round of one figure runs.
     pub fn round(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 2.0 } else { 10.0 }))
+        Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 1.0 } else { 10.0 }))
+    }
+
+    pub fn accounts(&self) -> i64 {
+        self.accounts.unwrap_or(if self.long { 10_000_000 } else { 1_000_000 })
+    }
+
+    pub fn cut_accounts(&self) -> usize {
+        self.cut_accounts.unwrap_or(if self.long { 1000 } else { 100 })
+    }
+
+    /// How long one figure may take before it is given up.
+    pub fn patience(&self) -> Duration {
+        if self.quick { Duration::from_secs(150) } else { Duration::from_secs(3600) }
+    }
+
+    /// The command that made the figures, as somebody would type it.
+    pub fn command(&self) -> String {
+        let mut words = vec!["scripts/bench".to_owned()];
+        let flags = [(self.quick, "--quick"), (self.long, "--long")];
+        words.extend(flags.iter().filter(|(given, _)| *given).map(|(_, flag)| (*flag).to_owned()));
+        let mut option =
+            |name: &str, value: Option<String>| words.extend(value.map(|value| format!("{name} {value}")));
+        option("--seconds", self.seconds.map(|seconds| seconds.to_string()));
+        option("--rounds", self.rounds.map(|rounds| rounds.to_string()));
+        option("--accounts", self.accounts.map(|accounts| accounts.to_string()));
+        option("--cut-accounts", self.cut_accounts.map(|accounts| accounts.to_string()));
+        words.join(" ")
     }
 
     pub fn wants(&self, key: &str) -> bool {
@@ -81,7 +118,7 @@ impl Arguments {
             "connections": format!("{MANY} and 1"),
             "rounds": self.rounds(),
             "secondsPerRound": self.round().as_secs_f64(),
-            "accounts": format!("{FEW_ACCOUNTS} and {}", self.accounts),
+            "accounts": format!("{FEW_ACCOUNTS} and {}", self.accounts()),
             "loadAverageAtStart": read("/proc/loadavg"),
             "log": "level info, to a file",
         })

@@ -1,21 +1,27 @@
 //! The account calls: `/api/organization/{zoid}/accounts…` for administrators, `/api/accounts…`
 //! for people themselves.
 
+use std::sync::Arc;
+
 use axum::body::Body as Stream;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
 
-use crate::api::door::{self, Path, Signed, no_such_path, with_change};
-use crate::api::envelope::success;
-use crate::api::views::{self, Frame};
+use crate::api::door::{self, Path, Signed, no_such_path};
+use crate::api::envelope::{bare_success, success};
+use crate::api::views::{Frame, User};
 use crate::app::App;
 use crate::app::accounts::create::NewUser;
 use crate::app::accounts::delete_user::DeleteUser;
 use crate::app::accounts::read::Listed;
-use crate::app::accounts::read::Named;
 use crate::app::accounts::{AccountMode, Mode, TargetName, create as creation, read};
+use crate::app::audit::history;
 use crate::app::change::{self, Ask};
+use crate::app::once::Answer;
+use crate::app::throttle;
+use crate::domain::account::Account;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::rights::Route;
 use crate::error::{Error, Malformed, Result};
@@ -37,14 +43,11 @@ pub async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
-    let (start, limit) = match window(query.as_deref()) {
-        Ok(window) => window,
-        Err(error) => return Err(signed.instead(&app, error).await),
-    };
+    let (start, limit) = signed.or_bad_token(&app, window(query.as_deref())).await?;
     let page = read::page(&app, &signed.0.caller, zoid, start, limit).await?;
     let url = app.config.public_url();
     let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: true };
-    Ok(success(Some(page.iter().map(|listed| views::user(listed, &frame)).collect())))
+    Ok(success(page.iter().map(|listed| User { listed, frame: &frame }).collect::<Vec<_>>()))
 }
 
 fn window(query: Option<&str>) -> Result<(i64, i64)> {
@@ -69,9 +72,9 @@ pub async fn show(
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
     let named = match wire::id_segment(&id) {
-        PathId::Number(number) => Named::Number(number),
+        PathId::Number(number) => TargetName::Number(number),
         PathId::Address(text) => match EmailAddress::parse(&text) {
-            Ok(address) => Named::Address(address),
+            Ok(address) => TargetName::Address(address),
             Err(_) => {
                 let missing = Error::NotFound("no user of this organization has that address".to_owned());
                 return Err(signed.instead(&app, missing).await);
@@ -86,7 +89,7 @@ pub async fn show(
 fn shown(app: &App, listed: &Listed, for_administrator: bool) -> Response {
     let url = app.config.public_url();
     let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator };
-    success(Some(views::user(listed, &frame)))
+    success(User { listed, frame: &frame })
 }
 
 /// The caller's own accounts: one.
@@ -96,7 +99,7 @@ pub async fn own_all(State(app): State<App>, signed: Signed) -> Result<Response>
     let listed = read::own(&app, &signed.0.caller, None).await?;
     let url = app.config.public_url();
     let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: false };
-    Ok(success(Some(std::iter::once(views::user(&listed, &frame)).collect())))
+    Ok(success([User { listed: &listed, frame: &frame }]))
 }
 
 /// The caller's own account.
@@ -104,16 +107,27 @@ pub async fn own_all(State(app): State<App>, signed: Signed) -> Result<Response>
     params(("accountId" = String, Path, description = "The own accountId")),
     responses((status = 200, description = "The own user object")))]
 pub async fn own(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
-    let number = number(&app, &signed, &id).await?;
+    let number = signed.number(&app, &id).await?;
     let listed = read::own(&app, &signed.0.caller, Some(number)).await?;
     Ok(shown(&app, &listed, false))
 }
 
-async fn number(app: &App, signed: &Signed, segment: &str) -> Result<i64> {
-    match wire::id_segment(segment) {
-        PathId::Number(number) => Ok(number),
-        PathId::Address(_) | PathId::Nonsense => Err(signed.instead(app, no_such_path()).await),
-    }
+/// What was done to the own account, by whom and why: audit entries, the newest first.
+#[utoipa::path(get, path = "/api/accounts/{accountId}/history", tag = "own account",
+    params(("accountId" = String, Path, description = "The own accountId"),
+           ("start" = Option<i64>, Query, description = "Position of the first entry, from 0", minimum = 0),
+           ("limit" = Option<i64>, Query, description = "Entries, 10 by default, at most 200", minimum = 0)),
+    responses((status = 200, description = "An array of audit entries, as docs/audit.md describes them")))]
+pub async fn history(
+    State(app): State<App>,
+    signed: Signed,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response> {
+    let number = signed.number(&app, &id).await?;
+    let (start, limit) = signed.or_bad_token(&app, window(query.as_deref())).await?;
+    let entries = history::own(&app, &signed.0.caller, number, start, limit).await?;
+    Ok(success(entries))
 }
 
 /// Creates a user.
@@ -123,28 +137,37 @@ async fn number(app: &App, signed: &Signed, segment: &str) -> Result<i64> {
     responses((status = 201, description = "The new user object; the envelope says 200")))]
 pub async fn create(
     State(app): State<App>,
-    signed: Signed,
+    mut signed: Signed,
     Path(zoid): Path<String>,
     stream: Stream,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
     let parsed = async {
-        let body = door::json(stream).await?;
+        let body = Body::parse(&signed.body(stream).await?)?;
         let new = NewUser::from_body(&body)?;
-        strict(&app, &body)?;
+        door::strict(&app, &body)?;
         Ok(new)
     };
-    let new = match parsed.await {
-        Ok(new) => new,
-        Err(error) => return Err(signed.instead(&app, error).await),
-    };
-    let (account, change) = creation::create(&app, &signed.0, zoid, new).await?;
-    let answer = shown(&app, &Listed { account, last_sign_in: None }, true);
-    Ok(with_change((StatusCode::CREATED, answer).into_response(), Some(change)))
+    let parsed = parsed.await;
+    let new = signed.or_bad_token(&app, parsed).await?;
+    let again = app.clone();
+    signed.answers(Answer::Kept(Arc::new(move |made| {
+        let data = made.accounts.first().map(|account| created(&again, account));
+        door::kept(StatusCode::CREATED, data, made)
+    })));
+    let made = creation::run(&app, &signed.0, zoid, new).await?;
+    Ok(door::done(&made, |made| match made.accounts.first() {
+        Some(account) => (StatusCode::CREATED, success(created(&app, account))).into_response(),
+        None => Error::internal("the user was not stored").into_response(),
+    }))
 }
 
-fn strict(app: &App, body: &Body) -> Result<()> {
-    if app.config.compat.strict { body.refuse_unknown() } else { Ok(()) }
+/// A user object of somebody who has just been made.
+fn created(app: &App, account: &Account) -> Value {
+    let listed = Listed { account: account.clone(), last_sign_in: None };
+    let url = app.config.public_url();
+    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: true };
+    json!(User { listed: &listed, frame: &frame })
 }
 
 /// Changes an account, as `mode` says.
@@ -160,7 +183,7 @@ pub async fn change(
     stream: Stream,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
-    let number = number(&app, &signed, &id).await?;
+    let number = signed.number(&app, &id).await?;
     put(&app, signed, Route::Organization(zoid), Some(number), stream).await
 }
 
@@ -190,27 +213,31 @@ pub async fn change_own(
     Path(id): Path<String>,
     stream: Stream,
 ) -> Result<Response> {
-    let number = number(&app, &signed, &id).await?;
+    let number = signed.number(&app, &id).await?;
     put(&app, signed, Route::Own, Some(number), stream).await
 }
 
-async fn put(app: &App, signed: Signed, route: Route, path: Option<i64>, stream: Stream) -> Result<Response> {
+async fn put(
+    app: &App,
+    mut signed: Signed,
+    route: Route,
+    path: Option<i64>,
+    stream: Stream,
+) -> Result<Response> {
     let parsed = async {
-        let body = door::json(stream).await?;
+        let body = Body::parse(&signed.body(stream).await?)?;
         let zuid = body.long("zuid")?;
         let mode = AccountMode::from_body(&body)?;
-        strict(app, &body)?;
+        door::strict(app, &body)?;
         Ok(Ask { route, path, zuid, mode })
     };
-    match parsed.await {
-        Ok(ask) => run(app, &signed, ask).await,
-        Err(error) => Err(signed.instead(app, error).await),
-    }
+    let parsed = parsed.await;
+    run(app, &signed, signed.or_bad_token(app, parsed).await?).await
 }
 
 async fn run(app: &App, signed: &Signed, ask: Ask) -> Result<Response> {
     let done = change::run(app, &signed.0, ask).await?;
-    Ok(with_change(success(None), done.change))
+    Ok(door::done(&done, |_| bare_success()))
 }
 
 /// Deletes users that the body lists.
@@ -220,14 +247,14 @@ async fn run(app: &App, signed: &Signed, ask: Ask) -> Result<Response> {
     responses((status = 200, description = "Deleted; their mail stays, their addresses are kept for a term")))]
 pub async fn delete_listed(
     State(app): State<App>,
-    signed: Signed,
+    mut signed: Signed,
     Path(zoid): Path<String>,
     RawQuery(query): RawQuery,
     stream: Stream,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
     let parsed = async {
-        let deletion = Deletion::read(&app, query.as_deref(), stream).await?;
+        let deletion = Deletion::read(&app, query.as_deref(), &signed.body(stream).await?)?;
         if deletion.names_nobody() {
             return Err(Error::bad_value(
                 "accountList",
@@ -236,10 +263,8 @@ pub async fn delete_listed(
         }
         Ok(deletion.ask(Route::Organization(zoid), None))
     };
-    match parsed.await {
-        Ok(ask) => run(&app, &signed, ask).await,
-        Err(error) => Err(signed.instead(&app, error).await),
-    }
+    let parsed = parsed.await;
+    run(&app, &signed, signed.or_bad_token(&app, parsed).await?).await
 }
 
 /// Deletes the user that the path names.
@@ -250,7 +275,7 @@ pub async fn delete_listed(
     responses((status = 200, description = "Deleted; the mail stays, the addresses are kept for a term")))]
 pub async fn delete(
     State(app): State<App>,
-    signed: Signed,
+    mut signed: Signed,
     Path((zoid, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     stream: Stream,
@@ -262,7 +287,7 @@ pub async fn delete(
             PathId::Address(text) => TargetName::Address(EmailAddress::parse(&text)?),
             PathId::Nonsense => return Err(no_such_path()),
         };
-        let mut deletion = Deletion::read(&app, query.as_deref(), stream).await?;
+        let mut deletion = Deletion::read(&app, query.as_deref(), &signed.body(stream).await?)?;
         if deletion.users.is_empty() {
             deletion.users.push(in_path);
             return Ok(deletion.ask(Route::Organization(zoid), None));
@@ -276,10 +301,24 @@ pub async fn delete(
             ))),
         }
     };
-    match parsed.await {
-        Ok(ask) => run(&app, &signed, ask).await,
-        Err(error) => Err(signed.instead(&app, error).await),
-    }
+    let parsed = parsed.await;
+    run(&app, &signed, signed.or_bad_token(&app, parsed).await?).await
+}
+
+/// Forgets the wrong passwords that were tried on an account, so that its owner can sign in again.
+#[utoipa::path(delete, path = "/api/organization/{zoid}/accounts/{id}/throttle", tag = "users",
+    params(("zoid" = i64, Path, description = "The organization"),
+           ("id" = String, Path, description = "The user's zuid or accountId")),
+    responses((status = 200, description = "Nothing is counted on the account any more")))]
+pub async fn clear_throttle(
+    State(app): State<App>,
+    signed: Signed,
+    Path((zoid, id)): Path<(String, String)>,
+) -> Result<Response> {
+    let zoid = signed.zoid(&app, &zoid).await?;
+    let number = signed.number(&app, &id).await?;
+    let done = throttle::clear(&app, &signed.0, zoid, number).await?;
+    Ok(door::done(&done, |_| bare_success()))
 }
 
 /// What a `DELETE` says beside its path: lists in the body, or `zuid` in body or query.
@@ -289,16 +328,15 @@ struct Deletion {
 }
 
 impl Deletion {
-    async fn read(app: &App, query: Option<&str>, stream: Stream) -> Result<Self> {
+    fn read(app: &App, query: Option<&str>, bytes: &[u8]) -> Result<Self> {
         let in_query = Params::query(query)?.long("zuid")?;
-        let bytes = door::bytes(stream).await?;
         if bytes.is_empty() {
             return Ok(Self { users: Vec::new(), zuid: in_query });
         }
-        let body = Body::parse(&bytes)?;
+        let body = Body::parse(bytes)?;
         let in_body = body.long("zuid")?;
         let users = DeleteUser::parse(&body)?.users;
-        strict(app, &body)?;
+        door::strict(app, &body)?;
         match (in_query, in_body) {
             (Some(one), Some(other)) if one != other => {
                 Err(Malformed::Repeated { name: "zuid".to_owned() }.into())

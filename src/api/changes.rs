@@ -4,13 +4,12 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
-use crate::api::door::{Path, Signed, no_such_path};
+use crate::api::door::{Path, Signed};
 use crate::api::envelope::success;
 use crate::app::App;
 use crate::app::mail::receipt;
 use crate::domain::ids::ChangeId;
 use crate::error::{Error, Result};
-use crate::wire::{self, PathId};
 
 /// The receipt of a change: each effect, each server, what was done, when, and whether it was verified.
 #[utoipa::path(get, path = "/api/organization/{zoid}/changes/{changeId}", tag = "organization",
@@ -23,16 +22,14 @@ pub async fn show(
     Path((zoid, change)): Path<(String, String)>,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
-    let PathId::Number(number) = wire::id_segment(&change) else {
-        return Err(signed.instead(&app, no_such_path()).await);
-    };
+    let number = signed.number(&app, &change).await?;
     let Some(change) = ChangeId::new(number) else {
         let missing = Error::NotFound(format!("there is no change {number} in this organization"));
         return Err(signed.instead(&app, missing).await);
     };
     let receipt = receipt::show(&app, &signed.0.caller, zoid, change).await?;
     let first = receipt.entries.first();
-    Ok(success(Some(json!({
+    Ok(success(json!({
         "changeId": receipt.change.to_string(),
         "zoid": receipt.organization.get(),
         "complete": receipt.complete(),
@@ -41,5 +38,5 @@ pub async fn show(
         "by": first.map(|entry| entry.actor.as_str()),
         "zuids": receipt.entries.iter().filter_map(|entry| entry.person).map(|user| user.get()).collect::<Vec<_>>(),
         "effects": receipt.effects,
-    }))))
+    })))
 }

@@ -1,89 +1,47 @@
-//! What every request passes: an id, the log line, the rendering of refusals; and what handlers
-//! take from it: who calls, from where, why, and the body.
+//! What every request to the API passes, and what its handlers take from it: who calls, why, and
+//! the body.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::sync::Arc;
 
 use axum::body::Body as Stream;
-use axum::extract::MatchedPath;
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
-use ipnet::IpNet;
+use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use crate::api::envelope::{self, Failure};
+use crate::api::envelope::{self, bare_success, success};
 use crate::app::App;
-use crate::app::change::{Caller, Context, Door, authenticate};
-use crate::domain::ids::{ChangeId, OrganizationId, kind_of};
+use crate::app::call::{Caller, Context, Door, authenticate};
+use crate::app::change::Done;
+use crate::app::once::{Answer, Once};
+use crate::domain::ids::{OrganizationId, kind_of};
 use crate::domain::secret::fingerprint;
 use crate::domain::switch::Reason;
+use crate::door::{self, CHANGE_HEADER};
 use crate::error::{Error, Malformed, Result};
-use crate::wire::{self, Body, Credentials, MAX_BODY};
+use crate::wire::{self, Body, Credentials};
 
-/// The header in which an accepted change names itself.
-pub const CHANGE_HEADER: HeaderName = HeaderName::from_static("x-mailward-change");
-const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that asks for a forecast, and that marks the answer as one.
+pub const DRY_RUN_HEADER: HeaderName = HeaderName::from_static("x-mailward-dry-run");
+/// The header by which a caller has a call made once, however often it is sent.
+const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+/// Marks the answer of a call that had been made before.
+const REPEATED_HEADER: HeaderName = HeaderName::from_static("x-mailward-repeated");
 
-/// A body larger than this is not even drained.
-const MOST_DRAINED: usize = 1024 * 1024;
-
-/// The id of the request being answered.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
-
-/// Gives the request an id, renders its refusal if it ends in one, and logs a line. Queries are
-/// never logged: some carry secrets.
-pub async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let id = app.random.with(|rng| {
-        use rand::Rng;
-        let mut bytes = [0; 8];
-        rng.fill_bytes(&mut bytes);
-        hex::encode(bytes)
-    });
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let (method, started) = (super::shown(request.method()), Instant::now());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "no route".to_owned(), |path| path.as_str().to_owned());
-    let mut response = next.run(request).await;
-    if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {
-        match &error {
-            Error::Internal(cause) => {
-                tracing::error!(request = id, cause = format!("{cause:#}"), "internal error")
-            }
-            Error::Unique(constraint) => {
-                tracing::error!(request = id, constraint, "an unexpected uniqueness rule")
-            }
-            Error::Unavailable { why, .. } => tracing::warn!(request = id, why, "unavailable"),
-            _ => {}
-        }
-        response = envelope::failure(&error, &id);
-    }
-    let change = response.headers().get(CHANGE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("");
-    tracing::info!(
-        request = id,
-        method,
-        route,
-        status = response.status().as_u16(),
-        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        change,
-        "request"
-    );
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID_HEADER, value);
-    }
+/// Gives the request an id, renders its refusal if it ends in one, and logs a line.
+pub async fn pass(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = door::pass(&app, request, next, envelope::failure).await;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// What a handler knows of a request that carries a token.
-pub struct Signed(pub Context);
+/// What a handler knows of a request that carries a token; and its idempotency key, which counts once
+/// the body is known.
+pub struct Signed(pub Context, Option<Once>);
 
 impl FromRequestParts<App> for Signed {
     type Rejection = Error;
@@ -96,27 +54,95 @@ impl FromRequestParts<App> for Signed {
             Credentials::Basic { .. } | Credentials::Unusable => return Err(Error::BadToken),
         };
         let context = Context {
-            caller,
-            door: Door::Api,
-            request_id: request_id(parts),
-            source: source(parts, app),
-            reason: None,
-            release: None,
+            source: door::source(parts, app),
+            ..Context::new(caller, Door::Api, door::request_id(parts))
         };
-        let mut signed = Self(context);
-        match (said(&parts.headers, "x-mailward-reason"), said(&parts.headers, "x-mailward-release-address"))
-        {
-            (Ok(reason), Ok(release)) => {
-                signed.0.reason = reason;
-                signed.0.release = release;
-                Ok(signed)
-            }
-            (Err(error), _) | (_, Err(error)) => Err(signed.instead(app, error).await),
+        let mut signed = Self(context, None);
+        let headers = &parts.headers;
+        let heard = hear(&mut signed.0, headers).and_then(|()| once(parts));
+        match heard {
+            Ok(once) => Ok(Self(signed.0, once)),
+            Err(error) => Err(signed.instead(app, error).await),
         }
     }
 }
 
+/// What the headers say beside the call.
+fn hear(context: &mut Context, headers: &HeaderMap) -> Result<()> {
+    context.reason = said(headers, "x-mailward-reason")?;
+    context.release = said(headers, "x-mailward-release-address")?;
+    context.dry_run = dry_run(headers)?;
+    Ok(())
+}
+
+/// Whether only a forecast is asked for. What cannot be understood is refused: to guess "no" would
+/// do what somebody only wanted to look at.
+///
+/// # Errors
+/// `Malformed`.
+pub fn dry_run(headers: &HeaderMap) -> Result<bool> {
+    let Some(value) = single(headers, &DRY_RUN_HEADER)? else { return Ok(false) };
+    match value.as_bytes().trim_ascii() {
+        text if text.eq_ignore_ascii_case(b"true") => Ok(true),
+        text if text.eq_ignore_ascii_case(b"false") => Ok(false),
+        _ => Err(Error::bad_value(DRY_RUN_HEADER.as_str(), "say true or false")),
+    }
+}
+
+/// A wish that the call be made once, where it goes. What it asks is not known yet.
+fn once(parts: &Parts) -> Result<Option<Once>> {
+    let Some(value) = single(&parts.headers, &KEY_HEADER)? else { return Ok(None) };
+    // What is no text has signs that no key has.
+    let key = value.to_str().unwrap_or("\0");
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let answer = Answer::Kept(Arc::new(|done| kept(StatusCode::OK, None, done)));
+    Once::new(KEY_HEADER.as_str(), key, format!("{} {target}", parts.method), answer).map(Some)
+}
+
+/// The calls that hand credentials out or take them back have no dry run: a caller who asked for
+/// one must not find it done.
+///
+/// # Errors
+/// `Refused`; as [`dry_run`].
+pub async fn untried(request: Request, next: Next) -> Result<Response> {
+    if request.uri().path().starts_with("/oauth/") && dry_run(request.headers())? {
+        return Err(Error::Refused("this call has no dry run; nothing was done".to_owned()));
+    }
+    Ok(next.run(request).await)
+}
+
 impl Signed {
+    /// Reads the body. With an idempotency key, a repeat must have the same.
+    ///
+    /// # Errors
+    /// `Malformed`.
+    pub async fn body(&mut self, stream: Stream) -> Result<Vec<u8>> {
+        let bytes = door::bytes(stream).await?;
+        self.asks(&bytes);
+        Ok(bytes)
+    }
+
+    /// For calls without a body.
+    pub fn without_body(&mut self) {
+        self.asks(&[]);
+    }
+
+    fn asks(&mut self, body: &[u8]) {
+        let Some(mut once) = self.1.take() else { return };
+        once.asks(body);
+        for said in [&self.0.reason, &self.0.release] {
+            once.asks(said.as_ref().map_or("", Reason::as_str).as_bytes());
+        }
+        self.0.once = Some(once);
+    }
+
+    /// How repeats of the call are answered, where that is more than a bare success.
+    pub fn answers(&mut self, answer: Answer) {
+        if let Some(once) = &mut self.0.once {
+            once.answered(answer);
+        }
+    }
+
     /// The answer to a request that went wrong before its transaction: a bad token comes first,
     /// so that nobody without one learns what is wrong with a request.
     pub async fn instead(&self, app: &App, error: Error) -> Error {
@@ -130,14 +156,34 @@ impl Signed {
         }
     }
 
+    /// What was read of the request; if nothing could be, the refusal, but that of a bad token first.
+    ///
+    /// # Errors
+    /// As [`instead`](Self::instead).
+    pub async fn or_bad_token<T>(&self, app: &App, read: Result<T>) -> Result<T> {
+        match read {
+            Ok(read) => Ok(read),
+            Err(error) => Err(self.instead(app, error).await),
+        }
+    }
+
+    /// Reads the id of something of an organization from the path.
+    ///
+    /// # Errors
+    /// `NoRoute` for what is no number.
+    pub async fn number(&self, app: &App, segment: &str) -> Result<i64> {
+        match wire::id_segment(segment) {
+            wire::PathId::Number(number) => Ok(number),
+            wire::PathId::Address(_) | wire::PathId::Nonsense => Err(self.instead(app, no_such_path()).await),
+        }
+    }
+
     /// Reads an organization's id from the path.
     ///
     /// # Errors
     /// `NoRoute` for what is no number, `NotFound` for a number that is no zoid.
     pub async fn zoid(&self, app: &App, segment: &str) -> Result<OrganizationId> {
-        let wire::PathId::Number(number) = wire::id_segment(segment) else {
-            return Err(self.instead(app, no_such_path()).await);
-        };
+        let number = self.number(app, segment).await?;
         match OrganizationId::new(number) {
             Some(zoid) => Ok(zoid),
             None => {
@@ -148,6 +194,14 @@ impl Signed {
             }
         }
     }
+}
+
+/// Refuses what a body has that nothing was read of, where that is wanted (`compat.strict`).
+///
+/// # Errors
+/// `Malformed`.
+pub fn strict(app: &App, body: &Body) -> Result<()> {
+    if app.config.compat.strict { body.refuse_unknown() } else { Ok(()) }
 }
 
 /// The segments of the path, percent-decoded. Bytes that are no text name nothing.
@@ -172,92 +226,67 @@ pub fn no_such_path() -> Error {
     Error::NoRoute("an id in a path is a number: the user's zuid or accountId".to_owned())
 }
 
-fn said(headers: &HeaderMap, name: &'static str) -> Result<Option<Reason>> {
+/// A header that may come once.
+///
+/// # Errors
+/// `Malformed`: of two nobody knows which one counts.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>> {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let first = values.next();
     if values.next().is_some() {
-        return Err(Malformed::Repeated { name: name.to_owned() }.into());
+        return Err(Malformed::Repeated { name: name.to_string() }.into());
     }
+    Ok(first)
+}
+
+fn said(headers: &HeaderMap, name: &'static str) -> Result<Option<Reason>> {
+    let Some(value) = single(headers, &HeaderName::from_static(name))? else { return Ok(None) };
     let text = std::str::from_utf8(value.as_bytes())
         .map_err(|_| Error::bad_value(name, "the header must be UTF-8"))?;
     Reason::parse(text)
         .map_err(|_| Error::bad_value(name, "a reason is one line of plain text with at most 200 characters"))
 }
 
-pub fn request_id(parts: &Parts) -> String {
-    parts.extensions.get::<RequestId>().map_or_else(String::new, |RequestId(id)| id.clone())
-}
-
-/// Where the request comes from: the peer, or what a trusted proxy says of it.
-pub fn source(parts: &Parts, app: &App) -> Option<IpAddr> {
-    let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
-    let peer = peer.ip().to_canonical();
-    let trusted: Vec<IpNet> =
-        app.config.server.trusted_proxies.iter().filter_map(|net| net.parse().ok()).collect();
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    if !is_trusted(&peer) {
-        return Some(peer);
+/// The answer to an accepted call: what `answer` makes of it, with the change's name; after a dry run
+/// the forecast, marked as one.
+pub fn done(done: &Done, answer: impl FnOnce(&Done) -> Response) -> Response {
+    if let Some(forecast) = &done.forecast {
+        let mut response = success(forecast);
+        response.headers_mut().insert(DRY_RUN_HEADER, HeaderValue::from_static("true"));
+        return response;
     }
-    // Read from the nearest hop: what stands left of the first untrusted one is hearsay, and so is
-    // everything left of a hop that cannot be read.
-    let mut nearest = peer;
-    for line in parts.headers.get_all("x-forwarded-for").iter().rev() {
-        for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
-            match hop_address(hop) {
-                Some(hop) if is_trusted(&hop) => nearest = hop,
-                Some(hop) => return Some(hop),
-                None => return Some(nearest),
-            }
+    if let Some(text) = &done.answer {
+        let mut response = again(text).unwrap_or_else(IntoResponse::into_response);
+        if done.repeated {
+            response.headers_mut().insert(REPEATED_HEADER, HeaderValue::from_static("true"));
         }
+        return response;
     }
-    Some(nearest)
-}
-
-/// One hop of `X-Forwarded-For`; some proxies add the port.
-fn hop_address(hop: &[u8]) -> Option<IpAddr> {
-    let hop = std::str::from_utf8(hop).ok()?.trim();
-    let alone = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
-    let address = alone.parse().or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()));
-    address.ok().map(|address: IpAddr| address.to_canonical())
-}
-
-/// The whole body, if it is not too large. A larger one is drained to a bound, so that the client
-/// reads the refusal and not a broken connection.
-///
-/// # Errors
-/// `Malformed`.
-pub async fn bytes(stream: Stream) -> Result<Vec<u8>> {
-    use axum::body::HttpBody as _;
-    let mut stream = std::pin::pin!(stream);
-    let (mut body, mut seen) = (Vec::new(), 0);
-    while let Some(frame) = std::future::poll_fn(|context| stream.as_mut().poll_frame(context)).await {
-        let unreadable = |_| Malformed::Unreadable("the body broke off".to_owned());
-        let Ok(data) = frame.map_err(unreadable)?.into_data() else { continue };
-        seen += data.len();
-        if seen <= MAX_BODY {
-            body.extend_from_slice(&data);
-        } else if seen > MOST_DRAINED {
-            break;
-        }
-    }
-    if seen > MAX_BODY {
-        return Err(Malformed::Unreadable(format!("the body has more than {MAX_BODY} bytes")).into());
-    }
-    Ok(body)
-}
-
-/// A JSON body.
-///
-/// # Errors
-/// `Malformed`.
-pub async fn json(stream: Stream) -> Result<Body> {
-    Body::parse(&bytes(stream).await?)
-}
-
-/// Names the change in the answer.
-pub fn with_change(mut response: Response, change: Option<ChangeId>) -> Response {
-    if let Some(value) = change.and_then(|change| HeaderValue::from_str(&change.to_string()).ok()) {
+    let mut response = answer(done);
+    if let Some(value) = done.change.and_then(|change| HeaderValue::from_str(&change.to_string()).ok()) {
         response.headers_mut().insert(CHANGE_HEADER, value);
     }
     response
+}
+
+/// An answer written down for repeats.
+pub fn kept(status: StatusCode, data: Option<Value>, done: &Done) -> String {
+    let change = done.change.map(|change| change.to_string());
+    json!({"status": status.as_u16(), "data": data, "change": change}).to_string()
+}
+
+/// The answer that was written down.
+fn again(text: &str) -> Result<Response> {
+    let unreadable = || Error::internal("a kept answer cannot be read");
+    let kept: Value = serde_json::from_str(text).map_err(|_| unreadable())?;
+    let status = kept["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok()).ok_or_else(unreadable)?;
+    let body = if kept["data"].is_null() { bare_success() } else { success(&kept["data"]) };
+    let mut response = (status, body).into_response();
+    if let Some(change) = kept["change"].as_str() {
+        response
+            .headers_mut()
+            .insert(CHANGE_HEADER, HeaderValue::from_str(change).map_err(|_| unreadable())?);
+    }
+    Ok(response)
 }

@@ -4,37 +4,46 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::door::CHANGE_HEADER;
 use crate::error::{Error, Malformed};
 
-/// A success with data, or without (`None`), as action calls answer.
-pub fn success(data: Option<Value>) -> Response {
-    let mut body = json!({"status": {"code": 200, "description": "success"}});
-    if let Some(data) = data {
-        body["data"] = data;
+/// A success with data.
+pub fn success(data: impl Serialize) -> Response {
+    #[derive(Serialize)]
+    struct Envelope<T> {
+        data: T,
+        status: Status,
     }
-    Json(body).into_response()
+    Json(Envelope { data, status: Status { code: 200, description: "success" } }).into_response()
 }
 
-/// A refusal on its way out; `door::pass` writes its body, since it knows the request's id.
-#[derive(Debug, Clone)]
-pub struct Failure(pub Error);
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        response.extensions_mut().insert(Failure(self));
-        response
+/// A success without data, as action calls answer.
+pub fn bare_success() -> Response {
+    #[derive(Serialize)]
+    struct Envelope {
+        status: Status,
     }
+    Json(Envelope { status: Status { code: 200, description: "success" } }).into_response()
+}
+
+#[derive(Serialize)]
+struct Status {
+    code: u16,
+    description: &'static str,
 }
 
 /// A refusal in the envelope.
 pub fn failure(error: &Error, request_id: &str) -> Response {
     let (status, body) = rendered(error, request_id);
     let mut response = (status, Json(body)).into_response();
-    if let Some(seconds) = retry_after_seconds(error) {
+    if let Some(seconds) = error.retry_after_seconds() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Error::Unconfirmed { change: Some(change) } = error {
+        response.headers_mut().insert(CHANGE_HEADER, HeaderValue::from(*change));
     }
     response
 }
@@ -55,6 +64,7 @@ pub fn rendered(error: &Error, request_id: &str) -> (StatusCode, Value) {
     let description = match status.as_u16() {
         401 => "Invalid Access",
         403 => "Forbidden",
+        409 => "Conflict",
         429 => "Too Many Requests",
         500 => "Internal Error",
         503 => "Service Unavailable",
@@ -91,8 +101,12 @@ pub fn code(error: &Error) -> (StatusCode, &'static str) {
             Malformed::Unknown { .. } => (StatusCode::NOT_FOUND, "EXTRA_KEY_FOUND_IN_JSON"),
         },
         Error::Grant(_) => (StatusCode::BAD_REQUEST, "INVALID_OAUTHTOKEN"),
+        Error::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
+        Error::AnswerNotKept(_) => (StatusCode::CONFLICT, "ANSWER_NOT_KEPT"),
         Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED"),
-        Error::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+        Error::Unavailable { .. } | Error::Unconfirmed { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE")
+        }
         Error::Again | Error::Stale => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
         Error::Unique(_) | Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
     }
@@ -119,6 +133,9 @@ fn more_info(error: &Error, request_id: &str) -> String {
             format!("nothing was changed; tell the operator the request id {request_id}")
         }
         Error::Again | Error::Stale => "another change was faster; send it again".to_owned(),
+        Error::Unconfirmed { change: Some(change) } => {
+            format!("{error}: GET …/changes/{change} says whether it was made; it may take a few seconds")
+        }
         Error::BadToken
         | Error::MissingScope
         | Error::BadCredentials
@@ -132,32 +149,10 @@ fn more_info(error: &Error, request_id: &str) -> String {
         | Error::BadPassword(_)
         | Error::Malformed(Malformed::BadValue { .. })
         | Error::Grant(_)
+        | Error::KeyReused
+        | Error::AnswerNotKept(_)
         | Error::TooMany { .. }
-        | Error::Unavailable { .. } => error.to_string(),
-    }
-}
-
-fn retry_after_seconds(error: &Error) -> Option<u64> {
-    match error {
-        Error::TooMany { retry_after_seconds } | Error::Unavailable { retry_after_seconds, .. } => {
-            Some(*retry_after_seconds)
-        }
-        Error::Again | Error::Stale => Some(1),
-        Error::NoCredentials
-        | Error::BadToken
-        | Error::MissingScope
-        | Error::BadCredentials
-        | Error::NotFound(_)
-        | Error::NoRoute(_)
-        | Error::WrongMethod(_)
-        | Error::Forbidden(_)
-        | Error::Refused(_)
-        | Error::AddressTaken(_)
-        | Error::BadAddress(_)
-        | Error::BadPassword(_)
-        | Error::Malformed(_)
-        | Error::Grant(_)
-        | Error::Unique(_)
-        | Error::Internal(_) => None,
+        | Error::Unavailable { .. }
+        | Error::Unconfirmed { change: None } => error.to_string(),
     }
 }

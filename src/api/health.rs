@@ -12,7 +12,7 @@ use crate::error::Result;
 #[utoipa::path(get, path = "/health/live", tag = "health",
     responses((status = 200, description = "The process answers")))]
 pub async fn live() -> Response {
-    success(Some(json!({"live": true})))
+    success(json!({"live": true}))
 }
 
 /// The database answers too.
@@ -20,5 +20,5 @@ pub async fn live() -> Response {
     responses((status = 200, description = "Requests can be served"), (status = 503, description = "The database does not answer")))]
 pub async fn ready(State(app): State<App>) -> Result<Response> {
     app.db.ping().await?;
-    Ok(success(Some(json!({"ready": true}))))
+    Ok(success(json!({"ready": true})))
 }

@@ -2,10 +2,15 @@
 
 mod accounts;
 mod app_passwords;
+mod applications;
 mod changes;
+mod compromised;
 mod door;
 mod envelope;
 mod health;
+mod mail_agents;
+mod mail_logins;
+mod metrics;
 mod oauth;
 mod openapi;
 mod organizations;
@@ -25,11 +30,14 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::error::Error;
 
+pub use mail_logins::router as mail_logins;
+pub use metrics::router as side_door;
 pub use openapi::document;
 
 /// Everything Mailward answers over HTTP.
 pub fn router(app: App) -> Router {
     let (routes, _) = described().split_for_parts();
+    let routes = routes.merge(mail_agents::router());
     // Documents and clients write collections with and without a slash at the end.
     Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(complete(routes, app)))
 }
@@ -40,16 +48,13 @@ fn complete(routes: Router<App>, app: App) -> Router {
         .fallback(|| async {
             Error::NoRoute("there is no such address; see /openapi.json for those there are".to_owned())
         })
-        .method_not_allowed_fallback(|method: Method| async move { Error::WrongMethod(shown(&method)) })
+        .method_not_allowed_fallback(|method: Method| async move {
+            Error::WrongMethod(crate::door::shown(&method))
+        })
         .layer(CatchPanicLayer::custom(|_| Error::internal("a request panicked").into_response()))
+        .layer(axum::middleware::from_fn(door::untried))
         .layer(axum::middleware::from_fn_with_state(app.clone(), door::pass))
         .with_state(app)
-}
-
-/// A method's name, fit to be shown; strangers may call theirs anything.
-fn shown(method: &Method) -> String {
-    const LONGEST_REAL: usize = 17;
-    method.as_str().chars().take(LONGEST_REAL).collect()
 }
 
 /// The routes with their descriptions: the document and the router come from one list.
@@ -57,10 +62,15 @@ fn described() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(accounts::list, accounts::create, accounts::change_listed, accounts::delete_listed))
         .routes(routes!(accounts::show, accounts::change, accounts::delete))
+        .routes(routes!(accounts::clear_throttle))
         .routes(routes!(accounts::own_all))
         .routes(routes!(accounts::own, accounts::change_own))
+        .routes(routes!(accounts::history))
+        .routes(routes!(compromised::secure))
         .routes(routes!(app_passwords::list, app_passwords::create))
         .routes(routes!(app_passwords::revoke))
+        .routes(routes!(applications::list))
+        .routes(routes!(applications::disconnect))
         .routes(routes!(changes::show))
         .routes(routes!(organizations::own))
         .routes(routes!(organizations::show))
@@ -94,7 +104,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("db").display());
         let db = Db::open(&url, &Options::default()).unwrap();
-        let app = App::new(db, Config::default(), Clock::at(0), Random::seeded(1)).await.unwrap();
+        crate::app::open::bring_up(&db, 0).await.unwrap();
+        let mut config = Config::default();
+        config.database.url = url;
+        let app = App::new(db, config, Clock::at(0), Random::seeded(1)).await.unwrap();
         let response = complete(routes, app).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();

@@ -10,12 +10,13 @@ use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::api::door::{self, Signed};
+use crate::api::door::Signed;
 use crate::app::App;
 use crate::app::accounts::read;
 use crate::app::oauth::{self, GrantType, TokenRequest};
 use crate::domain::scope::KNOWN;
 use crate::domain::secret::Secret;
+use crate::door;
 use crate::error::{Error, GrantRefusal, Result};
 use crate::wire::{self, Credentials, Params};
 
@@ -52,7 +53,7 @@ async fn params(query: Option<String>, stream: Stream) -> Result<Params> {
 
 /// Exchanges a code, a refresh token or a client's own credentials for an access token.
 #[utoipa::path(post, path = "/oauth/v2/token", tag = "oauth",
-    request_body(content = crate::api::openapi::TokenBody, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = Option<crate::api::openapi::TokenBody>, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "Tokens, or an object with `error`"), (status = 400, description = "Too many requests")))]
 pub async fn token(
     State(app): State<App>,
@@ -185,8 +186,9 @@ pub async fn revoke(State(app): State<App>, RawQuery(query): RawQuery, stream: S
 
 /// Looks into a token of the asking client (RFC 7662).
 #[utoipa::path(post, path = "/oauth/v2/introspect", tag = "oauth",
-    request_body(content = crate::api::openapi::IntrospectBody, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "Whether the token is active, and what it is"), (status = 401, description = "Unknown client")))]
+    request_body(content = Option<crate::api::openapi::IntrospectBody>, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "Whether the token is active, and what it is"),
+              (status = 400, description = "Parameters that cannot be read"), (status = 401, description = "Unknown client")))]
 pub async fn introspect(
     State(app): State<App>,
     asked: Asked,
@@ -259,15 +261,18 @@ pub async fn metadata(State(app): State<App>) -> Response {
         .collect();
     Json(json!({
         "issuer": url,
+        "authorization_endpoint": format!("{url}/oauth/v2/auth"),
         "token_endpoint": format!("{url}/oauth/v2/token"),
         "revocation_endpoint": format!("{url}/oauth/v2/token/revoke"),
         "introspection_endpoint": format!("{url}/oauth/v2/introspect"),
         "userinfo_endpoint": format!("{url}/oauth/user/info"),
         "scopes_supported": scopes,
-        "response_types_supported": [],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic", "none"],
         "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
     }))
     .into_response()
 }

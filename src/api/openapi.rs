@@ -14,7 +14,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::refusals;
-use crate::app::accounts::{MODES, Method, ModeInfo, ParameterKind};
+use crate::app::accounts::{MODES, Method, ModeInfo, Parameter, ParameterKind};
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "documents",
@@ -46,8 +46,11 @@ pub fn document() -> Value {
     document["components"]["schemas"]["Envelope"] = envelope();
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, methods) in paths {
-            for operation in methods.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
+            for (method, operation) in methods.as_object_mut().into_iter().flatten() {
                 complete(path, operation);
+                if method != "get" && !path.starts_with("/oauth/") {
+                    headers_of_changes(path, operation);
+                }
             }
         }
     }
@@ -85,6 +88,13 @@ fn complete(path: &str, operation: &mut Value) {
     if signed {
         operation["security"] = json!([{"token": []}]);
     }
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        // A number of a query that has no value was left out (RFC 6749, 3.1, says so of its own).
+        if parameter["in"] == "query" && parameter["schema"]["type"] == "integer" {
+            let number = parameter["schema"].take();
+            parameter["schema"] = json!({"anyOf": [number, {"type": "string", "maxLength": 0}]});
+        }
+    }
     let content = if in_envelope {
         enveloped.clone()
     } else {
@@ -118,6 +128,45 @@ fn complete(path: &str, operation: &mut Value) {
     }
     if path != "/health/live" && path != "/openapi.json" {
         add("503", refusal("Not now; Retry-After says when. Nothing was changed"));
+    }
+}
+
+/// What every call that changes something may say beside its body.
+fn headers_of_changes(path: &str, operation: &mut Value) {
+    let header = |name: &str, schema: Value, description: &str| json!({"name": name, "in": "header", "required": false, "schema": schema, "description": description});
+    let mut headers = vec![
+        header(
+            "X-Mailward-Dry-Run",
+            json!({"type": "string", "enum": ["true", "false"]}),
+            "true: only say what would happen. Every check is made, nothing is stored; the answer is 200 with the \
+             forecast in data, and carries the same header.",
+        ),
+        header(
+            "X-Mailward-Reason",
+            json!({"type": "string", "maxLength": 200}),
+            "Why, for the audit log, in the caller's words.",
+        ),
+    ];
+    if path.starts_with("/api/") {
+        headers.push(header(
+            "Idempotency-Key",
+            json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}),
+            "Make the call once, however often it is sent within 24 hours with this key. A repeat gets the first \
+             answer and the header X-Mailward-Repeated; refusals are not kept.",
+        ));
+        let refusal = |description: &str| {
+            json!({
+                "description": description,
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}},
+            })
+        };
+        operation["responses"]["409"] =
+            refusal("The call was made with this Idempotency-Key, and its answer carried a secret");
+        operation["responses"]["422"] = refusal("The Idempotency-Key was used for another request");
+    }
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.extend(headers),
+        None => operation["parameters"] = json!(headers),
     }
 }
 
@@ -163,10 +212,13 @@ fn mode(info: &ModeInfo) -> ObjectBuilder {
         object = object
             .property("mode", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)))
             .required("mode")
-            .property("zuid", loose("The user; may be left out where the path names one.", &[Type::Integer]));
+            .property(
+                "zuid",
+                loose("The user; may be left out where the path names one.", &[Type::Integer, Type::Null]),
+            );
     }
     for parameter in info.parameters {
-        object = object.property(parameter.name, kind(parameter.kind, parameter.meaning));
+        object = object.property(parameter.name, kind(parameter));
         if parameter.mandatory {
             object = object.required(parameter.name);
         }
@@ -174,20 +226,30 @@ fn mode(info: &ModeInfo) -> ObjectBuilder {
     object
 }
 
-fn kind(kind: ParameterKind, meaning: &str) -> RefOr<Schema> {
-    let list = |items: ObjectBuilder| -> RefOr<Schema> {
-        ArrayBuilder::new().items(items).max_items(Some(100)).description(Some(meaning)).into()
+/// What may be left out may be null too, which is the same.
+fn kind(parameter: &Parameter) -> RefOr<Schema> {
+    let (meaning, null) = (parameter.meaning, (!parameter.mandatory).then_some(Type::Null));
+    let types = |one: Type| match &null {
+        None => SchemaType::Type(one),
+        Some(null) => SchemaType::Array(vec![one, null.clone()]),
     };
-    match kind {
+    let list = |items: ObjectBuilder| -> RefOr<Schema> {
+        let list = ArrayBuilder::new().schema_type(types(Type::Array)).items(items);
+        list.max_items(Some(100)).description(Some(meaning)).into()
+    };
+    let with = |one: Type| -> Vec<Type> { std::iter::once(one).chain(null.clone()).collect() };
+    match parameter.kind {
         ParameterKind::Text => {
-            ObjectBuilder::new().schema_type(Type::String).description(Some(meaning)).into()
+            ObjectBuilder::new().schema_type(types(Type::String)).description(Some(meaning)).into()
         }
-        ParameterKind::Number => loose(meaning, &[Type::Integer]).into(),
-        ParameterKind::Flag => loose(meaning, &[Type::Boolean]).into(),
-        ParameterKind::Addresses => list(ObjectBuilder::new().schema_type(Type::String)),
+        ParameterKind::Number => loose(meaning, &with(Type::Integer)).into(),
+        ParameterKind::Flag => loose(meaning, &with(Type::Boolean)).into(),
+        ParameterKind::Addresses | ParameterKind::Words => {
+            list(ObjectBuilder::new().schema_type(Type::String))
+        }
         ParameterKind::Users => list(loose("A zuid", &[Type::Integer])),
         ParameterKind::Object => {
-            ObjectBuilder::new().schema_type(Type::Object).description(Some(meaning)).into()
+            ObjectBuilder::new().schema_type(types(Type::Object)).description(Some(meaning)).into()
         }
     }
 }
@@ -214,6 +276,12 @@ pub struct NewUserBody {
     display_name: Option<String>,
     /// member (default), admin or super_admin.
     role: Option<String>,
+    /// With role admin: a help-desk administrator. Default false.
+    is_custom_admin: Option<bool>,
+    /// What a custom administrator may do: of read, reset, switches and rename.
+    verbs: Option<Vec<String>>,
+    /// The domains whose users a custom administrator sees and changes. All when left out.
+    domains: Option<Vec<String>>,
     country: Option<String>,
     language: Option<String>,
     time_zone: Option<String>,
@@ -232,6 +300,8 @@ pub struct NewAppPasswordBody {
     protocols: Option<Vec<String>>,
     /// Days until it opens nothing any more.
     expires_in_days: Option<i64>,
+    /// The person's current password: an app password outlives the token that asks for it.
+    current_password: String,
 }
 
 /// A person's own new password.
@@ -246,6 +316,8 @@ pub struct OwnPasswordBody {
     new_password: String,
     /// Whether tokens and sessions of the old password end. Default true.
     reset_auth_token: Option<bool>,
+    /// A code of the second factor, or a recovery code, from who has one.
+    code: Option<String>,
 }
 
 /// Parameters of the token endpoint.

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
     responses((status = 200, description = "The organization")))]
 pub async fn own(State(app): State<App>, signed: Signed) -> Result<Response> {
     let view = read::organization(&app, &signed.0.caller, None).await?;
-    Ok(success(Some(views::organization(&view, &app.config.public_url()))))
+    Ok(success(views::organization(&view, &app.config.public_url())))
 }
 
 /// An organization.
@@ -26,7 +26,7 @@ pub async fn own(State(app): State<App>, signed: Signed) -> Result<Response> {
 pub async fn show(State(app): State<App>, signed: Signed, Path(zoid): Path<String>) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
     let view = read::organization(&app, &signed.0.caller, Some(zoid)).await?;
-    Ok(success(Some(views::organization(&view, &app.config.public_url()))))
+    Ok(success(views::organization(&view, &app.config.public_url())))
 }
 
 /// The organization's domains.
@@ -38,7 +38,7 @@ pub async fn domains(State(app): State<App>, signed: Signed, Path(zoid): Path<St
     let url = app.config.public_url();
     let domains = read::domains(&app, &signed.0.caller, zoid).await?;
     let listed: Vec<_> = domains.iter().map(|domain| views::domain(domain, &url)).collect();
-    Ok(success(Some(json!({"domainVO": listed}))))
+    Ok(success(json!({"domainVO": listed})))
 }
 
 /// One domain.
@@ -55,5 +55,5 @@ pub async fn domain(
     let domains = read::domains(&app, &signed.0.caller, zoid).await?;
     let found = domains.iter().find(|domain| domain.name.as_str().eq_ignore_ascii_case(&name));
     let found = found.ok_or_else(|| Error::NotFound("this organization has no such domain".to_owned()))?;
-    Ok(success(Some(views::domain(found, &app.config.public_url()))))
+    Ok(success(views::domain(found, &app.config.public_url())))
 }

@@ -6,18 +6,22 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
-use crate::api::door::{self, with_change};
-use crate::api::envelope::success;
+use crate::api::door;
+use crate::api::envelope::bare_success;
 use crate::app::App;
-use crate::app::password::{self, OwnChange};
+use crate::app::call::{Context, Door};
+use crate::app::password::{self, Factor, OwnChange};
 use crate::domain::password::Password;
+use crate::door as http;
 use crate::error::{Error, Result};
 use crate::wire::{Body, Params};
 
 const ADDRESS: [&str; 4] = ["address", "emailAddress", "email", "username"];
 const CURRENT: [&str; 4] = ["password", "currentPassword", "oneTimePassword", "oldPassword"];
+/// A code of the second factor, or a recovery code.
+const CODE: &str = "code";
 const NEW: [&str; 2] = ["newPassword", "new_password"];
 
 /// What is known of a request without a token.
@@ -29,7 +33,7 @@ pub struct Unsigned {
 impl FromRequestParts<App> for Unsigned {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        Ok(Self { request_id: door::request_id(parts), source: door::source(parts, app) })
+        Ok(Self { request_id: http::request_id(parts), source: http::source(parts, app) })
     }
 }
 
@@ -43,20 +47,22 @@ pub async fn change(
     headers: HeaderMap,
     stream: Stream,
 ) -> Result<Response> {
-    let bytes = door::bytes(stream).await?;
+    let dry_run = door::dry_run(&headers)?;
+    let bytes = http::bytes(stream).await?;
     // curl says "form" of every body that it is not told of; a JSON object is seen at its start.
     let form = !bytes.trim_ascii_start().starts_with(b"{")
         && headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let (address, current, new, everything) = if form {
+    let (address, current, new, everything, code) = if form {
         let form = Params::parse(None, &bytes)?;
         (
             form.text_required(ADDRESS)?.to_owned(),
             form.secret_required(CURRENT)?,
             form.secret_required(NEW)?,
             form.flag("resetAuthToken")?,
+            form.secret([CODE])?,
         )
     } else {
         let body = Body::parse(&bytes)?;
@@ -65,25 +71,18 @@ pub async fn change(
             body.secret_required(CURRENT)?,
             body.secret_required(NEW)?,
             body.flag("resetAuthToken")?,
+            body.secret([CODE])?,
         )
     };
     let wish = OwnChange {
         address,
-        password: presented(&app, &current).await?,
+        password: Password::prepare(current.expose_secret()).ok(),
         new_password: Password::prepare(new.expose_secret())?,
         end_everything: everything.unwrap_or(true),
+        factor: Factor::Typed(code),
     };
-    let change = password::change(&app, unsigned.request_id, unsigned.source, wish).await?;
-    Ok(with_change(success(None), Some(change)))
-}
-
-/// A password that cannot be one is wrong, and takes as long to refuse.
-async fn presented(app: &App, current: &SecretString) -> Result<Password> {
-    match Password::prepare(current.expose_secret()) {
-        Ok(password) => Ok(password),
-        Err(_) => {
-            app.hasher.burn().await?;
-            Err(Error::BadCredentials)
-        }
-    }
+    let context =
+        Context { dry_run, ..password::unsigned(Door::SelfService, unsigned.request_id, unsigned.source) };
+    let done = password::run(&app, &context, wish).await?;
+    Ok(door::done(&done, |_| bare_success()))
 }

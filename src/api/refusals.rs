@@ -65,8 +65,11 @@ fn examples() -> Vec<Error> {
             "zylker.org is not a domain of this organization; use one of its verified domains".into(),
         ),
         Error::BadPassword("the password is too short; use at least 8 characters".into()),
+        Error::KeyReused,
+        Error::AnswerNotKept("revoke the app password and make another one"),
         Error::TooMany { retry_after_seconds: 60 },
         Error::Unavailable { why: "too many passwords wait to be hashed", retry_after_seconds: 1 },
+        Error::Unconfirmed { change: Some(200_000_000_000_000_015) },
         Error::Stale,
         Error::internal("what happened stands in the log alone"),
     ]
@@ -82,7 +85,7 @@ fn when(error: &Error) -> &'static str {
         Error::MissingScope => "The token is good, but its scope does not cover this call.",
         Error::BadCredentials => {
             "`/self/password`: address and password open nothing. One answer for every reason, also for \
-             too many tries."
+             an account that too many tries have closed; too many for one address or from one source are 429."
         }
         Error::Forbidden(_) => {
             "The caller's rank does not reach, somebody else set the block, or it is about the last super administrator."
@@ -108,8 +111,19 @@ fn when(error: &Error) -> &'static str {
         Error::AddressTaken(_) => "The address is in use, or kept for its former account.",
         Error::BadAddress(_) => "The address cannot be used: syntax, domain, or a reserved name.",
         Error::BadPassword(_) => "The password does not meet the organization's policy.",
+        Error::KeyReused => {
+            "The `Idempotency-Key` was used within 24 hours for a request of the same caller to the same \
+             address that said something else."
+        }
+        Error::AnswerNotKept(_) => {
+            "The call with this `Idempotency-Key` was made; its answer carried a secret, which is not kept."
+        }
         Error::TooMany { .. } => "Too many requests. `Retry-After` says when to come back.",
         Error::Unavailable { .. } => "Not now; nothing was changed. `Retry-After` says when to come back.",
+        Error::Unconfirmed { .. } => {
+            "The connection to the database broke while it stored the change. Look it up by the id in \
+             `X-Mailward-Change` before it is sent again."
+        }
         Error::Again | Error::Stale => "Another change was faster; nothing was changed. Send it again.",
         Error::Unique(_) | Error::Internal(_) => {
             "Our fault or the machine's. The operator finds the request id in the log."

@@ -1,13 +1,17 @@
 //! Domain objects in the documented JSON: `zuid` and `zoid` are numbers, `accountId` and the other
 //! nineteen-digit ids are strings, times are milliseconds.
 
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use crate::app::accounts::read::Listed;
 use crate::app::accounts::read::OrganizationView;
 use crate::app::organizations::Domain;
 use crate::clock::{DAY, Millis};
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Profile};
+use crate::domain::actor::Role;
+use crate::domain::email_address::EmailAddress;
 use crate::domain::password::PasswordKind;
 
 /// What a view depends on beside the object.
@@ -18,122 +22,180 @@ pub struct Frame<'a> {
     pub for_administrator: bool,
 }
 
-/// The user object: an account with its person.
-pub fn user(listed: &Listed, frame: &Frame<'_>) -> Value {
-    let Listed { account, last_sign_in } = listed;
-    let (organization, id) = (account.organization, account.id);
-    let path = if frame.for_administrator {
-        format!("/api/organization/{organization}/accounts/{id}")
-    } else {
-        format!("/api/accounts/{id}")
+/// The user object: an account with its person. Written straight into the answer, since a page holds many.
+pub struct User<'a> {
+    pub listed: &'a Listed,
+    pub frame: &'a Frame<'a>,
+}
+
+/// Writes members of an object: `members!(object, {"name": value, …})`.
+macro_rules! members {
+    ($object:ident, {$($name:literal: $value:expr),* $(,)?}) => {
+        $($object.serialize_entry($name, &$value)?;)*
     };
-    let (switches, profile) = (&account.switches, &account.profile);
-    let enabled = switches.user_disabled.is_none();
-    let mail = switches.mail_disabled.is_none();
-    let primary = account.primary.as_str();
-    let mut object = json!({
-        "URI": format!("{}{path}", frame.public_url),
-        "accountId": id.to_string(),
-        "zuid": account.user.get(),
-        "accountName": primary,
-        "accountDisplayName": profile.display_name,
-        "displayName": profile.display_name,
-        "firstName": profile.first_name,
-        "lastName": profile.last_name,
-        "gender": profile.gender.as_str(),
-        "primaryEmailAddress": primary,
-        "mailboxAddress": primary,
-        "incomingUserName": primary,
-        "emailAddress": addresses(account),
-        "role": account.role.as_str(),
-        "roleName": account.role.as_str(),
-        "iamUserRole": account.role.as_str(),
-        "isCustomAdmin": false,
-        "type": "ZOHO_ACCOUNT",
-        "status": enabled,
-        "enabled": enabled,
-        "iamStatus": i64::from(enabled),
-        "mailboxStatus": if mail { "enabled" } else { "disabled" },
-        "accountEnabled": mail,
-        "isDefaultAccount": true,
-        "sequence": 1,
-    });
-    let more = json!({
-        "incomingBlocked": switches.incoming_blocked.is_some(),
-        "outgoingBlocked": switches.outgoing_blocked.is_some(),
-        "webBlocked": !enabled,
-        "imapBlocked": switches.imap_off.is_some(),
-        "popBlocked": switches.pop_off.is_some(),
-        "imapAccessEnabled": switches.imap_off.is_none(),
-        "popAccessEnabled": switches.pop_off.is_none(),
-        "activeSyncEnabled": false,
-        "smtpStatus": enabled && mail && switches.outgoing_blocked.is_none(),
-        "tfaEnabled": false,
-        "country": profile.country,
-        "language": profile.language,
-        "timeZone": profile.time_zone,
-        "phoneNumer": profile.phone_number,
-        "mobileNumber": profile.mobile_number,
-        "address": {
+}
+
+impl Serialize for User<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { listed: Listed { account, last_sign_in }, frame } = self;
+        let (organization, id) = (account.organization, account.id);
+        let url = frame.public_url;
+        let (switches, profile) = (&account.switches, &account.profile);
+        let enabled = switches.user_disabled.is_none();
+        let mail = switches.mail_disabled.is_none();
+        let primary = account.primary.as_str();
+        let role = role(account.role);
+        let mut object = serializer.serialize_map(None)?;
+        if frame.for_administrator {
+            members!(object, {"URI": format_args!("{url}/api/organization/{organization}/accounts/{id}")});
+        } else {
+            members!(object, {"URI": format_args!("{url}/api/accounts/{id}")});
+        }
+        members!(object, {
+            "accountId": format_args!("{id}"),
+            "zuid": account.user.get(),
+            "accountName": primary,
+            "accountDisplayName": profile.display_name,
+            "displayName": profile.display_name,
+            "firstName": profile.first_name,
+            "lastName": profile.last_name,
+            "gender": profile.gender.as_str(),
+            "primaryEmailAddress": primary,
+            "mailboxAddress": primary,
+            "incomingUserName": primary,
+            "emailAddress": Each(account, |account, _, address| Address(account, address)),
+            "role": role,
+            "roleName": role,
+            "iamUserRole": role,
+            "isCustomAdmin": account.role == Role::HelpDesk,
+            "type": "ZOHO_ACCOUNT",
+            "status": enabled,
+            "enabled": enabled,
+            "iamStatus": i64::from(enabled),
+            "mailboxStatus": if mail { "enabled" } else { "disabled" },
+            "accountEnabled": mail,
+            "isDefaultAccount": true,
+            "sequence": 1,
+            "incomingBlocked": switches.incoming_blocked.is_some(),
+            "outgoingBlocked": switches.outgoing_blocked.is_some(),
+            "webBlocked": !enabled,
+            "imapBlocked": switches.imap_off.is_some(),
+            "popBlocked": switches.pop_off.is_some(),
+            "imapAccessEnabled": switches.imap_off.is_none(),
+            "popAccessEnabled": switches.pop_off.is_none(),
+            "activeSyncEnabled": false,
+            "smtpStatus": enabled && mail && switches.outgoing_blocked.is_none(),
+            "tfaEnabled": false,
+            "country": profile.country,
+            "language": profile.language,
+            "timeZone": profile.time_zone,
+            "phoneNumer": profile.phone_number,
+            "mobileNumber": profile.mobile_number,
+            "address": Postal(profile),
+            "customFields": [(); 0],
+            "lastLogin": last_sign_in.as_ref().map_or(0, |(at, _)| *at),
+            "lastClient": last_sign_in.as_ref().map_or("", |(_, door)| door.as_str()),
+            "lastPasswordReset": account.credential.at,
+            "oneTimePassword": account.credential.kind == PasswordKind::OneTime,
+            "accountCreationTime": account.created_at,
+            "mailboxCreationTime": account.created_at,
+            "userExpiry": expiry_days(account.expires_at, frame.now),
+            "usedStorage": 0,
+            "planStorage": 0,
+            "policyId": Policy { zoid: organization.get() },
+            "sendMailDetails": Each(account, Sender),
+            "mailForward": [(); 0],
+        });
+        if let Some(desk) = &account.help_desk {
+            let verbs: Vec<_> = desk.verbs().iter().map(|verb| verb.as_str()).collect();
+            members!(object, {"verbs": verbs});
+            if let Some(domains) = desk.domains() {
+                let domains: Vec<_> = domains.iter().map(|domain| domain.as_str()).collect();
+                members!(object, {"domains": domains});
+            }
+        }
+        object.end()
+    }
+}
+
+/// The role on the wire, where the help desk's administrators are custom ones.
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Member => "member",
+        Role::HelpDesk | Role::Admin => "admin",
+        Role::SuperAdmin => "super_admin",
+    }
+}
+
+#[derive(Serialize)]
+struct Policy {
+    zoid: i64,
+}
+
+struct Postal<'a>(&'a Profile);
+
+impl Serialize for Postal<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(profile) = self;
+        let mut object = serializer.serialize_map(None)?;
+        members!(object, {
             "streetAddr": profile.street_address,
             "city": profile.city,
             "postalCode": profile.postal_code,
             "state": profile.state,
             "country": profile.country,
-        },
-        "customFields": [],
-        "lastLogin": last_sign_in.as_ref().map_or(0, |(at, _)| *at),
-        "lastClient": last_sign_in.as_ref().map_or("", |(_, door)| door.as_str()),
-        "lastPasswordReset": account.credential.at,
-        "oneTimePassword": account.credential.kind == PasswordKind::OneTime,
-        "accountCreationTime": account.created_at,
-        "mailboxCreationTime": account.created_at,
-        "userExpiry": expiry_days(account.expires_at, frame.now),
-        "usedStorage": 0,
-        "planStorage": 0,
-        "policyId": {"zoid": organization.get()},
-        "sendMailDetails": send_mail_details(account),
-        "mailForward": [],
-    });
-    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
-        object.extend(more);
+        });
+        object.end()
     }
-    object
 }
 
-fn addresses(account: &Account) -> Value {
-    std::iter::once(&account.primary)
-        .chain(&account.aliases)
-        .map(|address| {
-            let primary = *address == account.primary;
-            json!({
-                "mailId": address.as_str(),
-                "isPrimary": primary,
-                "isAlias": !primary,
-                "isConfirmed": true,
-            })
-        })
-        .collect()
+/// One object for each address of an account, the primary one first.
+struct Each<'a, T>(&'a Account, fn(&'a Account, usize, &'a EmailAddress) -> T);
+
+impl<T: Serialize> Serialize for Each<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(account, object) = self;
+        let all = std::iter::once(&account.primary).chain(&account.aliases).enumerate();
+        serializer.collect_seq(all.map(|(number, address)| object(account, number, address)))
+    }
 }
 
-/// One sender per address the account owns.
-fn send_mail_details(account: &Account) -> Value {
-    std::iter::once(&account.primary)
-        .chain(&account.aliases)
-        .enumerate()
-        .map(|(number, address)| {
-            json!({
-                "sendMailId": format!("{}-{number}", account.id),
-                "fromAddress": address.as_str(),
-                "displayName": account.profile.display_name,
-                "userName": account.primary.as_str(),
-                "mode": "mailbox",
-                "validated": true,
-                "validationRequired": false,
-                "status": account.switches.outgoing_blocked.is_none(),
-            })
-        })
-        .collect()
+struct Address<'a>(&'a Account, &'a EmailAddress);
+
+impl Serialize for Address<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(account, address) = self;
+        let primary = **address == account.primary;
+        let mut object = serializer.serialize_map(None)?;
+        members!(object, {
+            "mailId": address.as_str(),
+            "isPrimary": primary,
+            "isAlias": !primary,
+            "isConfirmed": true,
+        });
+        object.end()
+    }
+}
+
+/// Every address the account owns may stand in `From:`.
+struct Sender<'a>(&'a Account, usize, &'a EmailAddress);
+
+impl Serialize for Sender<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(account, number, address) = self;
+        let mut object = serializer.serialize_map(None)?;
+        members!(object, {
+            "sendMailId": format_args!("{}-{number}", account.id),
+            "fromAddress": address.as_str(),
+            "displayName": account.profile.display_name,
+            "userName": account.primary.as_str(),
+            "mode": "mailbox",
+            "validated": true,
+            "validationRequired": false,
+            "status": account.switches.outgoing_blocked.is_none(),
+        });
+        object.end()
+    }
 }
 
 /// Days until the term ends, counted up; -1 for never.

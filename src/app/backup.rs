@@ -1,19 +1,20 @@
-//! Copies of the database, and what must happen before a copy is used again: tokens, codes and
-//! one-time passwords given since are void, and ids and generations never go back.
+//! Copies of the database, and what must happen before a copy is used again: tokens, codes, one-time
+//! and app passwords are void, and ids and generations never go back.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::app::change::{Context, authenticate};
-use crate::app::journal::{self, Entry, Outcome};
-use crate::app::open::{self, Standing};
+use crate::app::call::Context;
+use crate::app::journal;
+use crate::app::open::{self, SchemaState};
+use crate::app::read_only;
 use crate::clock::Millis;
 use crate::config::Database;
-use crate::domain::ids::ChangeId;
 use crate::error::{Error, Result};
+use crate::machine::files;
 use crate::store;
 use crate::store::engine::{Db, Options};
 
@@ -42,10 +43,9 @@ pub async fn restore(database: &Database, from: &Path, context: &Context, now: M
     };
     refuse_overwriting(target)?;
     refuse_strangers(from)?;
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder)).map_err(
-        |cause| Error::Refused(format!("cannot make the folder of {}: {cause}", target.display())),
-    )?;
+    DirBuilder::new().recursive(true).mode(0o700).create(files::folder(target)).map_err(|cause| {
+        Error::Refused(format!("cannot make the folder of {}: {cause}", target.display()))
+    })?;
     let beside = beside(target, ".restoring");
     let _ = fs::remove_file(&beside); // left by a restore that was cut off
     copy(from, &beside).map_err(|cause| {
@@ -69,6 +69,8 @@ pub async fn after_pg_restore(db: &Db, context: &Context, now: Millis) -> Result
             "this database is embedded: `mailward restore FILE` restores it and does this too".to_owned(),
         ));
     }
+    read_only::forget(db).await?;
+    open::refuse_ahead(db).await?;
     open::bring_up(db, now).await?;
     void(db, context, now).await
 }
@@ -76,12 +78,14 @@ pub async fn after_pg_restore(db: &Db, context: &Context, now: Millis) -> Result
 async fn prepare(file: &Path, context: &Context, now: Millis) -> Result<()> {
     let db = Db::open(&format!("sqlite:{}", file.display()), &Options::default())?;
     let outcome = async {
-        match open::standing(&db).await? {
-            Standing::Empty => {
+        read_only::forget(&db).await?;
+        open::refuse_ahead(&db).await?;
+        match open::schema_state(&db).await? {
+            SchemaState::Empty => {
                 return Err(Error::Refused("the file is a database, but not one of Mailward's".to_owned()));
             }
-            Standing::Behind(_) => drop(open::migrate(&db, now).await?),
-            Standing::Current => {}
+            SchemaState::Behind(_) => drop(open::migrate(&db, now).await?),
+            SchemaState::Current | SchemaState::Ahead => {}
         }
         void(&db, context, now).await
     };
@@ -94,28 +98,9 @@ async fn void(db: &Db, context: &Context, now: Millis) -> Result<()> {
     let context = context.clone();
     db.write(async move |tx| {
         store::restore::void(tx).await?;
-        let actor = authenticate(tx, &context.caller, now).await?;
-        for organization in store::organizations::all(tx).await? {
-            // Taken after the jump, or the entries could bear numbers that were given before.
-            let number = store::ids::take::<ChangeId>(tx, 1).await?;
-            let change =
-                ChangeId::new(number).ok_or_else(|| Error::internal(format!("{number} is no changeId")))?;
-            let what = "every token, code and one-time password of the copy".to_owned();
-            let notes = BTreeMap::from([("voided", what)]);
-            let entry = Entry {
-                organization: organization.id,
-                change,
-                step: 0,
-                at: now,
-                actor: &actor,
-                context: &context,
-                verb: "restore",
-                target: None,
-                outcome: Outcome::Changed { differences: Vec::new(), notes },
-            };
-            journal::write(tx, &entry).await?;
-        }
-        Ok(())
+        let what = "every token, code, one-time password and app password of the copy".to_owned();
+        // After the jump, or the entries could bear numbers that were given before.
+        journal::everywhere(tx, &context, "restore", &BTreeMap::from([("voided", what)]), now).await
     })
     .await
 }
@@ -157,7 +142,7 @@ fn refuse_strangers(from: &Path) -> Result<()> {
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
-    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    let mut target = files::new_private(to)?;
     io::copy(&mut source, &mut target).map(drop)
 }
 
@@ -171,8 +156,7 @@ fn settle(file: &Path, target: &Path) -> Result<()> {
 
 fn sync(file: &Path) -> io::Result<()> {
     File::open(file)?.sync_all()?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    files::sync_folder(file)
 }
 
 /// The path with more at its end.

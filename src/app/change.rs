@@ -1,73 +1,37 @@
-//! The one path by which an account changes (DESIGN.md §4): slow preparation, then one
-//! transaction that loads, authorises, makes the pure transition, saves, audits and writes the
+//! The one path by which an account changes (ARCHITECTURE.md, "The order of a change"): slow preparation, then one
+//! transaction that loads, authorises, makes the pure transition (`plan`), saves, audits and writes the
 //! effects, then the commit. Every door and every mode comes through here.
 
+pub mod plan;
+
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+
+use tokio::sync::OwnedMutexGuard;
 
 use crate::app::App;
-use crate::app::accounts::{AccountMode, TargetName};
-use crate::app::journal::{self, Entry, Outcome};
-use crate::clock::{DAY, Millis};
-use crate::domain::account::{Account, Facts, NewPassword, Transition};
-use crate::domain::actor::{Actor, Role};
+use crate::app::accounts::AccountMode;
+use crate::app::call::{Caller, Context, known};
+use crate::app::change::plan::{Plan, Step, plan, prefetch};
+use crate::app::confirmed::{self, Named};
+use crate::app::forecast::{Counted, Forecast, OnAccount, look_at_servers};
+use crate::app::journal::{self, Entry};
+use crate::app::mail::projector::{Fresh, NEWEST};
+use crate::app::once::Claim;
+use crate::app::web_sessions::PROOF_LASTS;
+use crate::app::{compromise, password, verifier};
+use crate::clock::{DAY, MINUTE, Millis};
+use crate::crash::{self, Point};
+use crate::domain::account::{Account, Credential, NewPassword};
+use crate::domain::actor::Rank;
 use crate::domain::effect::Effect;
-use crate::domain::ids::{ChangeId, OrganizationId, no_such_account};
+use crate::domain::ids::{ChangeId, OrganizationId};
 use crate::domain::password::{PasswordHash, PasswordKind};
-use crate::domain::rights::{self, Form, Names, Route};
-use crate::domain::switch::{Hand, Reason};
-use crate::error::{Error, Result};
+use crate::domain::rights::Route;
+use crate::error::{Error, Malformed, Result};
 use crate::store;
-use crate::store::accounts::Handle;
-use crate::store::engine::Tx;
-use crate::store::organizations::Organization;
+use crate::store::engine::{Later, Tx};
+use crate::store::live::Moment;
 use crate::store::outbox::Origin;
-use crate::store::tokens::Fingerprint;
-
-/// The door a call came through, for the audit log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    Api,
-    CommandLine,
-    SelfService,
-    Clock,
-}
-
-impl Door {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::CommandLine => "command line",
-            Self::SelfService => "self-service",
-            Self::Clock => "clock",
-        }
-    }
-}
-
-/// A credential as it was presented; checked again in the transaction that acts on it.
-#[derive(Clone)]
-pub enum Caller {
-    Token(Fingerprint),
-    /// Somebody at the host's command line; the host has let them in.
-    Operator {
-        os_user: String,
-    },
-    /// Mailward itself, when a term ends.
-    Clock,
-}
-
-/// What every door says about a call.
-#[derive(Clone)]
-pub struct Context {
-    pub caller: Caller,
-    pub door: Door,
-    pub request_id: String,
-    pub source: Option<IpAddr>,
-    /// Why, in the caller's words.
-    pub reason: Option<Reason>,
-    /// Why a protected address is to be given out.
-    pub release: Option<Reason>,
-}
 
 /// One call on accounts: where it was sent, whom it names, what it asks.
 #[derive(Clone)]
@@ -81,14 +45,25 @@ pub struct Ask {
 }
 
 /// What an accepted call did.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Done {
     /// `None` when the asked state held already and nothing was stored.
     pub change: Option<ChangeId>,
+    /// The organization whose audit log has the entries.
+    pub organization: Option<OrganizationId>,
     /// The change's place in the order of what was committed.
-    pub position: Option<i64>,
-    /// The accounts as they are now.
+    pub position: Option<Later<i64>>,
+    /// The accounts as the look-up files are to show them, where there are any.
+    pub look_ups: Vec<Fresh>,
+    /// The accounts as they are now; after a dry run, as they would be.
     pub accounts: Vec<Account>,
+    /// What would happen; `Some` exactly after a dry run.
+    pub forecast: Option<Forecast>,
+    /// What a call with an idempotency key is answered, each time it is asked, unless it carries a
+    /// secret; the door wrote it.
+    pub answer: Option<String>,
+    /// The call had been made before; this time nothing was.
+    pub repeated: bool,
 }
 
 /// What the configuration says that bears on a change.
@@ -100,6 +75,10 @@ pub struct Rules {
     pub zuid_demanded: bool,
     /// For how long the mail of a deleted user is to be kept.
     pub mail_kept: Millis,
+    /// After so long without use a web session has ended.
+    pub idle: Millis,
+    /// There are look-up files to be written.
+    pub look_ups: bool,
 }
 
 impl Rules {
@@ -108,7 +87,14 @@ impl Rules {
             delimiter: app.config.addresses.recipient_delimiter,
             zuid_demanded: app.config.compat.strict,
             mail_kept: app.config.mail.retention_days.saturating_mul(DAY),
+            idle: app.config.console.idle_minutes * MINUTE,
+            look_ups: app.projector.wants_states(),
         }
+    }
+
+    /// What is counted as working at a moment.
+    pub fn moment(self, now: Millis) -> Moment {
+        Moment { now, idle_since: now - self.idle }
     }
 }
 
@@ -116,6 +102,31 @@ impl Rules {
 #[derive(Debug, Clone, Default)]
 pub struct Prepared {
     pub password: Option<NewPassword>,
+    pub proof: Proof,
+}
+
+/// Whether the caller proved to be the person, beyond the credential of the call. Tokens can be
+/// stolen, and must not make what outlives them.
+#[derive(Debug, Clone, Default)]
+pub enum Proof {
+    #[default]
+    Missing,
+    /// To try a whole change before the proof is looked at.
+    Assumed,
+    /// With this credential, which must still be the account's.
+    Of(Credential),
+}
+
+impl Proof {
+    /// # Errors
+    /// `BadCredentials` without a proof, and when the password was changed since.
+    pub fn holds(&self, account: &Account) -> Result<()> {
+        match self {
+            Self::Assumed => Ok(()),
+            Self::Of(credential) if *credential == account.credential => Ok(()),
+            Self::Of(_) | Self::Missing => Err(Error::BadCredentials),
+        }
+    }
 }
 
 impl Prepared {
@@ -125,285 +136,211 @@ impl Prepared {
             "$argon2id$v=19$m=8,t=1,p=1$cmVoZWFyc2Fs$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         )
         .expect("a constant in the form of a hash");
-        Self { password: Some(NewPassword { hash, kind }) }
+        Self { password: Some(NewPassword { hash, kind }), proof: Proof::Missing }
     }
 }
 
-/// One account's part of a change, ready to be stored.
-pub struct Step {
-    pub before: Account,
-    pub after: Account,
-    pub effects: Vec<Effect>,
-    pub notes: BTreeMap<&'static str, String>,
-}
-
-/// Everything a change will do, before anything is stored.
-pub struct Plan {
-    pub actor: Actor,
-    pub form: Form,
-    pub organization: Organization,
-    pub steps: Vec<Step>,
-}
-
-/// Carries out one call.
+/// Carries out one call; in a dry run, says what it would do.
 ///
 /// # Errors
-/// Every refusal of DESIGN.md §5; after an error nothing was changed.
+/// `BadToken`; what rights, rules and the mode refuse; `Unavailable`: after these nothing was changed.
+/// `Unconfirmed`: it was made, or it was not.
 pub async fn run(app: &App, context: &Context, ask: Ask) -> Result<Done> {
     let outcome = attempt(app, context, &ask).await;
+    app.metrics.changed(ask.mode.info().name, &outcome);
     if let Err(error) = &outcome {
+        if let Error::BadToken = error {
+            app.acquainted.forget(&context.caller);
+        }
         let target = ask.mode.targets().first().map(ToString::to_string);
         let named = target.or_else(|| ask.zuid.or(ask.path).map(|number| number.to_string()));
-        journal::refused(app, context, ask.mode.info().name, &named.unwrap_or_default(), error).await;
+        let place = match ask.route {
+            Route::Organization(zoid) => Some(zoid),
+            Route::Own => None,
+        };
+        let verb = ask.mode.info().name;
+        crash::at(Point::Refusing);
+        journal::refused(app, context, verb, place, &named.unwrap_or_default(), error).await;
+        crash::at(Point::RefusalCounted);
     }
     outcome
 }
 
+/// What a call would do: for doors that show it first.
+///
+/// # Errors
+/// What the call itself would be refused with.
+pub async fn forecast(app: &App, context: &Context, ask: Ask) -> Result<Forecast> {
+    let context = Context { dry_run: true, ..context.clone() };
+    let done = run(app, &context, ask).await?;
+    done.forecast.ok_or_else(|| Error::internal("a dry run without a forecast"))
+}
+
 async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
+    let pass = match enter(app, context).await? {
+        Entrance::Pass(pass) => pass,
+        Entrance::MadeBefore(done) => return Ok(done),
+    };
+    crash::at(Point::Entered);
     let prepared = prepare(app, context, ask).await?;
-    let change: ChangeId = app.ids.next().await?;
+    crash::at(Point::Prepared);
+    let change: ChangeId = context.id(app).await?;
     let now = app.clock.now();
     let rules = Rules::of(app);
-    let (context, ask) = (context.clone(), ask.clone());
-    let done = app
-        .db
-        .write(async move |tx| {
-            let plan = plan(tx, &context, &ask, &prepared, rules, now).await?;
-            store_plan(tx, &context, ask.mode.info().name, plan, change, rules, now).await
-        })
-        .await?;
-    if let Some(position) = done.position {
-        follow_up(app, position).await;
+    let (inner, ask) = (context.clone(), ask.clone());
+    let named = Named { change, verb: ask.mode.info().name, at: now };
+    transact(app, context, pass, named, async move |tx| {
+        crash::at(Point::Begun);
+        prefetch(tx, &inner, &ask, now);
+        let mut plan = plan(tx, &inner, &ask, &prepared, rules, now).await?;
+        crash::at(Point::Planned);
+        if ask.mode.takes_back_ways_in() {
+            let factors_too = plan.actor.rank() >= Rank::SuperAdmin;
+            for step in &mut plan.steps {
+                let (zoid, user) = (step.before.organization, step.before.user);
+                step.notes.extend(compromise::take_back(tx, zoid, user, factors_too).await?);
+            }
+        }
+        store_plan(tx, &inner, ask.mode.info().name, plan, change, rules, now).await
+    })
+    .await
+}
+
+/// Leave to run the transaction of a call, whose credential was looked at.
+#[derive(Default)]
+pub struct Pass {
+    claim: Option<Claim>,
+    /// Held until the call is over.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// What there is to do for a call.
+pub enum Entrance {
+    Pass(Pass),
+    /// Nothing: it was made before with the same idempotency key.
+    MadeBefore(Done),
+}
+
+/// The way in: the credential, and whether the call was made before.
+///
+/// # Errors
+/// `BadToken`; `KeyReused`, `AnswerNotKept`.
+pub async fn enter(app: &App, context: &Context) -> Result<Entrance> {
+    let Some(once) = context.once.as_ref().filter(|_| !context.dry_run) else {
+        if !app.acquainted.with(&context.caller, app.clock.now()) {
+            known(app, context).await?;
+        }
+        return Ok(Entrance::Pass(Pass::default()));
+    };
+    let actor = known(app, context).await?;
+    let claim = once.claim(app, &actor);
+    let turn = claim.turn(app).await;
+    let made = claim.made(app, &mut *app.db.read().await?, app.clock.now()).await?;
+    Ok(match made {
+        Some(done) => Entrance::MadeBefore(done),
+        None => Entrance::Pass(Pass { claim: Some(claim), _turn: Some(turn) }),
+    })
+}
+
+/// The one transaction of a call and what follows it. A dry run runs the same body and undoes it; a
+/// call with an idempotency key stores its answer beside its effect. The body writes the audit entry 0 of
+/// the change that is `named`, or stores nothing and says so (`Done::change` is `None`).
+pub async fn transact<F>(app: &App, context: &Context, pass: Pass, named: Named, body: F) -> Result<Done>
+where
+    F: AsyncFn(&mut Tx) -> Result<Done> + Send + 'static,
+{
+    if context.dry_run {
+        let mut done = app.db.rehearse(body).await?;
+        (done.change, done.position) = (None, None);
+        if let Some(forecast) = &mut done.forecast {
+            look_at_servers(app, done.organization, forecast).await?;
+        }
+        return Ok(done);
     }
+    let done = match pass.claim.clone() {
+        None => confirmed::write(app, context, named, body).await?,
+        Some(claim) => {
+            let (inner, now) = (app.clone(), app.clock.now());
+            let once = async move |tx: &mut Tx| {
+                if !claim.make(tx, now).await? {
+                    let made = claim.made(&inner, tx, now).await?;
+                    return made.ok_or_else(|| Error::internal("an idempotency key is held by nobody"));
+                }
+                let mut done = body(tx).await?;
+                claim.keep(tx, &mut done)?;
+                Ok(done)
+            };
+            confirmed::write(app, context, named, once).await?
+        }
+    };
+    if let Some(position) = &done.position {
+        follow_up(app, position, &done.look_ups).await;
+    }
+    crash::at(Point::Answering);
     Ok(done)
 }
 
 /// Hashes the password of a call that has one, after a rehearsal of the whole change on a
-/// snapshot: a call that would be refused costs no hash.
+/// snapshot: a call that would be refused costs no hash, and a dry run costs none at all.
 async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
+    if ask.mode.demands_proof() {
+        return Ok(Prepared { proof: prove(app, context, ask).await?, ..Prepared::default() });
+    }
     let Some((password, kind)) = ask.mode.password() else { return Ok(Prepared::default()) };
     let rehearsed = Prepared::rehearsal(kind);
     let plan = {
         let mut snapshot = app.db.snapshot().await?;
-        plan(&mut snapshot, context, ask, &rehearsed, Rules::of(app), app.clock.now()).await?
+        let now = app.clock.now();
+        prefetch(&mut snapshot, context, ask, now);
+        plan(&mut snapshot, context, ask, &rehearsed, Rules::of(app), now).await?
     };
     let policy = &plan.organization.policy.password;
     for step in &plan.steps {
         policy.check(password, kind, &step.before.personal_words())?;
         if policy.history > 0 && kind == PasswordKind::Permanent {
             // The current one, and as many former ones as the policy says.
-            let former = usize::try_from(policy.history).unwrap_or(usize::MAX);
             let credential = &step.before.credential;
-            for hash in credential.hash.iter().chain(credential.history.iter().take(former)) {
-                if app.hasher.verify(password, hash).await? {
-                    return Err(Error::BadPassword(
-                        "Password present in the password history; choose another one".to_owned(),
-                    ));
-                }
-            }
+            let former = credential.history.iter().take(policy.remembered());
+            password::refuse_remembered(app, password, credential.hash.iter().chain(former)).await?;
         }
+    }
+    if context.dry_run {
+        return Ok(rehearsed);
     }
     let hash = app.hasher.hash(password, app.random.salt()).await?;
-    Ok(Prepared { password: Some(NewPassword { hash, kind }) })
+    Ok(Prepared { password: Some(NewPassword { hash, kind }), ..Prepared::default() })
 }
 
-/// Who the caller is at this moment.
-///
-/// # Errors
-/// `BadToken`.
-pub async fn authenticate(tx: &mut Tx, caller: &Caller, now: Millis) -> Result<Actor> {
-    match caller {
-        Caller::Token(hash) => {
-            let (signed, _) = store::tokens::holder(tx, hash, now).await?.ok_or(Error::BadToken)?;
-            Ok(Actor::User(signed))
-        }
-        Caller::Operator { os_user } => Ok(Actor::Operator { os_user: os_user.clone() }),
-        Caller::Clock => Ok(Actor::Clock),
-    }
-}
-
-/// Loads, authorises and makes the transitions, without storing anything.
-pub async fn plan(
-    tx: &mut Tx,
-    context: &Context,
-    ask: &Ask,
-    prepared: &Prepared,
-    rules: Rules,
-    now: Millis,
-) -> Result<Plan> {
-    let actor = authenticate(tx, &context.caller, now).await?;
-    let info = ask.mode.info();
-    let form = rights::form(&actor, ask.route, info.forms, info.operation, names(&actor, ask))?;
-    let organization = organization_of(tx, &actor, ask.route).await?;
-    let befores = targets(tx, &actor, form, organization.id, ask, rules).await?;
-    let claims = store::addresses::facts(tx, organization.id, &ask.mode.claims()).await?;
-    let mut facts = Facts {
-        policy: organization.policy.clone(),
-        delimiter: rules.delimiter,
-        addresses: claims,
-        other_super_admins: 0,
-    };
-    let mut steps = Vec::with_capacity(befores.len());
-    let mut gone_super_admins = 0;
-    for before in befores {
-        if before.role == Role::SuperAdmin {
-            let others = store::accounts::other_super_admins(tx, organization.id, before.user).await?;
-            facts.other_super_admins = others - gone_super_admins;
-        }
-        let step = step(&actor, context, &ask.mode, prepared, &facts, before, now)?;
-        let (before, after) = (&step.before, &step.after);
-        let was = before.role == Role::SuperAdmin && before.switches.user_disabled.is_none();
-        let is = after.role == Role::SuperAdmin && after.switches.user_disabled.is_none() && !after.deleted;
-        gone_super_admins += i64::from(was && !is);
-        steps.push(step);
-    }
-    Ok(Plan { actor, form, organization, steps })
-}
-
-/// Decides about one account, and makes its transition. Pure.
-///
-/// # Errors
-/// Rank, and what the mode refuses.
-pub fn step(
-    actor: &Actor,
-    context: &Context,
-    mode: &AccountMode,
-    prepared: &Prepared,
-    facts: &Facts,
-    before: Account,
-    now: Millis,
-) -> Result<Step> {
-    rights::may_write(actor, before.user, before.role)?;
-    if let Some(role) = mode.new_role() {
-        rights::may_grant(actor, Some(before.role), role)?;
-    }
-    let hand = Hand {
-        who: actor.who(),
-        rank: actor.rank_over(before.role),
-        own: actor.is(before.user),
-        at: now,
-        reason: context.reason.clone(),
-    };
-    let mut transition = Transition::new(before.clone(), facts, hand, context.release.as_ref());
-    mode.apply(&mut transition, prepared)?;
-    let Transition { account: after, effects, notes, .. } = transition;
-    Ok(Step { before, after, effects, notes })
-}
-
-/// Whom the path and the body name, as seen from the caller.
-pub fn names(actor: &Actor, ask: &Ask) -> Names {
-    let Actor::User(caller) = actor else {
-        return Names { path: ask.path, own_path: false, own_zuid: false };
-    };
-    let own = |number: i64| number == caller.user.get() || number == caller.account.get();
-    Names {
-        path: ask.path,
-        own_path: match ask.route {
-            Route::Own => ask.path == Some(caller.account.get()),
-            Route::Organization(_) => ask.path.or(ask.zuid).is_some_and(own),
-        },
-        own_zuid: ask.zuid.is_none_or(|zuid| zuid == caller.user.get()),
-    }
-}
-
-async fn organization_of(tx: &mut Tx, actor: &Actor, route: Route) -> Result<Organization> {
-    let zoid = match (route, actor) {
-        (Route::Organization(zoid), _) => zoid,
-        (Route::Own, Actor::User(caller)) => caller.organization,
-        (Route::Own, Actor::Operator { .. } | Actor::Clock) => {
-            return Err(Error::NotFound("name the organization".to_owned()));
-        }
-    };
-    store::organizations::load(tx, zoid)
-        .await?
-        .ok_or_else(|| Error::NotFound(format!("Organization id {zoid} is invalid")))
-}
-
-/// The accounts a call is about, as they are now.
-async fn targets(
-    tx: &mut Tx,
-    actor: &Actor,
-    form: Form,
-    organization: OrganizationId,
-    ask: &Ask,
-    rules: Rules,
-) -> Result<Vec<Account>> {
-    let listed = ask.mode.targets();
-    if !listed.is_empty() {
-        let mut accounts: Vec<Account> = Vec::with_capacity(listed.len());
-        for name in listed {
-            let account = resolve(tx, organization, name).await?;
-            if !accounts.iter().any(|known| known.id == account.id) {
-                accounts.push(account);
+/// Has somebody who acts on the own account prove to be there, by the current password or, in a
+/// browser, by having been asked for it just now. Rehearsed first: who may not make the call has no
+/// password tried.
+async fn prove(app: &App, context: &Context, ask: &Ask) -> Result<Proof> {
+    let (rules, now) = (Rules::of(app), app.clock.now());
+    let assumed = Prepared { proof: Proof::Assumed, ..Prepared::default() };
+    let own = {
+        let mut snapshot = app.db.snapshot().await?;
+        let plan = plan(&mut snapshot, context, ask, &assumed, rules, now).await?;
+        let own = plan.steps.into_iter().map(|step| step.before).find(|one| plan.actor.is(one.user));
+        let Some(own) = own else { return Ok(Proof::Missing) };
+        if let Caller::Session { hash, idle } = &context.caller {
+            let held = store::web_sessions::holder(&mut snapshot, hash, now, now - idle).await?;
+            let held = held.ok_or(Error::BadToken)?;
+            if now - held.session.proved_at > PROOF_LASTS {
+                return Err(Error::Forbidden(
+                    "prove once more that it is you, by signing in again".to_owned(),
+                ));
             }
+            return Ok(Proof::Of(own.credential));
         }
-        // Who is named beside the list must be on it: nobody else is meant.
-        for number in [ask.path, ask.zuid].into_iter().flatten() {
-            let beside = load_number(tx, organization, number).await?;
-            if !accounts.iter().any(|listed| listed.id == beside.id) {
-                return Err(Error::Refused(format!(
-                    "{number} is not on the list in the body; name the same users in both"
-                )));
-            }
-        }
-        return Ok(accounts);
-    }
-    if let (Form::Own, Actor::User(caller)) = (form, actor) {
-        let own = store::accounts::load(tx, organization, Handle::User(caller.user)).await?;
-        return Ok(vec![own.ok_or(Error::BadToken)?]);
-    }
-    let by_zuid = match ask.zuid {
-        Some(zuid) => match Handle::of(zuid) {
-            Some(Handle::User(user)) => Some(load(tx, organization, Handle::User(user), zuid).await?),
-            Some(Handle::Account(_)) | None => return Err(no_such_zuid(zuid)),
-        },
-        None => None,
+        own
     };
-    match (by_zuid, ask.path) {
-        (Some(account), None) => Ok(vec![account]),
-        (Some(account), Some(path)) if path == account.user.get() || path == account.id.get() => {
-            Ok(vec![account])
-        }
-        (Some(_), Some(path)) => {
-            load_number(tx, organization, path).await?;
-            Err(Error::Refused(
-                "path and body name different users; send the same user's zuid in both".to_owned(),
-            ))
-        }
-        (None, Some(path)) if !rules.zuid_demanded => Ok(vec![load_number(tx, organization, path).await?]),
-        (None, Some(_) | None) => Err(Error::Refused("zuid is null".to_owned())),
+    let missing = || Malformed::Missing { name: "currentPassword".to_owned() };
+    let current = ask.mode.current_password().ok_or_else(missing)?;
+    let verified = verifier::verify(app, own.primary.as_str(), Some(current), context.source).await?;
+    if verified.one_time || verified.account.id != own.id {
+        return Err(Error::BadCredentials);
     }
-}
-
-async fn resolve(tx: &mut Tx, organization: OrganizationId, name: &TargetName) -> Result<Account> {
-    match name {
-        TargetName::Number(number) => load_number(tx, organization, *number).await,
-        TargetName::Address(address) => {
-            let missing =
-                || Error::NotFound(format!("no user of this organization has the address {address}"));
-            let (owner, account) = store::addresses::account_of(tx, address).await?.ok_or_else(missing)?;
-            if owner != organization {
-                return Err(missing());
-            }
-            store::accounts::load(tx, organization, Handle::Account(account)).await?.ok_or_else(missing)
-        }
-    }
-}
-
-async fn load_number(tx: &mut Tx, organization: OrganizationId, number: i64) -> Result<Account> {
-    let handle = Handle::of(number).ok_or_else(|| no_such_account(number))?;
-    load(tx, organization, handle, number).await
-}
-
-async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle, number: i64) -> Result<Account> {
-    store::accounts::load(tx, organization, handle).await?.ok_or_else(|| no_such_account(number))
-}
-
-fn no_such_zuid(number: i64) -> Error {
-    match no_such_account(number) {
-        Error::NotFound(text) => Error::NotFound(text.replacen("Account id", "zuid", 1)),
-        other => other,
-    }
+    Ok(Proof::Of(verified.account.credential))
 }
 
 /// Stores a plan: accounts, audit entries and effects, in the running transaction.
@@ -417,11 +354,27 @@ pub async fn store_plan(
     now: Millis,
 ) -> Result<Done> {
     let kept = plan.organization.policy.address_kept();
+    let counted = match context.dry_run {
+        true => {
+            let before: Vec<_> = plan.steps.iter().map(|step| &step.before).collect();
+            Counted::before(tx, &before, rules.moment(now)).await?
+        }
+        false => None,
+    };
+    let mut forecast = Forecast::default();
     let mut position = None;
+    let mut look_ups = Vec::new();
     let mut accounts = Vec::with_capacity(plan.steps.len());
-    for (number, step) in plan.steps.into_iter().enumerate() {
+    let mut number = 0;
+    for step in plan.steps {
         let Step { before, mut after, effects, notes } = step;
-        if before == after && effects.is_empty() {
+        let nothing = before == after && effects.is_empty();
+        if context.dry_run {
+            let notes = if nothing { BTreeMap::new() } else { notes.clone() };
+            let until = now.saturating_add(kept);
+            forecast.accounts.push(OnAccount::of(&before, &after, &effects, notes, until));
+        }
+        if nothing {
             accounts.push(after);
             continue;
         }
@@ -431,43 +384,65 @@ pub async fn store_plan(
             store::accounts::save(tx, &before, &after, now, kept).await?;
             after.version += 1;
         }
+        crash::at(Point::Saved);
         let entry = Entry {
             organization: before.organization,
             change,
-            step: i64::try_from(number).unwrap_or(i64::MAX),
+            step: number,
             at: now,
             actor: &plan.actor,
             context,
             verb,
             target: Some(&before),
-            outcome: Outcome::Changed {
-                differences: crate::domain::account::differences(&before, &after),
-                notes,
-            },
+            differences: crate::domain::account::differences(&before, &after),
+            notes,
         };
-        journal::write(tx, &entry).await?;
-        position = Some(enqueue(tx, &after, change, &effects, now).await?);
+        journal::write(tx, &entry)?;
+        crash::at(Point::Audited);
+        number += 1;
+        position = Some(enqueue(tx, &after, change, &effects, now)?);
+        crash::at(Point::Enqueued);
+        if rules.look_ups && !context.dry_run {
+            let state = store::mailboxes::one(tx, after.organization, after.id).await?;
+            look_ups.push(Fresh { change, account: after.id, state });
+        }
         accounts.push(after);
     }
-    Ok(Done { change: position.map(|_| change), position, accounts })
+    if let Some(counted) = counted {
+        for (one, ends) in forecast.accounts.iter_mut().zip(counted.after(tx).await?) {
+            one.ends = ends;
+            forecast.ends += ends;
+        }
+        forecast.changes = position.is_some();
+    }
+    Ok(Done {
+        change: position.as_ref().map(|_| change),
+        organization: Some(plan.organization.id),
+        position,
+        look_ups,
+        accounts,
+        forecast: context.dry_run.then_some(forecast),
+        ..Done::default()
+    })
 }
 
-/// Writes the effects of a change to the outbox; the projection comes first. Answers its position.
-pub async fn enqueue(
+/// Writes the effects of a change to the outbox; the projection comes first. Its position is
+/// known with the commit.
+pub fn enqueue(
     tx: &mut Tx,
     account: &Account,
     change: ChangeId,
     effects: &[Effect],
     now: Millis,
-) -> Result<i64> {
+) -> Result<Later<i64>> {
     let origin = Origin { change, organization: account.organization, account: Some(account.id), at: now };
-    let position = store::outbox::project(tx, origin).await?;
+    let position = store::outbox::project(tx, origin)?;
     for effect in effects {
         match effect {
             Effect::EndSessions { .. } | Effect::Reconcile => {
-                store::outbox::for_mail_servers(tx, origin, effect).await?;
+                store::outbox::for_mail_servers(tx, origin, effect)?;
             }
-            Effect::Tell { .. } => store::outbox::for_person(tx, origin, effect).await?,
+            Effect::Tell { .. } | Effect::Write { .. } => store::outbox::for_person(tx, origin, effect)?,
             Effect::Project => {}
         }
     }
@@ -475,7 +450,7 @@ pub async fn enqueue(
 }
 
 /// What follows a commit: the look-ups are waited for, the worker is woken.
-pub async fn follow_up(app: &App, position: i64) {
-    app.projector.reach(&app.db, position).await;
+async fn follow_up(app: &App, position: &Later<i64>, look_ups: &[Fresh]) {
+    app.projector.reach(&app.db, position.get().unwrap_or(NEWEST), look_ups).await;
     app.wake_worker.notify_waiters();
 }

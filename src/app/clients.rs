@@ -1,17 +1,22 @@
-//! OAuth clients: made, listed, switched off and deleted by the operator.
+//! OAuth clients: made, listed, switched off and deleted by the operator and by super administrators.
 
 use std::collections::BTreeMap;
 
-use crate::app::App;
-use crate::app::change::Context;
-use crate::app::organizations::{Reach, record};
+use crate::app::call::{Caller, Context, authenticate};
+use crate::app::change::Done;
+use crate::app::forecast::Concerned;
+use crate::app::oauth::CodeWish;
+use crate::app::organizations::{Verb, record};
+use crate::app::{App, oauth, people};
+use crate::domain::actor::Who;
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::secret::{Secret, new_client_id, new_client_secret};
-use crate::domain::switch;
+use crate::domain::rights;
+use crate::domain::secret::{Secret, new_client_id, new_client_secret, new_token};
+use crate::domain::switch::{self, Hand};
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
-use crate::store::clients::{Client, ClientKind};
+pub use crate::store::clients::{Client, ClientKind};
 
 /// A client to be made.
 #[derive(Debug, Clone)]
@@ -24,11 +29,12 @@ pub struct NewClient {
     pub redirect_uris: Vec<String>,
 }
 
-/// Makes a client; its secret is shown now and never again. A public client has none.
+/// Makes a client; its secret is shown now and never again. A public client has none. In a dry run
+/// the secret opens nothing and is not to be shown.
 ///
 /// # Errors
 /// `NotFound` for an unknown owner, `BadValue` for redirect addresses that are not absolute.
-pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Client, Option<Secret>)> {
+pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Client, Option<Secret>, Done)> {
     for uri in &new.redirect_uris {
         check_redirect(uri)?;
     }
@@ -49,26 +55,107 @@ pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Cli
         created_at: app.clock.now(),
     };
     let made = client.clone();
-    record(app, context, client.organization, "createClient", Reach::Itself, async move |tx, _| {
+    let verb = Verb::managed("createClient", client.organization);
+    let mut done = record(app, context, verb, async move |tx, hand| {
+        acts_as_owner(&hand, made.owner)?;
         let owner = store::accounts::load(tx, made.organization, Handle::User(made.owner)).await?;
         owner.ok_or_else(|| Error::NotFound(format!("zuid {} is invalid", made.owner)))?;
         store::clients::insert(tx, &made).await?;
         Ok(BTreeMap::from([("client", made.id.clone()), ("name", made.name.clone())]))
     })
     .await?;
-    Ok((client, secret))
+    if let Some(forecast) = &mut done.forecast {
+        // It would have another one.
+        forecast.notes.remove("client");
+    }
+    Ok((client, secret, done))
 }
 
 fn check_redirect(uri: &str) -> Result<()> {
     let bad = |why: &str| Err(Error::bad_value("redirect_uri", format!("{uri}: {why}")));
+    if !uri.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return bad("write it in ASCII, without spaces; encode what is not");
+    }
     match url::Url::parse(uri) {
         Ok(parsed) if parsed.fragment().is_some() => bad("a redirect address has no #fragment"),
-        Ok(parsed) if matches!(parsed.scheme(), "javascript" | "data" | "file" | "blob") => {
+        Ok(parsed)
+            if matches!(parsed.scheme(), "javascript" | "vbscript" | "data" | "file" | "blob" | "about") =>
+        {
             bad("this kind of address cannot take an answer")
         }
         Ok(_) => Ok(()),
         Err(_) => bad("write the whole address, as https://app.example.org/callback"),
     }
+}
+
+/// Whether whoever asks may let a client act as that owner: a person only as themselves.
+fn acts_as_owner(hand: &Hand, owner: UserId) -> Result<()> {
+    match &hand.who {
+        Who::User(user) if *user != owner => Err(Error::Forbidden(
+            "an application acts as its owner; its owner or the operator of the server does this".to_owned(),
+        )),
+        Who::User(_) | Who::Operator(_) | Who::Clock => Ok(()),
+    }
+}
+
+/// The organization's clients with their owners' addresses, for its administrators.
+///
+/// # Errors
+/// Rights.
+pub async fn seen(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<Seen> {
+    let mut tx = app.db.snapshot().await?;
+    let actor = authenticate(&mut tx, caller, app.clock.now()).await?;
+    rights::may_administer(&actor, zoid)?;
+    let clients = store::clients::of_organization(&mut tx, zoid).await?;
+    let owners = clients.iter().map(|client| client.owner).collect();
+    Ok(Seen {
+        owners: people::names_of(&mut tx, zoid, owners).await?,
+        clients,
+        may_manage: rights::may_manage(&actor, zoid).is_ok(),
+    })
+}
+
+/// An organization's clients as an administrator sees them.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub clients: Vec<Client>,
+    /// What their owners are called.
+    pub owners: BTreeMap<UserId, String>,
+    pub may_manage: bool,
+}
+
+/// Makes a code for a self client, for its owner to exchange.
+///
+/// # Errors
+/// `NotFound`; `Forbidden` for somebody else's client; as `oauth::make_code`.
+pub async fn make_code(app: &App, context: &Context, wish: CodeWish) -> Result<Secret> {
+    let code = app.random.with(new_token);
+    let (hash, now, limit) = (code.fingerprint(), app.clock.now(), app.config.oauth.codes_per_client);
+    let grant = context.id(app).await?;
+    let verb = Verb::managed("makeCode", wish.organization);
+    record(app, context, verb, async move |tx, hand| {
+        let client = store::clients::load(tx, &wish.client).await?;
+        let client = client.filter(|client| client.organization == wish.organization);
+        let client = client.ok_or_else(|| Error::NotFound(format!("there is no client {}", wish.client)))?;
+        if client.kind != ClientKind::SelfClient {
+            return Err(Error::Refused(
+                "codes are made by hand for self clients only; others get theirs from the person's browser"
+                    .to_owned(),
+            ));
+        }
+        if client.owner != wish.user {
+            return Err(Error::Forbidden("a code of a self client is for its owner".to_owned()));
+        }
+        acts_as_owner(&hand, client.owner)?;
+        oauth::make_code_in(tx, &wish, &hash, grant, limit, now).await?;
+        Ok(BTreeMap::from([
+            ("scope", wish.scope.to_string()),
+            ("client", wish.client.clone()),
+            ("zuid", wish.user.to_string()),
+        ]))
+    })
+    .await?;
+    Ok(code)
 }
 
 /// The organization's clients.
@@ -80,11 +167,13 @@ pub async fn list(app: &App, organization: OrganizationId) -> Result<Vec<Client>
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn switch(app: &App, context: &Context, id: &str, off: bool) -> Result<()> {
+pub async fn switch(app: &App, context: &Context, id: &str, off: bool) -> Result<Done> {
     let client = load(app, id).await?;
     let verb = if off { "disableClient" } else { "enableClient" };
-    record(app, context, client.organization, verb, Reach::Itself, async move |tx, hand| {
-        let mut client = client.clone();
+    let verb = Verb { concerned: concerned(&client), ..Verb::managed(verb, client.organization) };
+    record(app, context, verb, async move |tx, hand| {
+        // As it is in this transaction: somebody else may have switched it meanwhile.
+        let mut client = found(store::clients::load(tx, &client.id).await?, &client.id)?;
         if off {
             switch::set(&mut client.disabled, &hand);
         } else {
@@ -100,19 +189,26 @@ pub async fn switch(app: &App, context: &Context, id: &str, off: bool) -> Result
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn delete(app: &App, context: &Context, id: &str) -> Result<()> {
+pub async fn delete(app: &App, context: &Context, id: &str) -> Result<Done> {
     let client = load(app, id).await?;
-    record(app, context, client.organization, "deleteClient", Reach::Itself, async move |tx, _| {
+    let verb = Verb { concerned: concerned(&client), ..Verb::managed("deleteClient", client.organization) };
+    record(app, context, verb, async move |tx, _| {
         store::clients::delete(tx, client.organization, &client.id).await?;
         Ok(BTreeMap::from([("client", client.id.clone())]))
     })
     .await
 }
 
+fn concerned(client: &Client) -> Concerned {
+    Concerned::Client(client.organization, client.id.clone())
+}
+
 /// # Errors
 /// `NotFound`.
 pub async fn load(app: &App, id: &str) -> Result<Client> {
-    store::clients::load(&mut *app.db.read().await?, id)
-        .await?
-        .ok_or_else(|| Error::NotFound(format!("there is no client {id}")))
+    found(store::clients::load(&mut *app.db.read().await?, id).await?, id)
+}
+
+fn found(client: Option<Client>, id: &str) -> Result<Client> {
+    client.ok_or_else(|| Error::NotFound(format!("there is no client {id}")))
 }

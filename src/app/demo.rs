@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::app::accounts::create;
-use crate::app::change::Context;
+use crate::app::call::Context;
 use crate::app::clients::{self, NewClient};
 use crate::app::oauth::{self, CodeWish, GrantType, TokenRequest};
 use crate::app::organizations::{self, DomainChange};
@@ -116,7 +116,7 @@ fn save(demo: &Demo, file: &Path) -> Result<()> {
 
 async fn make(app: &App) -> Result<Demo> {
     let context = journal::operator("demo", "demo".to_owned());
-    let organization = organizations::create(app, &context, "Zylker").await?;
+    let (organization, _) = organizations::create(app, &context, "Zylker").await?;
     let domain = DomainName::parse(DOMAIN)?;
     organizations::add_domain(app, &context, organization.id, &domain).await?;
     organizations::change_domain(app, &context, organization.id, &domain, DomainChange::Verify).await?;
@@ -142,7 +142,7 @@ async fn make(app: &App) -> Result<Demo> {
         kind: ClientKind::SelfClient,
         redirect_uris: vec![REDIRECT.to_owned()],
     };
-    let (client, secret) = clients::create(app, &context, new).await?;
+    let (client, secret, _) = clients::create(app, &context, new).await?;
     let secret = secret.ok_or_else(|| Error::internal("a self client has a secret"))?;
     Ok(Demo {
         base_url: String::new(),

@@ -64,6 +64,7 @@ impl Hasher {
             state: Mutex::new(State { waiting: VecDeque::new(), closed: false }),
             work: Condvar::new(),
             limit: queue,
+            refused: AtomicU64::new(0),
             threads,
             typical_micros: AtomicU64::new(50_000),
         });
@@ -119,6 +120,11 @@ impl Hasher {
     /// How many passwords are waiting for a thread, abandoned ones among them.
     pub fn queued(&self) -> usize {
         self.handle.pool.lock().waiting.len()
+    }
+
+    /// How many passwords were turned away since the start because too many waited.
+    pub fn refused(&self) -> u64 {
+        self.handle.pool.refused.load(Ordering::Relaxed)
     }
 
     /// Argon2 over the password, in the queue and on a thread of its own.
@@ -184,6 +190,8 @@ struct Pool {
     /// Told when a job has come or the pool is closed.
     work: Condvar,
     limit: usize,
+    /// How many were turned away.
+    refused: AtomicU64,
     threads: usize,
     /// How long one job takes, smoothed.
     typical_micros: AtomicU64,
@@ -209,6 +217,7 @@ impl Pool {
             state.waiting.retain(|job| !job.reply.is_closed());
         }
         if state.waiting.len() >= self.limit {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::Unavailable {
                 why: "too many passwords are waiting to be hashed",
                 retry_after_seconds: self.seconds_for(state.waiting.len()),

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
-use crate::app::change::{Caller, Context, authenticate};
+use crate::app::call::{Caller, Context, authenticate};
 use crate::clock::{MINUTE, Millis};
 use crate::domain::account::{Account, Difference};
 use crate::domain::actor::{Actor, Who};
+use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
 use crate::error::{Error, Result};
 use crate::store;
+use crate::store::accounts::Handle;
 use crate::store::audit::{AuditRow, Refusal};
 use crate::store::engine::Tx;
 
@@ -29,17 +31,13 @@ pub struct Entry<'a> {
     pub context: &'a Context,
     pub verb: &'a str,
     pub target: Option<&'a Account>,
-    pub outcome: Outcome,
-}
-
-pub enum Outcome {
-    Changed { differences: Vec<Difference>, notes: BTreeMap<&'static str, String> },
+    pub differences: Vec<Difference>,
+    pub notes: BTreeMap<&'static str, String>,
 }
 
 /// Writes an entry in the running transaction.
-pub async fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
+pub fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
     let mut text = common(entry.actor, entry.context, entry.verb, entry.organization, entry.at);
-    let Outcome::Changed { differences, notes } = &entry.outcome;
     text.insert("outcome".into(), json!("changed"));
     text.insert("change".into(), json!(entry.change.to_string()));
     text.insert("step".into(), json!(entry.step));
@@ -53,9 +51,9 @@ pub async fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
             }),
         );
     }
-    text.insert("differences".into(), json!(differences));
-    if !notes.is_empty() {
-        text.insert("notes".into(), json!(notes));
+    text.insert("differences".into(), json!(entry.differences));
+    if !entry.notes.is_empty() {
+        text.insert("notes".into(), json!(entry.notes));
     }
     let row = AuditRow {
         organization: entry.organization,
@@ -67,11 +65,42 @@ pub async fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
         person: entry.target.map(|account| account.user),
         entry: canonical(text)?,
     };
-    store::audit::insert(tx, &row).await
+    store::audit::insert(tx, &row)
+}
+
+/// Writes an entry without an account into the log of every organization: the host's operator did
+/// something that concerns them all.
+pub async fn everywhere(
+    tx: &mut Tx,
+    context: &Context,
+    verb: &str,
+    notes: &BTreeMap<&'static str, String>,
+    now: Millis,
+) -> Result<()> {
+    let actor = authenticate(tx, &context.caller, now).await?;
+    for organization in store::organizations::all(tx).await? {
+        let number = store::ids::take::<ChangeId>(tx, 1).await?;
+        let change =
+            ChangeId::new(number).ok_or_else(|| Error::internal(format!("{number} is no changeId")))?;
+        let entry = Entry {
+            organization: organization.id,
+            change,
+            step: 0,
+            at: now,
+            actor: &actor,
+            context,
+            verb,
+            target: None,
+            differences: Vec::new(),
+            notes: notes.clone(),
+        };
+        write(tx, &entry)?;
+    }
+    Ok(())
 }
 
 /// What every entry says. Ids are strings, so that no reader loses digits.
-fn common(
+pub(super) fn common(
     actor: &Actor,
     context: &Context,
     verb: &str,
@@ -106,46 +135,86 @@ fn common(
 }
 
 /// RFC 8785 for what entries are made of (strings, integers, arrays, objects): keys sorted, no space.
-fn canonical(text: Map<String, Value>) -> Result<String> {
+pub(super) fn canonical(text: Map<String, Value>) -> Result<String> {
     serde_json::to_string(&Value::Object(text))
         .map_err(|error| Error::caused("writing an audit entry", error))
 }
 
-/// Counts a refusal, where the caller is known. Failing to do so is logged and changes no answer.
-pub async fn refused(app: &App, context: &Context, verb: &str, target: &str, error: &Error) {
-    let Some(why) = worth_noting(error) else { return };
-    if let Err(failure) = count_refusal(app, context, verb, target, why).await {
+/// Counts a refusal, where the caller is known. `place` is the organization that the call was sent to:
+/// an operator has none of its own. Failing to count is logged and changes no answer.
+pub async fn refused(
+    app: &App,
+    context: &Context,
+    verb: &str,
+    place: Option<OrganizationId>,
+    target: &str,
+    error: &Error,
+) {
+    let Some(why) = worth_noting(error).filter(|_| !context.dry_run) else { return };
+    if let Err(failure) = count_refusal(app, context, verb, place, target, why).await {
         tracing::warn!(error = %failure, request = context.request_id, "a refusal could not be counted");
     }
 }
 
-async fn count_refusal(app: &App, context: &Context, verb: &str, target: &str, why: String) -> Result<()> {
+async fn count_refusal(
+    app: &App,
+    context: &Context,
+    verb: &str,
+    place: Option<OrganizationId>,
+    target: &str,
+    why: String,
+) -> Result<()> {
     let now = app.clock.now();
-    let actor = {
+    let (actor, organization, person) = {
         let mut tx = app.db.read().await?;
-        match authenticate(&mut tx, &context.caller, now).await {
+        let actor = match authenticate(&mut tx, &context.caller, now).await {
             Ok(actor) => actor,
             Err(Error::BadToken) => return Ok(()),
             Err(other) => return Err(other),
+        };
+        let organization = match (&actor, place) {
+            (Actor::User(signed), _) => signed.organization,
+            (Actor::Operator { .. }, Some(place)) => place,
+            // What the clock may not do is tried again; that is no refusal of anybody.
+            (Actor::Operator { .. }, None) | (Actor::Clock, _) => return Ok(()),
+        };
+        if store::organizations::load(&mut tx, organization).await?.is_none() {
+            return Ok(());
         }
+        let person = person_named(&mut tx, organization, target).await?;
+        (actor, organization, person)
     };
-    let Actor::User(signed) = &actor else { return Ok(()) };
-    let organization = signed.organization;
     let mut text = common(&actor, context, verb, organization, now);
     text.insert("outcome".into(), json!("refused"));
     text.insert("named".into(), json!(target));
     text.insert("why".into(), json!(why));
+    if let Some(person) = person {
+        text.insert("person".into(), json!(person.to_string()));
+    }
     let refusal = Refusal {
         organization,
         minute: now / MINUTE,
         actor: actor.who().to_string(),
         verb: verb.to_owned(),
         target: target.to_owned(),
-        person: target.parse::<UserId>().ok(),
+        person,
         refusals: 1,
         entry: canonical(text)?,
     };
     app.db.write(async move |tx| store::audit::count_refusal(tx, &refusal).await).await
+}
+
+/// Whom a refused call named, by a zuid, an accountId or an address, where it is somebody here.
+async fn person_named(tx: &mut Tx, organization: OrganizationId, named: &str) -> Result<Option<UserId>> {
+    let handle = match named.parse::<i64>() {
+        Ok(number) => Handle::of(number),
+        Err(_) => match EmailAddress::parse(named) {
+            Ok(address) => store::addresses::handle_of(tx, organization, &address).await?,
+            Err(_) => None,
+        },
+    };
+    let Some(handle) = handle else { return Ok(None) };
+    Ok(store::accounts::load(tx, organization, handle).await?.map(|account| account.user))
 }
 
 /// Refusals of a rule are noted; malformed requests and failures of ours are not.
@@ -165,8 +234,11 @@ fn worth_noting(error: &Error) -> Option<String> {
         | Error::NoRoute(_)
         | Error::WrongMethod(_)
         | Error::Malformed(_)
+        | Error::KeyReused
+        | Error::AnswerNotKept(_)
         | Error::TooMany { .. }
         | Error::Unavailable { .. }
+        | Error::Unconfirmed { .. }
         | Error::Again
         | Error::Stale
         | Error::Unique(_)
@@ -207,19 +279,13 @@ async fn fold_some(tx: &mut Tx, change: ChangeId, minute: i64, most: i64) -> Res
             person: refusal.person,
             entry: canonical(text)?,
         };
-        store::audit::insert(tx, &row).await?;
+        store::audit::insert(tx, &row)?;
     }
     Ok(finished.len())
 }
 
 /// The context of something done at the host's command line.
 pub fn operator(os_user: &str, request_id: String) -> Context {
-    Context {
-        caller: Caller::Operator { os_user: os_user.to_owned() },
-        door: crate::app::change::Door::CommandLine,
-        request_id,
-        source: None,
-        reason: None,
-        release: None,
-    }
+    let caller = Caller::Operator { os_user: os_user.to_owned() };
+    Context::new(caller, crate::app::call::Door::CommandLine, request_id)
 }

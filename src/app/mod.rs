@@ -2,30 +2,54 @@
 //! `accounts` lists the modes. Nothing here knows HTTP, SQL or a mail server's protocol.
 
 pub mod accounts;
+pub mod acquainted;
+pub mod audit;
 pub mod backup;
+pub mod call;
 pub mod change;
 pub mod clients;
+pub mod compromise;
+pub mod confirmed;
+pub mod copy;
 pub mod demo;
+pub mod entries;
+pub mod factors;
+pub mod forecast;
 pub mod hasher;
 pub mod ids;
 pub mod journal;
+pub mod keys;
 pub mod mail;
+pub mod metrics;
 pub mod oauth;
+pub mod once;
 pub mod open;
 pub mod operator;
 pub mod organizations;
+pub mod own;
+pub mod passkeys;
 pub mod password;
+pub mod people;
 pub mod random;
+pub mod read_only;
+pub mod recovery;
+pub mod throttle;
 pub mod verifier;
+pub mod web_sessions;
 pub mod worker;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use crate::app::acquainted::Acquainted;
 use crate::app::hasher::{Hasher, HasherOptions};
 use crate::app::ids::Ids;
+use crate::app::keys::Keys;
+use crate::app::mail::agents::Here;
 use crate::app::mail::projector::Projector;
+use crate::app::metrics::Metrics;
+use crate::app::once::Turns;
 use crate::app::random::Random;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -44,9 +68,19 @@ pub struct Parts {
     pub config: Config,
     pub hasher: Hasher,
     pub ids: Ids,
+    pub keys: Keys,
     pub projector: Projector,
+    /// The agents of mail hosts that this node holds the links to.
+    pub agents: Here,
+    pub metrics: Metrics,
+    /// Calls with an idempotency key that are being made.
+    pub turns: Turns,
+    /// Who called a moment ago.
+    pub acquainted: Acquainted,
     /// Told when a commit left effects in the outbox.
     pub wake_worker: Notify,
+    /// One for each request that may be under way.
+    pub places: Semaphore,
 }
 
 impl std::ops::Deref for App {
@@ -58,7 +92,8 @@ impl std::ops::Deref for App {
 
 impl App {
     /// # Errors
-    /// `BadValue` for hashing costs that the mail servers could not verify.
+    /// `BadValue` for hashing costs that the mail servers could not verify, and for a key file that is
+    /// not this database's or not private.
     pub async fn new(db: Db, config: Config, clock: Clock, random: Random) -> Result<Self> {
         let passwords = &config.passwords;
         let cores = HasherOptions::default().threads;
@@ -67,15 +102,22 @@ impl App {
             queue: passwords.queue,
             cost: Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes },
         })?;
+        let keys = Keys::stand(&db, &config, Random::System, clock.now()).await?;
         let projector = Projector::open(&db, &config, &random).await?;
         Ok(Self(Arc::new(Parts {
             projector,
+            keys,
+            places: Semaphore::new(config.server.most_at_once),
             ids: Ids::new(db.clone()),
             db,
             clock,
             random,
             config,
             hasher,
+            metrics: Metrics::default(),
+            turns: Turns::default(),
+            acquainted: Acquainted::default(),
+            agents: Here::default(),
             wake_worker: Notify::new(),
         })))
     }

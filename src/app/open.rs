@@ -1,8 +1,6 @@
 //! From a configuration to a running Mailward: the database is opened, and its tables are brought
 //! up to date when it is empty, or found to be so.
 
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +11,9 @@ use crate::app::random::Random;
 use crate::clock::{Clock, Millis};
 use crate::config::{Config, Database};
 use crate::error::{Error, Result};
-use crate::store::engine::{self, Db, EngineKind, Options, Step};
+use crate::machine::files;
+use crate::store::copying;
+use crate::store::engine::{self, Applied, Db, EngineKind, Options, Step};
 use crate::store::migrations::STEPS;
 
 /// Opens the configured database and makes the house around it.
@@ -31,15 +31,32 @@ pub async fn open_app(config: &Config, clock: Clock, random: Random) -> Result<A
 /// no address of an older copy outlives a start.
 ///
 /// # Errors
-/// As `open_app`; when the look-up files cannot be written.
+/// As `open_app`; `Refused` behind a pooler that mixes transactions; when the look-up files cannot be written.
 pub async fn open_to_serve(config: &Config, clock: Clock, random: Random) -> Result<App> {
-    let app = open_app(config, clock, random).await?;
+    let db = open_db(&config.database)?;
+    if !engine::keeps_sessions_apart(&db).await? {
+        return Err(Error::Refused(MIXED_SESSIONS.to_owned()));
+    }
+    bring_up(&db, clock.now()).await?;
+    let app = App::new(db, config.clone(), clock, random).await?;
     // Nobody is answered, and by the units' order no mail server starts, before the look-ups are
     // where the database is. Without them the desk still works; the worker tries again.
     if let Err(error) = app.projector.catch_up(&app.db).await {
         tracing::error!(%error, "the mail servers' look-up files could not be brought up to date");
     }
     Ok(app)
+}
+
+/// What is wrong behind a pooler that mixes its clients' transactions, and what to do.
+pub const MIXED_SESSIONS: &str = "the connections to the database are mixed by a pooler; set pool_mode = session in \
+                                  pgbouncer.ini for this database, or connect without it";
+
+/// Whether the connections to the database are kept apart.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn keeps_sessions_apart(db: &Db) -> Result<bool> {
+    engine::keeps_sessions_apart(db).await
 }
 
 /// Opens the database without looking at its tables. A missing SQLite file is created, empty.
@@ -57,20 +74,29 @@ pub fn open_db(database: &Database) -> Result<Db> {
     match &database.password_file {
         None => Db::open(&database.url, &options),
         Some(file) => {
-            Db::open(&with_password(&database.url, &read_private("database.password_file", file)?)?, &options)
+            Db::open(&with_password(database, &read_private("database.password_file", file)?)?, &options)
         }
     }
 }
 
-/// Makes the tables of an empty database; of any other they must be exactly this program's.
+/// Makes the tables of an empty database; of any other they must be this program's, or newer ones beside
+/// which it may go on.
 ///
 /// # Errors
 /// `Refused`, saying what to do.
 pub async fn bring_up(db: &Db, now: Millis) -> Result<()> {
-    match standing(db).await? {
-        Standing::Current => Ok(()),
-        Standing::Empty => engine::migrate(db, STEPS, now).await.map(drop),
-        Standing::Behind(steps) => Err(Error::Refused(format!(
+    match schema_state(db).await? {
+        SchemaState::Current | SchemaState::Ahead
+            if copying::is_unfinished(&mut *db.read().await?).await? =>
+        {
+            Err(Error::Refused(
+                "a copy into this database was not finished; make the database anew and copy again"
+                    .to_owned(),
+            ))
+        }
+        SchemaState::Current | SchemaState::Ahead => Ok(()),
+        SchemaState::Empty => engine::migrate(db, STEPS, now).await.map(drop),
+        SchemaState::Behind(steps) => Err(Error::Refused(format!(
             "the database lacks {}; make a backup and run `mailward migrate`",
             names(&steps)
         ))),
@@ -79,8 +105,10 @@ pub async fn bring_up(db: &Db, now: Millis) -> Result<()> {
 
 /// How the tables stand to this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum SchemaState {
     Current,
+    /// A newer program has widened them, and this one may go on.
+    Ahead,
     /// There are no tables of ours.
     Empty,
     /// These steps have not been applied.
@@ -88,31 +116,37 @@ pub enum Standing {
 }
 
 /// # Errors
-/// `Refused` for tables that a newer program made.
-pub async fn standing(db: &Db) -> Result<Standing> {
+/// `Refused` for tables that a newer program made and that this one must leave alone.
+pub async fn schema_state(db: &Db) -> Result<SchemaState> {
     let pending = engine::pending(db, STEPS).await?;
     Ok(match pending.len() {
-        0 => Standing::Current,
-        all if all == STEPS.len() => Standing::Empty,
-        _ => Standing::Behind(pending),
+        0 if engine::is_ahead(db, STEPS).await? => SchemaState::Ahead,
+        0 => SchemaState::Current,
+        all if all == STEPS.len() => SchemaState::Empty,
+        _ => SchemaState::Behind(pending),
     })
 }
 
-/// What a migration did.
-#[derive(Debug, Clone)]
-pub struct Migrated {
-    pub from: i64,
-    pub to: i64,
-    pub steps: Vec<Step>,
+/// What an older program must not do with tables that a newer one has widened: there are some that it does
+/// not know.
+///
+/// # Errors
+/// `Refused` for such tables.
+pub async fn refuse_ahead(db: &Db) -> Result<()> {
+    match schema_state(db).await? {
+        SchemaState::Ahead => Err(Error::Refused(
+            "a newer Mailward has migrated this database; use the newer binary for this".to_owned(),
+        )),
+        SchemaState::Current | SchemaState::Empty | SchemaState::Behind(_) => Ok(()),
+    }
 }
 
 /// Applies every step that is missing, all or none.
 ///
 /// # Errors
 /// `Refused` for tables that a newer program made.
-pub async fn migrate(db: &Db, now: Millis) -> Result<Migrated> {
-    let applied = engine::migrate(db, STEPS, now).await?;
-    Ok(Migrated { from: applied.from, to: applied.to, steps: applied.steps })
+pub async fn migrate(db: &Db, now: Millis) -> Result<Applied> {
+    engine::migrate(db, STEPS, now).await
 }
 
 /// The steps in words, for people.
@@ -136,27 +170,13 @@ pub fn is_embedded(db: &Db) -> bool {
 /// # Errors
 /// `BadValue` for the option that names the file.
 pub fn read_private(option: &str, file: &Path) -> Result<Zeroizing<String>> {
-    let bad = |why: String| Error::bad_value(option, format!("{}: {why}", file.display()));
-    let mut opened = std::fs::File::open(file).map_err(|cause| bad(cause.to_string()))?;
-    let mode = opened.metadata().map_err(|cause| bad(cause.to_string()))?.mode();
-    if mode & 0o077 != 0 {
-        return Err(bad(format!("others can read it (mode {:04o}); run chmod 0600 on it", mode & 0o7777)));
-    }
-    let mut text = Zeroizing::new(String::new());
-    opened.read_to_string(&mut text).map_err(|cause| bad(cause.to_string()))?;
-    let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() {
-        return Err(bad("its first line is empty; the secret belongs there".to_owned()));
-    }
-    Ok(Zeroizing::new(line.to_owned()))
+    files::secret(file).map_err(|why| Error::bad_value(option, format!("{}: {why}", file.display())))
 }
 
 /// Adds the password as a parameter: such a URL may name several hosts, which no URL library reads.
-fn with_password(url: &str, password: &str) -> Result<Zeroizing<String>> {
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or_default();
-    let inside = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
-    if inside || url.contains("password=") {
+fn with_password(database: &Database, password: &str) -> Result<Zeroizing<String>> {
+    let url = &database.url;
+    if database.url_has_password() {
         return Err(Error::bad_value(
             "database.password_file",
             "the URL has a password already; take it out of there",
@@ -175,23 +195,13 @@ mod tests {
 
     #[test]
     fn a_password_is_added_whatever_it_contains() {
+        let with_password = |url: &str, password: &str| {
+            super::with_password(&Database { url: url.to_owned(), ..Database::default() }, password)
+        };
         let url = with_password("postgres://mail@a,b/desk", "p&s s+%").expect("a URL");
         assert_eq!(*url, "postgres://mail@a,b/desk?password=p%26s%20s%2B%25");
         let url = with_password("postgres://mail@a/desk?sslmode=require", "x").expect("a URL");
         assert_eq!(*url, "postgres://mail@a/desk?sslmode=require&password=x");
         with_password("postgres://mail:old@a/desk", "x").expect_err("two passwords");
-    }
-
-    #[test]
-    fn a_password_file_that_others_can_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("password");
-        std::fs::write(&file, "secret words\n").expect("a file");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("a mode");
-        let refusal = read_private("a.file", &file).expect_err("readable").to_string();
-        assert!(refusal.contains("chmod 0600") && !refusal.contains("secret"), "{refusal}");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
-        assert_eq!(*read_private("a.file", &file).expect("the password"), "secret words");
     }
 }

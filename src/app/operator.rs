@@ -4,23 +4,28 @@
 use std::collections::BTreeMap;
 
 use crate::app::App;
-use crate::app::change::{Context, Done, Plan, Rules, Step, authenticate, follow_up, store_plan};
+use crate::app::call::{Context, authenticate};
+use crate::app::change::plan::Plan;
+use crate::app::change::{Done, Entrance, Rules, enter, store_plan, transact};
+use crate::app::confirmed::Named;
+use crate::app::forecast::Concerned;
+use crate::app::journal;
 use crate::app::oauth::{self, CodeWish};
-use crate::app::organizations::{Reach, record};
+use crate::app::organizations::{Verb, record};
 use crate::clock::Millis;
-use crate::domain::account::{Account, Facts, SwitchName, Transition};
+use crate::domain::account::{Account, SwitchName, Transition};
 use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::ids::{ChangeId, OrganizationId, UserId, no_such_account};
 use crate::domain::rights::Form;
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, new_token};
 use crate::domain::switch::Hand;
 use crate::error::{Error, GrantRefusal, Result};
 use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::audit::AuditRow;
-use crate::store::engine::{self, Db};
+use crate::store::engine::{self, Db, Tx};
 use crate::store::mailboxes::Retained;
 use crate::store::organizations::Organization;
 
@@ -56,13 +61,19 @@ pub async fn organization(app: &App, named: Option<OrganizationId>) -> Result<Or
 /// # Errors
 /// `NotFound`, also when the user is in another organization than the named one; `BadAddress`.
 pub async fn user(app: &App, name: &str, named: Option<OrganizationId>) -> Result<Account> {
-    let mut tx = app.db.snapshot().await?;
+    named_user(&mut *app.db.snapshot().await?, name, named).await
+}
+
+/// The same within a transaction, for doors that have looked at the caller's rights.
+pub(super) async fn named_user(tx: &mut Tx, name: &str, named: Option<OrganizationId>) -> Result<Account> {
     if let Ok(number) = name.parse::<i64>() {
         let handle = Handle::of(number).ok_or_else(|| no_such_account(number))?;
-        for organization in store::organizations::all(&mut tx).await? {
-            if named.is_none_or(|zoid| zoid == organization.id)
-                && let Some(account) = store::accounts::load(&mut tx, organization.id, handle).await?
-            {
+        let zoids = match named {
+            Some(zoid) => vec![zoid],
+            None => store::organizations::all(tx).await?.into_iter().map(|one| one.id).collect(),
+        };
+        for zoid in zoids {
+            if let Some(account) = store::accounts::load(tx, zoid, handle).await? {
                 return Ok(account);
             }
         }
@@ -76,11 +87,11 @@ pub async fn user(app: &App, name: &str, named: Option<OrganizationId>) -> Resul
     }
     let address = EmailAddress::parse(name)?;
     let missing = || Error::NotFound(format!("no user has the address {address}"));
-    let (zoid, account) = store::addresses::account_of(&mut tx, &address).await?.ok_or_else(missing)?;
+    let (zoid, account) = store::addresses::account_of(tx, &address).await?.ok_or_else(missing)?;
     if named.is_some_and(|named| named != zoid) {
         return Err(Error::NotFound(format!("{address} belongs to another organization than the named one")));
     }
-    store::accounts::load(&mut tx, zoid, Handle::Account(account)).await?.ok_or_else(missing)
+    store::accounts::load(tx, zoid, Handle::Account(account)).await?.ok_or_else(missing)
 }
 
 /// Whose a domain is.
@@ -119,56 +130,53 @@ pub async fn audit(
 /// # Errors
 /// `Refused` while there is an enabled super administrator, `Forbidden` for anybody but the operator.
 pub async fn recover_super_admin(app: &App, context: &Context, account: &Account) -> Result<Done> {
-    let change: ChangeId = app.ids.next().await?;
-    let (now, rules, context) = (app.clock.now(), Rules::of(app), context.clone());
-    let (zoid, user) = (account.organization, account.user);
-    let done = app
-        .db
-        .write(async move |tx| {
-            let actor = authenticate(tx, &context.caller, now).await?;
-            if !matches!(actor, crate::domain::actor::Actor::Operator { .. }) {
-                return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
-            }
-            let missing = || Error::NotFound(format!("zuid {user} is invalid"));
-            let before = store::accounts::load(tx, zoid, Handle::User(user)).await?.ok_or_else(missing)?;
-            let organization = store::organizations::load(tx, zoid).await?.ok_or_else(missing)?;
-            let enabled = before.role == Role::SuperAdmin && before.switches.user_disabled.is_none();
-            if enabled || store::accounts::other_super_admins(tx, zoid, user).await? > 0 {
-                return Err(Error::Refused(
-                    "the organization has an enabled super administrator, who can do this in the ordinary way; \
-                     see `mailward user list`"
-                        .to_owned(),
-                ));
-            }
-            let facts = Facts {
-                policy: organization.policy.clone(),
-                delimiter: rules.delimiter,
-                ..Facts::default()
-            };
-            let hand = Hand {
-                who: actor.who(),
-                rank: actor.rank(),
-                own: false,
-                at: now,
-                reason: context.reason.clone(),
-            };
-            let mut transition = Transition::new(before.clone(), &facts, hand, None);
-            transition.change_role(Role::SuperAdmin)?;
-            transition.lift(SwitchName::UserDisabled)?;
-            let Transition { account: mut after, effects, notes, .. } = transition;
-            after.expires_at = None; // or the term would end it again within a minute
-            let step = Step { before, after, effects, notes };
-            let plan = Plan { actor, form: Form::Admin, organization, steps: vec![step] };
-            store_plan(tx, &context, "recoverSuperAdmin", plan, change, rules, now).await
-        })
-        .await?;
-    if let Some(position) = done.position {
-        follow_up(app, position).await;
+    let outcome = recover(app, context, account).await;
+    if let Err(error) = &outcome {
+        let (place, named) = (Some(account.organization), account.user.to_string());
+        journal::refused(app, context, "recoverSuperAdmin", place, &named, error).await;
     }
-    Ok(done)
+    outcome
 }
 
-/// An access token for somebody to hand over.
+async fn recover(app: &App, context: &Context, account: &Account) -> Result<Done> {
+    let pass = match enter(app, context).await? {
+        Entrance::Pass(pass) => pass,
+        Entrance::MadeBefore(done) => return Ok(done),
+    };
+    let change: ChangeId = context.id(app).await?;
+    let (now, rules, inner) = (app.clock.now(), Rules::of(app), context.clone());
+    let (zoid, user) = (account.organization, account.user);
+    let named = Named { change, verb: "recoverSuperAdmin", at: now };
+    transact(app, context, pass, named, async move |tx| {
+        let actor = authenticate(tx, &inner.caller, now).await?;
+        if !matches!(actor, crate::domain::actor::Actor::Operator { .. }) {
+            return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
+        }
+        let missing = || Error::NotFound(format!("zuid {user} is invalid"));
+        let before = store::accounts::load(tx, zoid, Handle::User(user)).await?.ok_or_else(missing)?;
+        let organization = store::organizations::load(tx, zoid).await?.ok_or_else(missing)?;
+        let enabled = before.role == Role::SuperAdmin && before.switches.user_disabled.is_none();
+        if enabled || store::accounts::other_super_admins(tx, zoid, user).await? > 0 {
+            return Err(Error::Refused(
+                "the organization has an enabled super administrator, who can do this in the ordinary way; \
+                     see `mailward user list`"
+                    .to_owned(),
+            ));
+        }
+        let hand = Hand::of(&actor, now, inner.reason.as_ref());
+        let make = |transition: &mut Transition<'_>| {
+            transition.change_role(Role::SuperAdmin, None)?;
+            transition.lift(SwitchName::UserDisabled)?;
+            transition.account.expires_at = None; // or the term would end it again within a minute
+            Ok(())
+        };
+        let plan = Plan::of_one(actor, Form::Admin, organization, before, hand, rules.delimiter, make)?;
+        store_plan(tx, &inner, "recoverSuperAdmin", plan, change, rules, now).await
+    })
+    .await
+}
+
+/// An access token for somebody to hand over. In a dry run it opens nothing and is not to be shown.
 ///
 /// # Errors
 /// As `oauth::issue`.
@@ -178,58 +186,63 @@ pub async fn issue_token(
     account: &Account,
     scope: ScopeSet,
     life: Millis,
-) -> Result<Secret> {
-    let notes = [("scope", scope.to_string()), ("seconds", (life / crate::clock::SECOND).to_string())];
-    let token = oauth::issue(app, account.organization, account.user, scope, life).await?;
-    note(app, context, account, "issueToken", notes).await?;
-    Ok(token)
+) -> Result<(Secret, Done)> {
+    let (user, zoid) = (account.user, account.organization);
+    let token = app.random.with(new_token);
+    let (hash, now) = (token.fingerprint(), app.clock.now());
+    let done = record(app, context, Verb::plain("issueToken", zoid), async move |tx, _| {
+        oauth::issue_in(tx, (zoid, user), &hash, &scope, life, now).await?;
+        Ok(BTreeMap::from([
+            ("scope", scope.to_string()),
+            ("seconds", (life / crate::clock::SECOND).to_string()),
+            ("zuid", user.to_string()),
+        ]))
+    })
+    .await?;
+    Ok((token, done))
 }
 
-/// A grant code for a self client.
+/// A grant code for a self client. In a dry run it opens nothing and is not to be shown.
 ///
 /// # Errors
 /// As `oauth::make_code`.
-pub async fn make_code(app: &App, context: &Context, account: &Account, wish: CodeWish) -> Result<Secret> {
-    let notes = [("scope", wish.scope.to_string()), ("client", wish.client.clone())];
-    let code = oauth::make_code(app, wish).await?;
-    note(app, context, account, "makeCode", notes).await?;
-    Ok(code)
+pub async fn make_code(app: &App, context: &Context, wish: CodeWish) -> Result<(Secret, Done)> {
+    let code = app.random.with(new_token);
+    let (hash, now, limit) = (code.fingerprint(), app.clock.now(), app.config.oauth.codes_per_client);
+    let grant = context.id(app).await?;
+    let done = record(app, context, Verb::plain("makeCode", wish.organization), async move |tx, _| {
+        oauth::make_code_in(tx, &wish, &hash, grant, limit, now).await?;
+        Ok(BTreeMap::from([
+            ("scope", wish.scope.to_string()),
+            ("client", wish.client.clone()),
+            ("zuid", wish.user.to_string()),
+        ]))
+    })
+    .await?;
+    Ok((code, done))
 }
 
 /// Revokes a token, whosever it is: an access token, or a refresh token with what it made.
 ///
 /// # Errors
 /// `Grant(UnknownToken)`.
-pub async fn revoke_token(app: &App, context: &Context, token: &Secret) -> Result<()> {
+pub async fn revoke_token(app: &App, context: &Context, token: &Secret) -> Result<Done> {
     let hash = token.fingerprint();
     let holder = {
         let mut tx = app.db.snapshot().await?;
-        match store::tokens::access(&mut tx, &hash).await? {
+        let holder = match store::tokens::access(&mut tx, &hash).await? {
             Some(row) => Some((row.organization, row.user)),
             None => store::tokens::refresh(&mut tx, &hash).await?.map(|row| (row.organization, row.user)),
-        }
+        };
+        let (zoid, user) = holder.ok_or(GrantRefusal::UnknownToken)?;
+        store::tokens::resource_owner(&mut tx, zoid, user).await?.ok_or(GrantRefusal::UnknownToken)?
     };
-    let (zoid, user) = holder.ok_or(GrantRefusal::UnknownToken)?;
-    oauth::revoke(app, token).await?;
-    record(app, context, zoid, "revokeToken", Reach::Itself, async move |_, _| {
+    let (zoid, user) = (holder.organization, holder.user);
+    let verb =
+        Verb { concerned: Concerned::Person(zoid, user, holder.account), ..Verb::plain("revokeToken", zoid) };
+    record(app, context, verb, async move |tx, _| {
+        oauth::revoke_in(tx, &hash).await?;
         Ok(BTreeMap::from([("zuid", user.to_string())]))
-    })
-    .await
-}
-
-/// A secret is only shown after its entry is stored: who sees it can be found.
-async fn note<const N: usize>(
-    app: &App,
-    context: &Context,
-    account: &Account,
-    verb: &'static str,
-    notes: [(&'static str, String); N],
-) -> Result<()> {
-    let user = account.user;
-    record(app, context, account.organization, verb, Reach::Itself, async move |_, _| {
-        let mut notes = BTreeMap::from(notes.clone());
-        notes.insert("zuid", user.to_string());
-        Ok(notes)
     })
     .await
 }
@@ -243,7 +256,7 @@ pub async fn retained_mailboxes(app: &App) -> Result<Vec<Retained>> {
 ///
 /// # Errors
 /// `NotFound`; `Refused` while its files are on this machine.
-pub async fn forget_mailbox(app: &App, context: &Context, mailbox: &str) -> Result<()> {
+pub async fn forget_mailbox(app: &App, context: &Context, mailbox: &str) -> Result<Done> {
     let all = retained_mailboxes(app).await?;
     let kept = all.into_iter().find(|kept| kept.mailbox == mailbox).ok_or_else(|| {
         Error::NotFound(format!(
@@ -254,7 +267,7 @@ pub async fn forget_mailbox(app: &App, context: &Context, mailbox: &str) -> Resu
     if path.exists() {
         return Err(Error::Refused(format!("its mail is still in {}; remove that first", path.display())));
     }
-    record(app, context, kept.organization, "forgetMailbox", Reach::Itself, async move |tx, _| {
+    record(app, context, Verb::plain("forgetMailbox", kept.organization), async move |tx, _| {
         store::mailboxes::forget_retained(tx, &kept.mailbox).await?;
         Ok(BTreeMap::from([("mailbox", kept.mailbox.clone()), ("address", kept.address.clone())]))
     })
@@ -273,6 +286,8 @@ pub struct Pulse {
     /// Enabled organizations without an enabled super administrator.
     pub orphans: Vec<OrganizationId>,
     pub organizations: usize,
+    /// Since when the oldest audit entry waits that is not sealed.
+    pub unsealed_since: Option<Millis>,
 }
 
 /// # Errors
@@ -292,5 +307,6 @@ pub async fn pulse(db: &Db) -> Result<Pulse> {
         newest_entry,
         orphans: store::organizations::orphans(&mut tx).await?,
         organizations: organizations.len(),
+        unsealed_since: store::audit_chain::waiting_since(&mut tx).await?,
     })
 }

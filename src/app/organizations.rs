@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::app::App;
-use crate::app::change::{Context, authenticate, follow_up};
-use crate::app::journal::{self, Entry, Outcome};
-use crate::domain::actor::{Actor, Rank};
+use crate::app::call::{Caller, Context, authenticate};
+use crate::app::change::{Done, Entrance, Rules, enter, transact};
+use crate::app::confirmed::Named;
+use crate::app::forecast::{Concerned, Ended, Forecast};
+use crate::app::journal::{self, Entry};
+use crate::domain::actor::{Actor, Who};
 use crate::domain::effect::Effect;
 use crate::domain::email_address::DomainName;
-use crate::domain::ids::{ChangeId, DomainId, OrganizationId};
+use crate::domain::ids::{ChangeId, DomainId, OrganizationId, no_such_organization};
 use crate::domain::policy::Policy;
+use crate::domain::rights;
 use crate::domain::secret;
 use crate::domain::switch::{self, Hand};
 use crate::error::{Error, Result};
@@ -18,25 +22,26 @@ use crate::store::engine::Tx;
 pub use crate::store::organizations::{Domain, Organization};
 use crate::store::outbox::Origin;
 
-/// Makes an organization.
+/// Makes an organization. As all of these, says in a dry run what it would do.
 ///
 /// # Errors
 /// `Forbidden` for anybody but the operator.
-pub async fn create(app: &App, context: &Context, name: &str) -> Result<Organization> {
+pub async fn create(app: &App, context: &Context, name: &str) -> Result<(Organization, Done)> {
     let organization = Organization {
-        id: app.ids.next().await?,
+        id: context.id(app).await?,
         name: crate::app::accounts::display_name_update::name("name", name)?,
         disabled: None,
         policy: Policy::default(),
         created_at: app.clock.now(),
     };
     let made = organization.clone();
-    record(app, context, organization.id, "createOrganization", Reach::Itself, async move |tx, _| {
+    let verb = Verb::plain("createOrganization", organization.id);
+    let done = record(app, context, verb, async move |tx, _| {
         store::organizations::insert(tx, &made).await?;
         Ok(BTreeMap::from([("name", made.name.clone())]))
     })
     .await?;
-    Ok(organization)
+    Ok((organization, done))
 }
 
 /// Changes an organization's name, policy or switch.
@@ -48,12 +53,16 @@ pub async fn update(
     context: &Context,
     zoid: OrganizationId,
     edit: impl Fn(&mut Organization, &Hand) -> Result<()> + Send + Sync + 'static,
-) -> Result<()> {
-    record(app, context, zoid, "updateOrganization", Reach::Sessions, async move |tx, hand| {
+) -> Result<Done> {
+    let verb = Verb {
+        reach: Reach::Sessions,
+        concerned: Concerned::Organization(zoid),
+        ..Verb::plain("updateOrganization", zoid)
+    };
+    record(app, context, verb, async move |tx, hand| {
         let mut organization = load(tx, zoid).await?;
         let before = organization.clone();
         edit(&mut organization, &hand)?;
-        organization.policy.password.validate()?;
         store::organizations::save(tx, &organization).await?;
         let mut notes = BTreeMap::new();
         if before.name != organization.name {
@@ -76,7 +85,7 @@ pub async fn update(
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn switch(app: &App, context: &Context, zoid: OrganizationId, off: bool) -> Result<()> {
+pub async fn switch(app: &App, context: &Context, zoid: OrganizationId, off: bool) -> Result<Done> {
     update(app, context, zoid, move |organization, hand| {
         if off {
             switch::set(&mut organization.disabled, hand);
@@ -97,10 +106,33 @@ pub async fn add_domain(
     context: &Context,
     zoid: OrganizationId,
     name: &DomainName,
-) -> Result<Domain> {
+) -> Result<Done> {
+    insert_domain(app, context, zoid, name, false).await
+}
+
+/// Adds a domain that the operator vouches for: addresses on it can be given out at once.
+///
+/// # Errors
+/// As [`add_domain`].
+pub async fn add_verified_domain(
+    app: &App,
+    context: &Context,
+    zoid: OrganizationId,
+    name: &DomainName,
+) -> Result<Done> {
+    insert_domain(app, context, zoid, name, true).await
+}
+
+async fn insert_domain(
+    app: &App,
+    context: &Context,
+    zoid: OrganizationId,
+    name: &DomainName,
+    verified: bool,
+) -> Result<Done> {
     let code = app.random.with(|rng| secret::new_one_time_password(rng, 20));
     let domain = Domain {
-        id: app.ids.next::<DomainId>().await?,
+        id: context.id::<DomainId>(app).await?,
         organization: zoid,
         name: name.clone(),
         verification_code: format!("zb{}", code.expose()),
@@ -110,15 +142,52 @@ pub async fn add_domain(
         disabled: None,
         created_at: app.clock.now(),
     };
-    let made = domain.clone();
-    record(app, context, zoid, "addDomain", Reach::Itself, async move |tx, _| {
+    // Only the operator vouches for a domain.
+    let verb = match verified {
+        true => Verb { reach: Reach::MailServers, ..Verb::plain("addDomain", zoid) },
+        false => Verb::managed("addDomain", zoid),
+    };
+    record(app, context, verb, async move |tx, hand| {
         load(tx, zoid).await?;
-        let first = store::organizations::domains(tx, zoid).await?.is_empty();
-        store::organizations::insert_domain(tx, &Domain { primary: first, ..made.clone() }).await?;
-        Ok(BTreeMap::from([("domain", made.name.to_string())]))
+        let mut new = domain.clone();
+        new.primary = store::organizations::domains(tx, zoid).await?.is_empty();
+        let mut notes = BTreeMap::from([("domain", new.name.to_string())]);
+        if verified {
+            (new.verified_at, new.verified_by) = (Some(hand.at), Some(hand.who.to_string()));
+            notes.insert("verified", "true".to_owned());
+        }
+        match store::organizations::insert_domain(tx, &new).await {
+            // Whose it is, is for the operator alone to know.
+            Err(Error::Refused(why)) if matches!(hand.who, Who::Operator(_)) => {
+                Err(Error::Refused(held_by(tx, &new.name, why).await?))
+            }
+            other => other.map(|()| notes),
+        }
     })
-    .await?;
-    Ok(domain)
+    .await
+}
+
+/// The refusal of a domain that is here already, with what an operator can do about it.
+async fn held_by(tx: &mut Tx, name: &DomainName, why: String) -> Result<String> {
+    for organization in store::organizations::all(tx).await? {
+        if let Some(held) = store::organizations::domain(tx, organization.id, name).await? {
+            let what = match held.verified_at {
+                Some(_) => "",
+                None => ", which never proved it: `mailward domain remove` takes it away there",
+            };
+            return Ok(format!("{why}: it is of organization {}{what}", organization.id));
+        }
+    }
+    Ok(why)
+}
+
+/// Whether the caller may change what belongs to the organization as a whole.
+///
+/// # Errors
+/// `BadToken`.
+pub async fn may_manage(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<bool> {
+    let actor = authenticate(&mut *app.db.read().await?, caller, app.clock.now()).await?;
+    Ok(rights::may_manage(&actor, zoid).is_ok())
 }
 
 /// What happens to a domain.
@@ -139,20 +208,22 @@ pub async fn change_domain(
     zoid: OrganizationId,
     name: &DomainName,
     change: DomainChange,
-) -> Result<()> {
+) -> Result<Done> {
     let (name, now) = (name.clone(), app.clock.now());
-    let verb = match change {
-        DomainChange::Verify => "verifyDomain",
-        DomainChange::MakePrimary => "setAsPrimaryDomain",
-        DomainChange::Disable => "disableDomain",
-        DomainChange::Enable => "enableDomain",
+    let (verb, reach) = match change {
+        DomainChange::Verify => ("verifyDomain", Reach::MailServers),
+        DomainChange::MakePrimary => ("setAsPrimaryDomain", Reach::Itself),
+        DomainChange::Disable => ("disableDomain", Reach::Sessions),
+        DomainChange::Enable => ("enableDomain", Reach::MailServers),
     };
-    let reach = match change {
-        DomainChange::Verify | DomainChange::Enable => Reach::MailServers,
-        DomainChange::MakePrimary => Reach::Itself,
-        DomainChange::Disable => Reach::Sessions,
+    let whose = match change {
+        // Who may vouch for a domain could take another organization's.
+        DomainChange::Verify => Whose::Operators,
+        DomainChange::MakePrimary | DomainChange::Disable | DomainChange::Enable => Whose::SuperAdmins,
     };
-    record(app, context, zoid, verb, reach, async move |tx, hand| {
+    let concerned = Concerned::Domain(zoid, name.clone());
+    let verb = Verb { reach, whose, concerned, ..Verb::plain(verb, zoid) };
+    record(app, context, verb, async move |tx, hand| {
         let missing = || Error::NotFound(format!("this organization has no domain {name}"));
         let mut domain = store::organizations::domain(tx, zoid, &name).await?.ok_or_else(missing)?;
         match change {
@@ -183,65 +254,152 @@ pub async fn change_domain(
     .await
 }
 
-async fn load(tx: &mut Tx, zoid: OrganizationId) -> Result<Organization> {
-    store::organizations::load(tx, zoid)
-        .await?
-        .ok_or_else(|| Error::NotFound(format!("Organization id {zoid} is invalid")))
-}
-
-/// Runs an operator's change with its audit entry, in one transaction.
-pub(super) async fn record(
+/// Takes a domain away that was never verified: nothing can have an address on it.
+///
+/// # Errors
+/// `NotFound`; `Refused` for a verified one.
+pub async fn remove_domain(
     app: &App,
     context: &Context,
     zoid: OrganizationId,
-    verb: &'static str,
-    reach: Reach,
-    change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
-) -> Result<()> {
-    let (id, now, context): (ChangeId, _, _) = (app.ids.next().await?, app.clock.now(), context.clone());
-    let position = app
-        .db
-        .write(async move |tx| {
-            let actor = authenticate(tx, &context.caller, now).await?;
-            let (Actor::Operator { .. } | Actor::Clock) = actor else {
-                return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
-            };
-            let hand = Hand {
-                who: actor.who(),
-                rank: Rank::Operator,
-                own: false,
-                at: now,
-                reason: context.reason.clone(),
-            };
-            let notes = change(tx, hand).await?;
-            let entry = Entry {
-                organization: zoid,
-                change: id,
-                step: 0,
-                at: now,
-                actor: &actor,
-                context: &context,
-                verb,
-                target: None,
-                outcome: Outcome::Changed { differences: Vec::new(), notes },
-            };
-            journal::write(tx, &entry).await?;
-            let origin = Origin { change: id, organization: zoid, account: None, at: now };
-            match reach {
-                Reach::Itself => Ok(None),
-                Reach::MailServers => store::outbox::project(tx, origin).await.map(Some),
-                Reach::Sessions => {
-                    let position = store::outbox::project(tx, origin).await?;
-                    store::outbox::for_mail_servers(tx, origin, &Effect::Reconcile).await?;
-                    Ok(Some(position))
-                }
-            }
-        })
-        .await?;
-    if let Some(position) = position {
-        follow_up(app, position).await;
+    name: &DomainName,
+) -> Result<Done> {
+    let name = name.clone();
+    record(app, context, Verb::managed("removeDomain", zoid), async move |tx, _| {
+        let missing = || Error::NotFound(format!("this organization has no domain {name}"));
+        let domain = store::organizations::domain(tx, zoid, &name).await?.ok_or_else(missing)?;
+        if domain.verified_at.is_some() {
+            return Err(Error::Refused(format!(
+                "{name} is verified, and there may be addresses on it; switch it off instead"
+            )));
+        }
+        store::organizations::delete_domain(tx, zoid, &name).await?;
+        Ok(BTreeMap::from([("domain", name.to_string())]))
+    })
+    .await
+}
+
+/// The organization as it is now.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn load(tx: &mut Tx, zoid: OrganizationId) -> Result<Organization> {
+    store::organizations::load(tx, zoid).await?.ok_or_else(|| no_such_organization(zoid))
+}
+
+/// Whose a change of something else than an account is to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The operator's at the command line alone.
+    Operators,
+    /// A super administrator's of the organization, too.
+    SuperAdmins,
+}
+
+/// A change of something else than an account.
+pub(super) struct Verb {
+    pub organization: OrganizationId,
+    pub whose: Whose,
+    /// The name in the audit log.
+    pub name: &'static str,
+    pub reach: Reach,
+    /// Whose tokens and app passwords may stop working.
+    pub concerned: Concerned,
+}
+
+impl Verb {
+    /// One that nothing outside the database notices.
+    pub fn plain(name: &'static str, organization: OrganizationId) -> Self {
+        let (whose, reach) = (Whose::Operators, Reach::Itself);
+        Self { organization, whose, name, reach, concerned: Concerned::Nobody }
     }
-    Ok(())
+
+    /// One that super administrators may make as well.
+    pub fn managed(name: &'static str, organization: OrganizationId) -> Self {
+        Self { whose: Whose::SuperAdmins, ..Self::plain(name, organization) }
+    }
+}
+
+/// Runs an operator's change with its audit entry, in one transaction. `change` answers the notes
+/// for the entry. A refusal is noted, if the organization is known.
+pub(super) async fn record(
+    app: &App,
+    context: &Context,
+    verb: Verb,
+    change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
+) -> Result<Done> {
+    let (name, place) = (verb.name, verb.organization);
+    let outcome = attempt(app, context, verb, change).await;
+    if let Err(error) = &outcome {
+        journal::refused(app, context, name, Some(place), "", error).await;
+    }
+    outcome
+}
+
+async fn attempt(
+    app: &App,
+    context: &Context,
+    verb: Verb,
+    change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
+) -> Result<Done> {
+    let pass = match enter(app, context).await? {
+        Entrance::Pass(pass) => pass,
+        Entrance::MadeBefore(done) => return Ok(done),
+    };
+    let (id, now, inner): (ChangeId, _, _) = (context.id(app).await?, app.clock.now(), context.clone());
+    let at = Rules::of(app).moment(now);
+    let named = Named { change: id, verb: verb.name, at: now };
+    transact(app, context, pass, named, async move |tx| {
+        let actor = authenticate(tx, &inner.caller, now).await?;
+        match (verb.whose, &actor) {
+            (Whose::SuperAdmins, _) => rights::may_manage(&actor, verb.organization)?,
+            (Whose::Operators, Actor::Operator { .. } | Actor::Clock) => {}
+            (Whose::Operators, Actor::User(_)) => {
+                return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
+            }
+        }
+        let hand = Hand::of(&actor, now, inner.reason.as_ref());
+        let before = match inner.dry_run {
+            true => verb.concerned.count(tx, at).await?,
+            false => Ended::default(),
+        };
+        let notes = change(tx, hand).await?;
+        let mut forecast = Forecast { changes: true, notes: notes.clone(), ..Forecast::default() };
+        if inner.dry_run {
+            forecast.ends = before - verb.concerned.count(tx, at).await?;
+            forecast.whole = match verb.reach {
+                Reach::Sessions => verb.concerned.switched_off(tx).await?,
+                Reach::Itself | Reach::MailServers => None,
+            };
+        }
+        let entry = Entry {
+            organization: verb.organization,
+            change: id,
+            step: 0,
+            at: now,
+            actor: &actor,
+            context: &inner,
+            verb: verb.name,
+            target: None,
+            differences: Vec::new(),
+            notes,
+        };
+        journal::write(tx, &entry)?;
+        let origin = Origin { change: id, organization: verb.organization, account: None, at: now };
+        let position = match verb.reach {
+            Reach::Itself => None,
+            Reach::MailServers => Some(store::outbox::project(tx, origin)?),
+            Reach::Sessions => {
+                let position = store::outbox::project(tx, origin)?;
+                store::outbox::for_mail_servers(tx, origin, &Effect::Reconcile)?;
+                Some(position)
+            }
+        };
+        let forecast = inner.dry_run.then_some(forecast);
+        let organization = Some(verb.organization);
+        Ok(Done { change: Some(id), organization, position, forecast, ..Done::default() })
+    })
+    .await
 }
 
 /// How far an operator's change goes.

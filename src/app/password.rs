@@ -2,16 +2,20 @@
 
 use std::net::IpAddr;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::app::App;
-use crate::app::change::{Caller, Context, Door, Plan, Rules, Step, follow_up, store_plan};
-use crate::app::verifier;
-use crate::domain::account::{Ends, Facts, NewPassword, Transition};
-use crate::domain::actor::{Actor, Signed};
+use crate::app::call::{Caller, Context, Door};
+use crate::app::change::plan::Plan;
+use crate::app::change::{Done, Pass, Prepared, Rules, store_plan, transact};
+use crate::app::confirmed::Named;
+use crate::app::{factors, own, recovery, verifier};
+use crate::domain::account::{Account, Ends, NewPassword, Transition};
 use crate::domain::effect::Notice;
-use crate::domain::ids::ChangeId;
-use crate::domain::password::{Password, PasswordKind};
+use crate::domain::ids::{ChangeId, OrganizationId};
+use crate::domain::password::{Password, PasswordHash, PasswordKind};
 use crate::domain::rights::Form;
-use crate::domain::scope::ScopeSet;
+use crate::domain::secret::{Secret, new_one_time_password};
 use crate::domain::switch::Hand;
 use crate::error::{Error, Result};
 use crate::store;
@@ -20,91 +24,255 @@ use crate::store::accounts::Handle;
 /// A person's wish for a new password.
 pub struct OwnChange {
     pub address: String,
-    /// The current one, permanent or one-time.
-    pub password: Password,
+    /// The current one, permanent or one-time; `None` where what was sent can be none.
+    pub password: Option<Password>,
     pub new_password: Password,
     /// End tokens, web sessions and the mail sessions of the old password.
     pub end_everything: bool,
+    pub factor: Factor,
 }
 
-/// Changes the own password; a one-time password is consumed by it.
+/// How somebody with a second factor has shown it.
+pub enum Factor {
+    /// With a code of it, as it was sent.
+    Typed(Option<SecretString>),
+    /// When the session began.
+    InSession,
+}
+
+/// Changes the own password; a one-time password is consumed by it. Answers the account as the change left it.
 ///
 /// # Errors
-/// `BadCredentials`; `BadPassword` for the new one, also for the same one again.
+/// As [`run`].
 pub async fn change(
     app: &App,
     request_id: String,
     source: Option<IpAddr>,
     wish: OwnChange,
+) -> Result<Account> {
+    changed(run(app, &unsigned(Door::SelfService, request_id, source), wish).await?)
+        .map(|(_, account)| account)
+}
+
+/// The change, and the account as it left it.
+fn changed(mut done: Done) -> Result<(ChangeId, Account)> {
+    let change = done.change.zip(done.accounts.pop());
+    change.ok_or_else(|| Error::internal("a new password is always a change"))
+}
+
+/// A one-time password to read out or copy, as long as the organization wants it.
+///
+/// # Errors
+/// The database's.
+pub async fn one_time(app: &App, organization: OrganizationId) -> Result<Secret> {
+    let at_least = one_time_length(app, organization).await?;
+    Ok(app.random.with(|rng| new_one_time_password(rng, at_least)))
+}
+
+/// The fewest characters that the organization wants a one-time password to have.
+///
+/// # Errors
+/// The database's.
+pub async fn one_time_length(app: &App, organization: OrganizationId) -> Result<usize> {
+    let home = store::organizations::load(&mut *app.db.read().await?, organization).await?;
+    Ok(home.map_or(0, |home| home.policy.password.one_time_min_length))
+}
+
+/// The context of a call whose credential is the password itself.
+pub fn unsigned(door: Door, request_id: String, source: Option<IpAddr>) -> Context {
+    Context { source, ..Context::new(Caller::Nobody, door, request_id) }
+}
+
+/// Changes the own password, or says in a dry run what that would do. The current one is verified
+/// in both; nothing is consumed by a dry run.
+///
+/// # Errors
+/// `BadCredentials`; `BadPassword` for the new one, also for the same one again.
+pub async fn run(app: &App, context: &Context, wish: OwnChange) -> Result<Done> {
+    let known = verifier::verify(app, &wish.address, wish.password.as_ref(), context.source).await?.account;
+    if wish.password.is_some_and(|current| current.expose() == wish.new_password.expose()) {
+        return Err(same_again());
+    }
+    // First, so that no code is spent on a password that is refused, or that there is no time to hash.
+    fits(app, &known, &wish.new_password).await?;
+    let new = hashed(app, context, &wish.new_password).await?;
+    if let Factor::Typed(code) = &wish.factor {
+        demand_factor(app, context, &known, code.as_ref()).await?;
+    }
+    let ends = if wish.end_everything { Ends::OldPassword } else { Ends::Nothing };
+    replace(app, context, known, new, Way::own(ends)).await
+}
+
+/// Who has a second factor shows it before the password changes: a password alone must not open the
+/// mail of somebody who protects the account with more.
+///
+/// # Errors
+/// `Forbidden` without a code; as `factors::prove`.
+async fn demand_factor(
+    app: &App,
+    context: &Context,
+    known: &Account,
+    code: Option<&SecretString>,
+) -> Result<()> {
+    let has_factor = {
+        let mut tx = app.db.read().await?;
+        store::factors::any(&mut tx, known.organization, known.user).await?
+    };
+    if !has_factor {
+        return Ok(());
+    }
+    let typed = code.map_or("", |code| code.expose_secret());
+    if typed.is_empty() {
+        return Err(Error::Forbidden(
+            "this account has a second factor; send a code of it, or a recovery code, as code, or sign in to the web page"
+                .to_owned(),
+        ));
+    }
+    // A code is good once: a dry run leaves it alone.
+    if context.dry_run { Ok(()) } else { factors::prove(app, context, known, typed).await }
+}
+
+/// Replaces the one-time password of somebody who has just proved to know it. Answers the account as the change
+/// left it.
+///
+/// # Errors
+/// `BadCredentials` when `known` is no longer how the account stands; `BadPassword`.
+pub async fn choose(
+    app: &App,
+    context: &Context,
+    known: Account,
+    new: &Password,
+) -> Result<(ChangeId, Account)> {
+    if let Some(hash) = &known.credential.hash
+        && app.hasher.verify(new, hash).await?
+    {
+        return Err(same_again());
+    }
+    fits(app, &known, new).await?;
+    let new = hashed(app, context, new).await?;
+    changed(replace(app, context, known, new, Way::own(Ends::OldPassword)).await?)
+}
+
+/// Replaces a forgotten password, and spends the link that was mailed for it in the same transaction.
+///
+/// # Errors
+/// As `choose`; `Forbidden` or what `factors::prove` refuses where a second factor is wanted.
+pub(super) async fn recover(
+    app: &App,
+    context: &Context,
+    known: Account,
+    new: &Password,
+    code: Option<&SecretString>,
+    link: [u8; 32],
 ) -> Result<ChangeId> {
-    let known = verifier::verify(app, &wish.address, &wish.password, source).await?.account;
+    fits(app, &known, new).await?;
+    let new = hashed(app, context, new).await?;
+    demand_factor(app, context, &known, code).await?;
+    let way = Way { notice: Notice::PasswordRecovered, ends: Ends::OldPassword, link: Some(link) };
+    changed(replace(app, context, known, new, way).await?).map(|(change, _)| change)
+}
+
+/// In which way a password is replaced by its owner.
+struct Way {
+    notice: Notice,
+    ends: Ends,
+    /// The link that is spent by it.
+    link: Option<[u8; 32]>,
+}
+
+impl Way {
+    /// A self change leaves app passwords alone: the person knows where they are typed.
+    fn own(ends: Ends) -> Self {
+        Self { notice: Notice::PasswordChanged, ends, link: None }
+    }
+}
+
+fn verb(recovered: bool) -> &'static str {
+    if recovered { "recoverPassword" } else { "changeOwnPassword" }
+}
+
+fn same_again() -> Error {
+    Error::BadPassword("the new password is the old one; choose another one".to_owned())
+}
+
+/// Whether the policy takes the password.
+async fn fits(app: &App, known: &Account, new: &Password) -> Result<()> {
     let organization = {
         let mut tx = app.db.read().await?;
         store::organizations::load(&mut tx, known.organization).await?.ok_or(Error::BadCredentials)?
     };
     let policy = &organization.policy.password;
-    if wish.password.expose() == wish.new_password.expose() {
-        return Err(Error::BadPassword("the new password is the old one; choose another one".to_owned()));
-    }
-    policy.check(&wish.new_password, PasswordKind::Permanent, &known.personal_words())?;
-    let remembered = usize::try_from(policy.history).unwrap_or(usize::MAX);
-    for hash in known.credential.history.iter().take(remembered) {
-        if app.hasher.verify(&wish.new_password, hash).await? {
+    policy.check(new, PasswordKind::Permanent, &known.personal_words())?;
+    refuse_remembered(app, new, known.credential.history.iter().take(policy.remembered())).await
+}
+
+/// Refuses a password that one of these hashes is of; each costs as much as a sign-in. The words are those of the
+/// API's documents.
+///
+/// # Errors
+/// `BadPassword`.
+pub(super) async fn refuse_remembered<'a>(
+    app: &App,
+    new: &Password,
+    hashes: impl Iterator<Item = &'a PasswordHash>,
+) -> Result<()> {
+    for hash in hashes {
+        if app.hasher.verify(new, hash).await? {
             return Err(Error::BadPassword(
                 "Password present in the password history; choose another one".to_owned(),
             ));
         }
     }
-    let hash = app.hasher.hash(&wish.new_password, app.random.salt()).await?;
-    let new = NewPassword { hash, kind: PasswordKind::Permanent };
-    let (change, now, rules): (ChangeId, _, _) = (app.ids.next().await?, app.clock.now(), Rules::of(app));
-    let done = app
-        .db
-        .write(async move |tx| {
-            let handle = Handle::Account(known.id);
-            let before = store::accounts::load(tx, known.organization, handle).await?;
-            let before = before.ok_or(Error::BadCredentials)?;
-            let organization = store::organizations::load(tx, known.organization).await?;
-            let organization = organization.ok_or(Error::BadCredentials)?;
-            // The password that was verified must still be the one that opens the account: of many
-            // parallel uses of one one-time password, exactly one gets through.
-            let same = before.credential == known.credential;
-            let open = before.switches.user_disabled.is_none() && organization.disabled.is_none();
-            if !same || !open || before.credential.until.is_some_and(|until| until <= now) {
+    Ok(())
+}
+
+/// The new password as it will be stored; a dry run costs no hash.
+async fn hashed(app: &App, context: &Context, new: &Password) -> Result<NewPassword> {
+    let kind = PasswordKind::Permanent;
+    if context.dry_run {
+        let rehearsed = Prepared::rehearsal(kind).password;
+        return rehearsed.ok_or_else(|| Error::internal("the password was not prepared"));
+    }
+    Ok(NewPassword { hash: app.hasher.hash(new, app.random.salt()).await?, kind })
+}
+
+/// Stores a new permanent password that fits, provided the account is still as `known`.
+async fn replace(app: &App, context: &Context, known: Account, new: NewPassword, way: Way) -> Result<Done> {
+    let (change, now, rules): (ChangeId, _, _) = (context.id(app).await?, app.clock.now(), Rules::of(app));
+    let inner = context.clone();
+    let Way { notice, ends, link } = way;
+    let recovered = link.is_some();
+    let named = Named { change, verb: verb(recovered), at: now };
+    transact(app, context, Pass::default(), named, async move |tx| {
+        let handle = Handle::Account(known.id);
+        let before = store::accounts::load(tx, known.organization, handle).await?;
+        let before = before.ok_or(Error::BadCredentials)?;
+        let organization = store::organizations::load(tx, known.organization).await?;
+        let organization = organization.ok_or(Error::BadCredentials)?;
+        // The password that was verified must still be the one that opens the account: of many
+        // parallel uses of one one-time password, exactly one gets through.
+        let same = before.credential == known.credential;
+        let open = before.switches.user_disabled.is_none() && organization.disabled.is_none();
+        if !same || !open || before.credential.until.is_some_and(|until| until <= now) {
+            return Err(Error::BadCredentials);
+        }
+        if let Some(link) = &link {
+            // Decided once more: the person may have become an administrator, or the address another one.
+            let good = recovery::good_link(tx, recovery::Purpose::Password, link, now).await?;
+            let theirs = good.is_some_and(|(_, account)| account.id == before.id);
+            if !theirs || !store::recovery::use_link(tx, link, now).await? {
                 return Err(Error::BadCredentials);
             }
-            let actor = Actor::User(Signed {
-                organization: before.organization,
-                user: before.user,
-                account: before.id,
-                role: before.role,
-                scopes: ScopeSet::default(),
-                client: None,
-            });
-            let context = Context {
-                caller: Caller::Clock, // not looked at: the password was the credential
-                door: Door::SelfService,
-                request_id: request_id.clone(),
-                source,
-                reason: None,
-                release: None,
-            };
-            let hand = Hand { who: actor.who(), rank: actor.rank(), own: true, at: now, reason: None };
-            let facts =
-                Facts { policy: organization.policy.clone(), delimiter: rules.delimiter, ..Facts::default() };
-            let mut transition = Transition::new(before.clone(), &facts, hand, None);
-            // A self change leaves app passwords alone: the person knows where they are typed.
-            let ends = if wish.end_everything { Ends::OldPassword } else { Ends::Nothing };
-            transition.replace_password(new.clone(), ends, Notice::PasswordChanged);
-            let Transition { account: after, effects, notes, .. } = transition;
-            store::accounts::signed_in(tx, before.organization, before.user, now, "web").await?;
-            let step = Step { before, after, effects, notes };
-            let plan = Plan { actor, form: Form::Own, organization, steps: vec![step] };
-            store_plan(tx, &context, "changeOwnPassword", plan, change, rules, now).await
-        })
-        .await?;
-    if let Some(position) = done.position {
-        follow_up(app, position).await;
-    }
-    Ok(change)
+        }
+        let actor = own::actor(&before);
+        let hand = Hand { own: true, ..Hand::of(&actor, now, None) };
+        store::accounts::signed_in(tx, before.organization, before.user, now, "web").await?;
+        let make = |transition: &mut Transition<'_>| {
+            transition.replace_password(new.clone(), ends, notice.clone());
+            Ok(())
+        };
+        let plan = Plan::of_one(actor, Form::Own, organization, before, hand, rules.delimiter, make)?;
+        store_plan(tx, &inner, verb(recovered), plan, change, rules, now).await
+    })
+    .await
 }

@@ -28,6 +28,16 @@ impl Random {
         }
     }
 
+    /// Names one request in the log, to its caller and in the audit log.
+    pub fn request_id(&self) -> String {
+        self.with(|rng| {
+            use rand::Rng;
+            let mut bytes = [0; 8];
+            rng.fill_bytes(&mut bytes);
+            hex::encode(bytes)
+        })
+    }
+
     pub fn salt(&self) -> [u8; 16] {
         self.with(|rng| {
             use rand::Rng;

@@ -2,18 +2,19 @@
 //! sessions, tells people, and tidies what time has ended. Everything can be done twice, so it
 //! needs no lock but the claims on outbox rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::app::accounts::create;
+use crate::app::audit::{head, seal};
 use crate::app::journal;
 use crate::app::mail::{expiry, notices, servers, sessions};
 use crate::clock::{DAY, MINUTE, Millis, SECOND};
 use crate::domain::effect::PERSON;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mailserver::MailServer;
 use crate::store;
 use crate::store::mail_servers::MailServerRow;
@@ -22,17 +23,35 @@ use crate::store::settings;
 /// How long done effects are remembered, for receipts and for look-up files that were away.
 const REMEMBERED: Millis = 30 * DAY;
 
+/// How often the mail servers are looked up, and the look-up files brought up to date without a sign.
+const LOOK: Duration = Duration::from_secs(1);
+/// After something of a mail server failed that is not the server's own.
+const AGAIN: Duration = Duration::from_secs(1);
+/// After notices could not be sent.
+const NOTICES_AGAIN: Duration = Duration::from_secs(5);
+/// Sealing waits for a sign so long, and takes together what comes within the other.
+const SEAL_WITHOUT_SIGN: Duration = Duration::from_millis(400);
+const SEAL_TOGETHER: Duration = Duration::from_millis(100);
+const TIDY: Duration = Duration::from_secs(60);
+
+/// Nothing is put off for longer, and no claim lasts longer.
+const FARTHEST: Millis = 5 * MINUTE;
+
 /// Runs until the task is dropped.
 pub async fn run(app: App) {
     let tidier = tokio::spawn(tidy_for_ever(app.clone()));
     let teller = tokio::spawn(tell_people_for_ever(app.clone()));
-    let mut tasks = Tasks(vec![tidier, teller], HashMap::new());
+    let sealer = tokio::spawn(seal_for_ever(app.clone()));
+    let mut tasks = Tasks { own: vec![tidier, teller, sealer], servers: HashMap::new() };
     loop {
         if let Err(error) = app.projector.catch_up(&app.db).await {
             tracing::error!(%error, "the mail servers' look-up files could not be written");
         }
         if let Err(error) = note_projected(&app).await {
-            tracing::warn!(%error, "the outbox could not be worked on; trying again");
+            unless_read_only(
+                &error,
+                || tracing::warn!(%error, "the outbox could not be worked on; trying again"),
+            );
         }
         match servers::all(&app).await {
             Ok(all) => {
@@ -43,7 +62,7 @@ pub async fn run(app: App) {
             }
             Err(error) => tracing::warn!(%error, "the list of mail servers could not be read"),
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -57,13 +76,17 @@ async fn reload(all: &[(MailServerRow, Result<MailServer>)]) {
     }
 }
 
-/// The running tasks; those of mail servers by name, with the row they were started from.
-struct Tasks(Vec<JoinHandle<()>>, HashMap<String, (MailServerRow, JoinHandle<()>)>);
+/// The running tasks.
+struct Tasks {
+    own: Vec<JoinHandle<()>>,
+    /// By the server's name, with the row that it was started from.
+    servers: HashMap<String, (MailServerRow, JoinHandle<()>)>,
+}
 
 impl Tasks {
     /// One task for each mail server, so that one that hangs delays no other.
     fn keep(&mut self, app: &App, all: Vec<(MailServerRow, Result<MailServer>)>) {
-        self.1.retain(|_, (row, task)| {
+        self.servers.retain(|_, (row, task)| {
             let keep = all.iter().any(|(known, _)| known == row);
             if !keep {
                 task.abort();
@@ -71,13 +94,13 @@ impl Tasks {
             keep
         });
         for (row, server) in all {
-            if self.1.contains_key(&row.name) {
+            if self.servers.contains_key(&row.name) {
                 continue;
             }
             match server {
                 Ok(server) => {
-                    let task = tokio::spawn(serve_mail_server(app.clone(), server));
-                    self.1.insert(row.name.clone(), (row, task));
+                    let task = tokio::spawn(serve_mail_server(app.clone(), server, None));
+                    self.servers.insert(row.name.clone(), (row, task));
                 }
                 Err(error) => tracing::error!(server = row.name, %error, "a mail server cannot be used"),
             }
@@ -87,16 +110,21 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.iter().chain(self.1.values().map(|(_, task)| task)).for_each(JoinHandle::abort);
+        self.own.iter().chain(self.servers.values().map(|(_, task)| task)).for_each(JoinHandle::abort);
     }
 }
 
-async fn serve_mail_server(app: App, server: MailServer) {
+/// Has one server end its sessions, for as long as it is known. `shown` tells what its files hold, where
+/// they are not those of this machine.
+pub async fn serve_mail_server(app: App, server: MailServer, mut shown: Option<sessions::Shown>) {
     if let Err(error) = server.check().await {
         tracing::warn!(server = server.name(), %error, "the mail server does not answer; its effects wait");
     }
-    let mut next_reconcile = app.clock.now();
+    let (mut next_reconcile, mut watch) = (app.clock.now(), ClockWatch::default());
     loop {
+        if watch.went_back(&app, server.name()).await {
+            next_reconcile = app.clock.now();
+        }
         if app.clock.now() >= next_reconcile {
             match sessions::reconcile(&app, &server).await {
                 Ok(_) => next_reconcile = app.clock.now() + MINUTE,
@@ -106,33 +134,70 @@ async fn serve_mail_server(app: App, server: MailServer) {
                 }
             }
         }
-        match sessions::tell(&app, &server).await {
-            Ok(0) => rest(&app, server.name()).await,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(server = server.name(), %error, "the outbox could not be worked on");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+        if !is_due(&app, server.name()).await {
+            continue;
+        }
+        if let Err(error) = sessions::tell_what_shows(&app, &server, shown.as_mut()).await {
+            let name = server.name();
+            unless_read_only(
+                &error,
+                || tracing::warn!(server = name, %error, "the outbox could not be worked on"),
+            );
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }
 
 async fn tell_people_for_ever(app: App) {
+    let mut watch = ClockWatch::default();
     loop {
-        match notices::send_due(&app).await {
-            Ok(0) => rest(&app, PERSON).await,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "notices could not be sent; trying again");
-                tokio::time::sleep(Duration::from_secs(5)).await;
-            }
+        watch.went_back(&app, PERSON).await;
+        if !is_due(&app, PERSON).await {
+            continue;
+        }
+        if let Err(error) = notices::send_due(&app).await {
+            unless_read_only(&error, || tracing::warn!(%error, "notices could not be sent; trying again"));
+            tokio::time::sleep(NOTICES_AGAIN).await;
         }
     }
 }
 
-/// Waits until something may be due for the target: a commit of this process, the next due time,
-/// or a second (for what other processes wrote).
-async fn rest(app: &App, target: &str) {
+/// Notices that the clock went back, at the first look also that it did so before.
+#[derive(Default)]
+struct ClockWatch(Millis);
+
+impl ClockWatch {
+    /// What was put off by the clock as it was becomes due now.
+    async fn went_back(&mut self, app: &App, target: &str) -> bool {
+        let (before, now) = (self.0, app.clock.now());
+        self.0 = now;
+        if before != 0 && before - now < FARTHEST {
+            return false;
+        }
+        if let Err(error) = call_back(app, target).await {
+            unless_read_only(
+                &error,
+                || tracing::warn!(%error, "the outbox could not be worked on; trying again"),
+            );
+            self.0 = 0;
+        }
+        true
+    }
+}
+
+/// Makes due what a clock that was ahead has put off.
+async fn call_back(app: &App, target: &str) -> Result<()> {
+    let (now, target) = (app.clock.now(), target.to_owned());
+    app.db
+        .write(async move |tx| store::outbox::call_back(tx, &target, now, now + FARTHEST).await)
+        .await
+        .map(drop)
+}
+
+/// Whether something is due for the target: a claim is a change of its own, and most changes leave
+/// nothing to do. If not, waits until something may be: a commit of this process, the next due time, or a
+/// second (for what other processes wrote).
+async fn is_due(app: &App, target: &str) -> bool {
     // Listens before it looks: what is committed in between must not wait for the next second.
     let mut woken = std::pin::pin!(app.wake_worker.notified());
     woken.as_mut().enable();
@@ -140,20 +205,55 @@ async fn rest(app: &App, target: &str) {
         let mut tx = app.db.read().await?;
         store::outbox::next_due(&mut tx, target).await
     };
+    let now = app.clock.now();
     let wait = match next.await {
-        Ok(Some(due)) => (due - app.clock.now()).clamp(10, SECOND),
+        Ok(Some(due)) if due <= now => return true,
+        Ok(Some(due)) => (due - now).clamp(10, SECOND),
         Ok(None) | Err(_) => SECOND,
     };
     let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(1000));
     let _ = tokio::time::timeout(wait, woken).await;
+    false
+}
+
+/// Seals audit entries a moment after they were written, together with those of that moment.
+async fn seal_for_ever(app: App) {
+    let name = seal::name(&app);
+    loop {
+        let mut woken = std::pin::pin!(app.wake_worker.notified());
+        woken.as_mut().enable();
+        if let Err(error) = seal::seal_due(&app, &name).await {
+            unless_read_only(
+                &error,
+                || tracing::warn!(%error, "audit entries could not be sealed; trying again"),
+            );
+        }
+        // What other nodes wrote, and what was not over at the last look, is found without a sign.
+        let _ = tokio::time::timeout(SEAL_WITHOUT_SIGN, woken).await;
+        tokio::time::sleep(SEAL_TOGETHER).await;
+    }
 }
 
 async fn tidy_for_ever(app: App) {
+    let mut written = BTreeMap::new();
     loop {
-        if let Err(error) = tidy(&app).await {
-            tracing::warn!(%error, "tidying up failed; trying again in a minute");
+        if let Err(error) = head::write_moved(&app, &mut written).await {
+            tracing::warn!(%error, "the audit log's heads could not be written to audit.heads_file");
         }
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        if let Err(error) = tidy(&app).await {
+            unless_read_only(
+                &error,
+                || tracing::warn!(%error, "tidying up failed; trying again in a minute"),
+            );
+        }
+        tokio::time::sleep(TIDY).await;
+    }
+}
+
+/// A warning, unless the operator wanted it so: what waits is done afterwards.
+fn unless_read_only(error: &Error, warn: impl FnOnce()) {
+    if !error.is_read_only() {
+        warn();
     }
 }
 
@@ -161,6 +261,9 @@ async fn tidy_for_ever(app: App) {
 pub async fn drain(app: &App, servers: &[MailServer]) -> Result<usize> {
     app.projector.catch_up(&app.db).await?;
     note_projected(app).await?;
+    for target in servers.iter().map(MailServer::name).chain([PERSON]) {
+        call_back(app, target).await?;
+    }
     let mut taken = 0;
     loop {
         let mut more = notices::send_due(app).await?;
@@ -176,7 +279,7 @@ pub async fn drain(app: &App, servers: &[MailServer]) -> Result<usize> {
 
 /// Notes in the outbox what the look-ups hold; one write for many changes.
 async fn note_projected(app: &App) -> Result<()> {
-    let (upto, words) = app.projector.standing();
+    let (upto, words) = app.projector.reached();
     let waiting = {
         let mut tx = app.db.read().await?;
         store::outbox::next_due(&mut tx, crate::domain::effect::PROJECTION).await?
@@ -188,22 +291,57 @@ async fn note_projected(app: &App) -> Result<()> {
     app.db.write(async move |tx| store::outbox::projected(tx, upto, &words, now).await).await.map(drop)
 }
 
+/// Refresh tokens that are looked at in one turn; all of them have their turn sooner or later.
+const REFRESH_TOKENS_AT_ONCE: usize = 500;
+
+/// Removes refresh tokens that nothing brings to life again: those of an ended epoch, and those of a
+/// deleted person or client. A change only raises a number (docs/decisions/0005); here the rows go.
+/// Answers how many.
+pub async fn sweep_refresh_tokens(app: &App) -> Result<usize> {
+    let (dead, next) = {
+        let mut tx = app.db.read().await?;
+        let after = settings::get(&mut tx, settings::LOOKED_AT).await?;
+        let after = after.and_then(|text| hex::decode(text).ok()).unwrap_or_default();
+        let most = i64::try_from(REFRESH_TOKENS_AT_ONCE).unwrap_or(i64::MAX);
+        let seen = store::tokens::refresh_after(&mut tx, &after, most).await?;
+        let next = seen.last().filter(|_| seen.len() == REFRESH_TOKENS_AT_ONCE).map(|(hash, _)| *hash);
+        let dead: Vec<_> = seen.into_iter().filter(|(_, lives)| !lives).map(|(hash, _)| hash).collect();
+        // All fit into one turn, and all live: there is nothing to note.
+        if dead.is_empty() && next.is_none() && after.is_empty() {
+            return Ok(0);
+        }
+        (dead, next)
+    };
+    app.db
+        .write(async move |tx| {
+            for hash in &dead {
+                store::tokens::delete_refresh(tx, hash).await?;
+            }
+            settings::set(tx, settings::LOOKED_AT, &next.map(hex::encode).unwrap_or_default()).await?;
+            Ok(dead.len())
+        })
+        .await
+}
+
 /// What time has ended: users' terms, passwords, tokens, counters, old effects.
 pub async fn tidy(app: &App) -> Result<()> {
     create::expire(app).await?;
     expiry::app_passwords(app).await?;
     expiry::one_time_passwords(app).await?;
+    sweep_refresh_tokens(app).await?;
     while journal::fold_refusals(app).await? > 0 {}
     let now = app.clock.now();
     app.db
         .write(async move |tx| {
             store::tokens::sweep(tx, now - DAY).await?;
             store::throttle::sweep(tx, now).await?;
-            let swept = store::outbox::sweep(tx, now - REMEMBERED).await?;
-            if swept > 0 {
-                settings::set(tx, settings::SWEPT, &swept.to_string()).await?;
-            }
-            Ok(())
+            store::idempotency::sweep(tx, now).await?;
+            store::web_sessions::sweep(tx, now).await?;
+            store::recovery::sweep(tx, now).await?;
+            let (swept, transaction) = store::outbox::sweep(tx, now - REMEMBERED).await?;
+            // What was done late is forgotten late, after newer ones.
+            settings::raise(tx, settings::SWEPT, swept).await?;
+            settings::raise(tx, settings::SWEPT_TRANSACTION, transaction).await
         })
         .await
 }

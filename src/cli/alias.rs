@@ -52,7 +52,7 @@ impl Alias {
         let app = desk.open().await?;
         match self {
             Self::Add { user, addresses, release } => {
-                let context = desk.releasing(&app, release.reason.as_deref())?;
+                let context = desk.releasing(&app, release.release_address.as_deref())?;
                 let mode = AccountMode::AddEmailAlias(AddEmailAlias { aliases: parsed(&addresses)? });
                 desk.change(&app, &context, &user.find(&app).await?, mode).await
             }

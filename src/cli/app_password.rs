@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use crate::app::accounts::AccountMode;
 use crate::app::accounts::create_app_password::{CreateAppPassword, called, protocols};
 use crate::app::accounts::revoke_app_password::RevokeAppPassword;
+use crate::app::mail::app_passwords;
 use crate::cli::desk::{Desk, UserName};
-use crate::cli::text::{table, time};
+use crate::cli::text::table;
+use crate::clock::rfc3339;
 use crate::domain::app_password::{AppPassword as Row, Protocols};
 use crate::domain::ids::AppPasswordId;
-use crate::domain::secret::new_app_password;
+use crate::domain::rights::Route;
 use crate::error::{Error, Result};
 
 /// App passwords: a password for one device, made here and shown once
@@ -56,34 +58,33 @@ impl AppPassword {
     /// What the rules refuse.
     pub async fn run(self, desk: &Desk) -> Result<()> {
         let app = desk.open().await?;
-        let context = desk.context(&app);
+        let mut context = desk.context(&app);
         match self {
             Self::Create { user, name, protocols: wanted, days } => {
+                context.answers_with_a_secret("revoke the app password that it made, and make another one");
                 let account = user.find(&app).await?;
                 let opens = wanted
                     .map_or(Ok(Protocols::ALL), |words| protocols(words.iter().map(|word| word.trim())))?;
                 let wish = CreateAppPassword::new(called("--name", &name)?, opens, days);
-                let password = app.random.with(new_app_password);
-                let id: AppPasswordId = app.ids.next().await?;
-                let mode = AccountMode::CreateAppPassword(wish.made(id, &password));
-                let done = desk.run_mode(&app, &context, account.organization, Some(&account), mode).await?;
-                let rows = done.accounts.iter().flat_map(|account| &account.app_passwords);
-                let made = rows.into_iter().find(|row| row.id == id);
-                let made = made.ok_or_else(|| Error::internal("the app password was not stored"))?;
-                let change = done.change.map(|change| change.to_string());
-                desk.answer(
+                let route = Route::Organization(account.organization);
+                let made = app_passwords::make(&app, &context, route, account.id.get(), wish).await?;
+                let (stored, password) = (made.stored()?, made.password.expose());
+                let change = made.done.change.map(|change| change.to_string());
+                desk.tell(
+                    &made.done,
                     || {
                         format!(
-                            "app password: {}\n(shown this once; type it with its hyphens)\nid            {id}\nopens         {}\nuntil         {}\nchange        {}",
-                            password.expose(),
-                            made.protocols.words().join(", "),
-                            until(made),
+                            "app password: {}\n(shown this once; type it with its hyphens)\nid            {}\nopens         {}\nuntil         {}\nchange        {}",
+                            password,
+                            stored.id,
+                            stored.protocols.words().join(", "),
+                            until(stored),
                             change.as_deref().unwrap_or_default(),
                         )
                     },
                     || {
-                        let mut answer = json_of(made);
-                        answer["password"] = json!(password.expose());
+                        let mut answer = json_of(stored);
+                        answer["password"] = json!(password);
                         answer["change"] = json!(change);
                         answer
                     },
@@ -95,7 +96,7 @@ impl AppPassword {
                     || {
                         let row = |one: &Row| {
                             let opens = one.protocols.words().join(",");
-                            [one.id.to_string(), opens, time(one.created_at), until(one), one.name.clone()]
+                            [one.id.to_string(), opens, rfc3339(one.created_at), until(one), one.name.clone()]
                         };
                         let rows: Vec<_> = account.app_passwords.iter().map(row).collect();
                         table(["ID", "OPENS", "MADE", "UNTIL", "NAME"], &rows)
@@ -115,7 +116,7 @@ impl AppPassword {
 }
 
 fn until(row: &Row) -> String {
-    row.expires_at.map_or_else(|| "no end".to_owned(), time)
+    row.expires_at.map_or_else(|| "no end".to_owned(), rfc3339)
 }
 
 fn json_of(row: &Row) -> Value {

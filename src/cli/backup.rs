@@ -34,6 +34,10 @@ impl Backup {
         }
         let app = desk.open().await?;
         backup::backup(&app.db, &self.file).await?;
+        desk.note(&format!(
+            "the server's keys in {} are not in it; keep a copy of them, in another place",
+            app.keys.path().display()
+        ));
         let bytes = std::fs::metadata(&self.file).map(|file| file.len()).unwrap_or_default();
         desk.answer(
             || format!("{} ({bytes} bytes)", self.file.display()),
@@ -47,7 +51,7 @@ impl Backup {
              give the password by ~/.pgpass or PGPASSFILE. For point-in-time recovery use pg_basebackup with \
              WAL archiving. After pg_restore run `mailward restore --after-pg-restore`.",
         );
-        let url = quoted(&without_password(&config.database.url));
+        let url = quoted(&config.database.url_without_password());
         let line = format!(
             "pg_dump --format=custom --no-owner --no-privileges --file={} --dbname={url}",
             quoted(&self.file.display().to_string())
@@ -58,8 +62,8 @@ impl Backup {
 
 /// Put a backup in the place of the database
 ///
-/// Refuses to overwrite: stop the service and move the old files away first. Tokens, codes and
-/// one-time passwords of the copy are void afterwards, and ids and credential generations jump
+/// Refuses to overwrite: stop the service and move the old files away first. Tokens, codes, one-time
+/// and app passwords of the copy are void afterwards, and ids and credential generations jump
 /// ahead, so that nothing that was given or taken back since the copy was made comes to life again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -98,25 +102,18 @@ impl Restore {
             None => return Err(Error::bad_value("restore", "name the backup")),
         };
         desk.note(
-            "every token, code and one-time password in it is void; who had a one-time password needs another reset",
+            "every token, code, one-time password and app password in it is void, since some may have been revoked \
+             after the copy was made: who had a one-time password needs another reset, and people make new app \
+             passwords for their devices, and new recovery codes",
         );
+        if self.after_pg_restore {
+            desk.note(
+                "the views for the mail servers were made anew: run `mailward mail-server roles` again and give its \
+                 lines to psql, or Postfix and Dovecot cannot read them",
+            );
+        }
         desk.answer(|| format!("restored {place}"), || json!({"restored": place}))
     }
-}
-
-/// The URL as it may be seen by others on the machine and in scripts.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let authority = match authority.rsplit_once('@') {
-        Some((user, hosts)) => format!("{}@{hosts}", user.split(':').next().unwrap_or_default()),
-        None => authority.to_owned(),
-    };
-    let (path, parameters) = path.split_once('?').unwrap_or((path, ""));
-    let kept: Vec<&str> =
-        parameters.split('&').filter(|one| !one.is_empty() && !one.starts_with("password=")).collect();
-    let parameters = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
-    format!("{scheme}://{authority}{path}{parameters}")
 }
 
 /// As one word of a shell.
@@ -127,22 +124,6 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_printed_line_has_no_password() {
-        let cases = [
-            ("postgres://mail:s3cret@a,b:5433/desk", "postgres://mail@a,b:5433/desk"),
-            (
-                "postgres://mail@a/desk?password=s3cret&sslmode=require",
-                "postgres://mail@a/desk?sslmode=require",
-            ),
-            ("postgresql://a/desk?password=s3cret", "postgresql://a/desk"),
-            ("postgres://mail:s3cret@a?x=/@", "postgres://mail@a?x=/@"),
-        ];
-        for (url, shown) in cases {
-            assert_eq!(without_password(url), shown);
-        }
-    }
 
     #[test]
     fn a_word_stays_one_word_in_a_shell() {

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::app::mail::receipt::{self, Part, Receipt};
 use crate::cli::audit::{entry, line};
 use crate::cli::desk::Desk;
-use crate::cli::text::time;
+use crate::clock::rfc3339;
 use crate::domain::ids::ChangeId;
 use crate::error::{Error, Result};
 
@@ -102,6 +102,6 @@ fn told(entry: &Value) -> String {
 
 fn words(part: &Part) -> String {
     let target = if part.target.is_empty() { "nobody" } else { &part.target };
-    let at = part.at.map(|at| format!(" at {}", time(at))).unwrap_or_default();
+    let at = part.at.map(|at| format!(" at {}", rfc3339(at))).unwrap_or_default();
     format!("  {} on {target}: {}{at}: {}\n", part.effect, part.state.as_str(), part.what)
 }

@@ -97,7 +97,7 @@ impl Client {
     /// `NotFound`, `BadValue`.
     pub async fn run(self, desk: &Desk) -> Result<()> {
         let app = desk.open().await?;
-        let context = desk.context(&app);
+        let mut context = desk.context(&app);
         match self {
             Self::Add { owner, name, kind, redirect_uri } => {
                 let owner = operator::user(&app, &owner, None).await?;
@@ -108,9 +108,11 @@ impl Client {
                     kind: kind.parse()?,
                     redirect_uris: redirect_uri,
                 };
-                let (client, secret) = clients::create(&app, &context, new).await?;
+                context.answers_with_a_secret("delete the client that it made, and add another one");
+                let (client, secret, done) = clients::create(&app, &context, new).await?;
                 let secret = secret.as_ref().map(crate::domain::secret::Secret::expose);
-                desk.answer(
+                desk.tell(
+                    &done,
                     || {
                         let shown =
                             secret.map(|secret| format!("\nclient_secret  {secret}")).unwrap_or_default();
@@ -147,19 +149,28 @@ impl Client {
                 )
             }
             Self::Disable { client } => {
-                clients::switch(&app, &context, &client, true).await?;
-                desk.answer(
+                let done = clients::switch(&app, &context, &client, true).await?;
+                desk.tell(
+                    &done,
                     || format!("{client} disabled"),
                     || json!({"client_id": client, "enabled": false}),
                 )
             }
             Self::Enable { client } => {
-                clients::switch(&app, &context, &client, false).await?;
-                desk.answer(|| format!("{client} enabled"), || json!({"client_id": client, "enabled": true}))
+                let done = clients::switch(&app, &context, &client, false).await?;
+                desk.tell(
+                    &done,
+                    || format!("{client} enabled"),
+                    || json!({"client_id": client, "enabled": true}),
+                )
             }
             Self::Delete { client } => {
-                clients::delete(&app, &context, &client).await?;
-                desk.answer(|| format!("{client} deleted"), || json!({"client_id": client, "deleted": true}))
+                let done = clients::delete(&app, &context, &client).await?;
+                desk.tell(
+                    &done,
+                    || format!("{client} deleted"),
+                    || json!({"client_id": client, "deleted": true}),
+                )
             }
             Self::Code { client, user, scope, minutes, no_refresh_token } => {
                 let row = clients::load(&app, &client).await?;
@@ -180,8 +191,10 @@ impl Client {
                     redirect_uri: row.redirect_uris.first().cloned(),
                     challenge: None,
                 };
-                let code = operator::make_code(&app, &context, &account, wish).await?;
-                desk.answer(
+                context.answers_with_a_secret("make another code, with a new key");
+                let (code, done) = operator::make_code(&app, &context, wish).await?;
+                desk.tell(
+                    &done,
                     || code.expose().to_owned(),
                     || json!({"code": code.expose(), "scope": scope.to_string(), "expires_in": minutes * 60}),
                 )

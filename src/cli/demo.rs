@@ -53,25 +53,26 @@ impl Demo {
             let folder = Folder::open(self.data)?;
             let (bound, app, details) = open(&folder, &mut config).await?;
             // Left behind by a demonstration with mail that could not end in order.
-            match servers::remove(&app, mail::SERVER).await {
+            match servers::remove(&app, &mail::context(), mail::SERVER).await {
                 Ok(()) | Err(Error::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
             print(&announcement(&details, desk.global.json)?)?;
-            let router = crate::api::router(app.clone());
+            let router = crate::cli::doors(&app);
             return bound.serve(app, router).await;
         }
         let mut end = mail::End::listen()?;
         let mut house = mail::House::prepare(&mut config)?;
         let folder = Folder::open(self.data)?;
         let (bound, app, mut details) = open(&folder, &mut config).await?;
+        crate::cli::listen_to_logins(&app);
         house.start(&app).await?;
         if end.asked().await {
             return Ok(());
         }
         details.mail = Some(house.addresses());
         print(&announcement(&details, desk.global.json)?)?;
-        let router = crate::api::router(app.clone());
+        let router = crate::cli::doors(&app);
         end.patiently(bound.serve(app, router)).await
     }
 }
@@ -146,6 +147,8 @@ Then look at the list of users:
 curl \"{url}/api/organization/{zoid}/accounts?start=0&limit=20\" \\
 -H \"Authorization: Zoho-oauthtoken {token}\"
 
+In a browser: {url}, signed in as {admin} with the password {admin_password}
+
 {mail}Passwords and refresh tokens: run with --json. Ctrl-C ends the demonstration.
 ",
         mail = mail_text(demo),
@@ -153,6 +156,7 @@ curl \"{url}/api/organization/{zoid}/accounts?start=0&limit=20\" \\
         zoid = demo.zoid,
         domain = demo.domain,
         admin = demo.admin.email,
+        admin_password = demo.admin.password,
         admin_zuid = demo.admin.zuid,
         plain_admin = demo.plain_admin.email,
         member = demo.member.email,

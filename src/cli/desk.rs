@@ -3,13 +3,16 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::app::accounts::AccountMode;
-use crate::app::change::{Ask, Context, Done, run};
+use crate::app::call::Context;
+use crate::app::change::{Ask, Done, Entrance, enter, run};
 use crate::app::journal;
+use crate::app::once::{Answer, Once};
 use crate::app::open;
 use crate::app::operator;
 use crate::app::random::Random;
@@ -26,14 +29,16 @@ use crate::error::{Error, Result};
 pub struct Desk {
     pub global: Global,
     reason: Option<Reason>,
+    once: Option<Once>,
 }
 
 impl Desk {
     /// # Errors
-    /// `BadValue` for a reason that is none.
+    /// `BadValue` for a reason that is none, or a key.
     pub fn new(global: Global) -> Result<Self> {
         let reason = global.reason.as_deref().map(Reason::parse).transpose()?.flatten();
-        Ok(Self { global, reason })
+        let once = global.idempotency_key.as_deref().map(once).transpose()?;
+        Ok(Self { global, reason, once })
     }
 
     /// Why, as `--reason` said.
@@ -78,13 +83,12 @@ impl Desk {
 
     /// Who acts, through which door, and why.
     pub fn context(&self, app: &App) -> Context {
-        let request_id = app.random.with(|rng| {
-            use rand::Rng as _;
-            let mut bytes = [0; 8];
-            rng.fill_bytes(&mut bytes);
-            hex::encode(bytes)
-        });
-        Context { reason: self.reason.clone(), ..journal::operator(&os_user::name(), request_id) }
+        Context {
+            reason: self.reason.clone(),
+            dry_run: self.global.dry_run,
+            once: self.once.clone(),
+            ..journal::operator(&os_user::name(), app.random.request_id())
+        }
     }
 
     /// The same for a command that claims addresses.
@@ -94,6 +98,18 @@ impl Desk {
     pub fn releasing(&self, app: &App, release: Option<&str>) -> Result<Context> {
         let release = release.map(Reason::parse).transpose()?.flatten();
         Ok(Context { release, ..self.context(app) })
+    }
+
+    /// The answer to `missing`, which is what a command ended with: what an earlier run of it with the same key has
+    /// deleted is not there to be named again.
+    ///
+    /// # Errors
+    /// `missing`, where there was no such run.
+    pub async fn made_before(&self, app: &App, context: &Context, missing: Error) -> Result<Done> {
+        match enter(app, context).await {
+            Ok(Entrance::MadeBefore(done)) => Ok(done),
+            Ok(Entrance::Pass(_)) | Err(_) => Err(missing),
+        }
     }
 
     /// Carries out a mode on one account and tells what became of it.
@@ -128,7 +144,61 @@ impl Desk {
     /// # Errors
     /// When standard output cannot be written.
     pub fn tell_done(&self, done: &Done) -> Result<()> {
-        self.answer(|| show::done_text(done), || show::done_json(done))
+        self.tell(done, || show::done_text(done), || show::done_json(done))
+    }
+
+    /// Answers what a change did, in the command's own words; after a dry run, what it would do.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn tell(
+        &self,
+        done: &Done,
+        text: impl FnOnce() -> String,
+        json: impl FnOnce() -> Value,
+    ) -> Result<()> {
+        match (&done.forecast, done.repeated) {
+            (Some(forecast), _) => {
+                self.answer(|| show::forecast_text(forecast), || show::forecast_json(forecast))
+            }
+            (None, true) => {
+                let change = done.answer.as_deref().filter(|change| !change.is_empty());
+                let named = change.map(|change| format!("; change {change}")).unwrap_or_default();
+                self.answer(
+                    || format!("done before with this key; nothing was done again{named}"),
+                    || json!({"repeated": true, "change": change}),
+                )
+            }
+            (None, false) => self.answer(text, json),
+        }
+    }
+
+    /// For a command that cannot be tried: who asked for that must not find it done.
+    ///
+    /// # Errors
+    /// `BadValue` where `--dry-run` was given; `instead` says what to do in its place.
+    pub fn in_earnest(&self, instead: &str) -> Result<()> {
+        if self.global.dry_run {
+            return Err(Error::bad_value(
+                "--dry-run",
+                format!("this command cannot be tried, and nothing was done; {instead}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// For a command that does what it does each time it is run.
+    ///
+    /// # Errors
+    /// `BadValue` where `--idempotency-key` was given.
+    pub fn without_key(&self) -> Result<()> {
+        if self.once.is_some() {
+            return Err(Error::bad_value(
+                "--idempotency-key",
+                "this command is not made once by a key, and nothing was done",
+            ));
+        }
+        Ok(())
     }
 
     /// Answers what was asked for, in words or in JSON.
@@ -161,6 +231,17 @@ impl Desk {
             eprintln!("{text}");
         }
     }
+}
+
+/// A wish that this very command be carried out once. What it prints is not kept, the change's id is.
+fn once(key: &str) -> Result<Once> {
+    let answer =
+        Answer::Kept(Arc::new(|done| done.change.map(|change| change.to_string()).unwrap_or_default()));
+    let mut once = Once::new("--idempotency-key", key, "command line".to_owned(), answer)?;
+    for word in std::env::args_os().skip(1) {
+        once.asks(word.as_encoded_bytes());
+    }
+    Ok(once)
 }
 
 /// A user as commands name one.

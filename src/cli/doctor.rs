@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::app::open::{self, Standing};
+use crate::app::keys;
+use crate::app::open::{self, SchemaState};
 use crate::app::operator::{self, Pulse};
+use crate::app::read_only;
 use crate::cli::desk::{Desk, must_exist};
-use crate::cli::text::time;
 use crate::cli::{exit, logging};
-use crate::clock::{Clock, MINUTE, Millis};
+use crate::clock::{Clock, MINUTE, Millis, rfc3339};
 use crate::config::Config;
 use crate::error::Result;
+use crate::machine::files;
 use crate::store::engine::Db;
 
 /// Find out what is wrong and how to mend it
@@ -118,7 +120,14 @@ async fn examine(desk: &Desk) -> Vec<Finding> {
     match open::open_db(&config.database) {
         Ok(db) => {
             findings.extend(of_database(&db, now).await);
-            if matches!(open::standing(&db).await, Ok(Standing::Current)) {
+            if matches!(open::schema_state(&db).await, Ok(SchemaState::Current | SchemaState::Ahead)) {
+                if let Ok(Some(since)) = read_only::since(&db).await {
+                    findings.push(warning(
+                        format!("nothing is changed since {}: `mailward read-only on`", rfc3339(since)),
+                        "`mailward read-only off`, unless everything is just being moved",
+                    ));
+                }
+                findings.push(of_keys(&db, &config).await);
                 findings.extend(mail::of_database(&db, &config, now).await);
             }
             db.close().await;
@@ -138,8 +147,7 @@ fn of_file(file: Option<&Path>, config: &Config) -> Vec<Finding> {
         )];
     };
     let mut findings = Vec::new();
-    let secret = config.database.url.contains("password=")
-        || config.database.url.split('@').next().is_some_and(|user| user.matches(':').count() > 1);
+    let secret = config.database.url_has_password();
     findings.push(match mode(file) {
         Some(mode) if mode & 0o022 != 0 => wrong(
             format!("others can change {} (mode {mode:04o})", file.display()),
@@ -205,7 +213,7 @@ fn of_sqlite_files(config: &Config) -> Vec<Finding> {
         let files = open_to_others.join(" ");
         findings.push(wrong(format!("others can get at {files}"), format!("chmod 0600 {files}")));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::folder(path);
     if mode(folder).is_some_and(|mode| mode & 0o022 != 0 && mode & 0o1000 == 0) {
         findings.push(wrong(
             format!("others can replace files in {}", folder.display()),
@@ -227,15 +235,26 @@ async fn of_database(db: &Db, now: Millis) -> Vec<Finding> {
         )];
     }
     let mut findings = vec![good("the database answers")];
-    match open::standing(db).await {
-        Ok(Standing::Current) => {
+    if !open::is_embedded(db) {
+        findings.push(match open::keeps_sessions_apart(db).await {
+            Ok(true) => good("every connection to the database is its own"),
+            Ok(false) => wrong("a pooler mixes the connections to the database", open::MIXED_SESSIONS),
+            Err(error) => wrong(error.to_string(), "look at the log of the database or its pooler"),
+        });
+    }
+    match open::schema_state(db).await {
+        Ok(SchemaState::Current) => {
             findings.push(good(format!("the tables are up to date (step {})", open::newest_step())))
         }
-        Ok(Standing::Empty) => {
+        Ok(SchemaState::Ahead) => findings.push(warning(
+            "a newer Mailward has migrated the database",
+            "this one may go on beside it; give it the newer binary soon",
+        )),
+        Ok(SchemaState::Empty) => {
             findings.push(wrong("the database is empty", "run `mailward init`"));
             return findings;
         }
-        Ok(Standing::Behind(steps)) => {
+        Ok(SchemaState::Behind(steps)) => {
             findings.push(wrong(
                 format!("the database lacks {}", open::names(&steps)),
                 "make a backup and run `mailward migrate`",
@@ -258,27 +277,48 @@ async fn of_database(db: &Db, now: Millis) -> Vec<Finding> {
     findings
 }
 
+async fn of_keys(db: &Db, config: &Config) -> Finding {
+    let file = keys::file(config);
+    match keys::examine(db, config).await {
+        Ok(Some(newest)) => good(format!(
+            "the keys in {} are this database's; the newest, {}, was made {}",
+            file.display(),
+            newest.id,
+            rfc3339(newest.made_at)
+        )),
+        Ok(None) => good(format!("{} is made when the service starts", file.display())),
+        Err(error) => wrong(error.to_string(), "`mailward serve` does not start before this is mended"),
+    }
+}
+
 fn of_pulse(pulse: &Pulse, now: Millis) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         pulse.durability.iter().filter_map(|(setting, value)| of_setting(setting, value)).collect();
     // Before this program was written: 2025-01-01.
     const EARLIEST: Millis = 1_735_689_600_000;
     findings.push(match pulse.newest_entry {
-        _ if now < EARLIEST => wrong(format!("the clock says {}", time(now)), "set the clock; run NTP"),
+        _ if now < EARLIEST => wrong(format!("the clock says {}", rfc3339(now)), "set the clock; run NTP"),
         Some(newest) if newest > now + 5 * MINUTE => wrong(
-            format!("the clock says {}, and the newest entry is from {}", time(now), time(newest)),
+            format!("the clock says {}, and the newest entry is from {}", rfc3339(now), rfc3339(newest)),
             "the clock was set back or is wrong on another node; run NTP on all of them",
         ),
-        Some(_) | None => good(format!("the clock says {}", time(now))),
+        Some(_) | None => good(format!("the clock says {}", rfc3339(now))),
     });
     let (waiting, oldest) = pulse.backlog;
     findings.push(match oldest {
         Some(oldest) if now - oldest > 5 * MINUTE => warning(
-            format!("{waiting} effects wait for the mail servers, the oldest since {}", time(oldest)),
+            format!("{waiting} effects wait for the mail servers, the oldest since {}", rfc3339(oldest)),
             "see that `mailward serve` runs and reaches the mail servers; `mailward change show ID` says why",
         ),
         Some(_) | None => good(format!("{waiting} effects wait for the mail servers")),
     });
+    if let Some(since) = pulse.unsealed_since.filter(|since| now - since > 5 * MINUTE) {
+        findings.push(warning(
+            format!("audit entries wait to be sealed since {}", rfc3339(since)),
+            "see that `mailward serve` runs; on PostgreSQL a transaction of any database that stays open keeps them \
+             waiting (pg_stat_activity, backend_xid)",
+        ));
+    }
     if pulse.organizations == 0 {
         findings.push(warning("there is no organization", "run `mailward init`"));
     }

@@ -48,6 +48,7 @@ impl Man {
     /// When the pages cannot be written.
     pub fn run(self, desk: &Desk) -> Result<()> {
         match self.dir {
+            Some(_) if desk.global.dry_run => desk.in_earnest("leave --dir out to see the page"),
             Some(folder) => clap_mangen::generate_to(Cli::command(), &folder).map_err(|cause| {
                 Error::bad_value("--dir", format!("cannot write to {}: {cause}", folder.display()))
             }),

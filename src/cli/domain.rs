@@ -12,7 +12,7 @@ use crate::domain::email_address::DomainName;
 use crate::error::Result;
 use crate::store::organizations::Domain as Row;
 
-/// Mail domains: add, list, verify, make primary, disable, enable
+/// Mail domains: add, list, verify, make primary, disable, enable, remove
 #[derive(Debug, clap::Subcommand)]
 pub enum Domain {
     /// Add a domain; the first one becomes the primary one
@@ -48,6 +48,9 @@ pub enum Domain {
     /// Turn a domain on again
     #[command(after_help = "Examples:\n  mailward domain enable example.com")]
     Enable(Named),
+    /// Take a domain away that was never verified, so that another organization can add it
+    #[command(after_help = "Examples:\n  mailward domain remove exampel.org")]
+    Remove(Named),
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,9 +70,12 @@ impl Domain {
         let (named, change) = match self {
             Self::Add { name, verified, org } => {
                 let (zoid, name) = (org.find(&app).await?, DomainName::parse(&name)?);
-                organizations::add_domain(&app, &context, zoid, &name).await?;
-                if verified {
-                    organizations::change_domain(&app, &context, zoid, &name, DomainChange::Verify).await?;
+                let done = match verified {
+                    true => organizations::add_verified_domain(&app, &context, zoid, &name).await?,
+                    false => organizations::add_domain(&app, &context, zoid, &name).await?,
+                };
+                if done.forecast.is_some() || done.repeated {
+                    return desk.tell_done(&done);
                 }
                 let domains = read::domains(&app, &context.caller, zoid).await?;
                 let Some(made) = domains.iter().find(|domain| domain.name == name) else { return Ok(()) };
@@ -83,13 +89,18 @@ impl Domain {
             Self::Primary(named) => (named, DomainChange::MakePrimary),
             Self::Disable(named) => (named, DomainChange::Disable),
             Self::Enable(named) => (named, DomainChange::Enable),
+            Self::Remove(named) => {
+                let name = DomainName::parse(&named.name)?;
+                let zoid = operator::organization_of_domain(&app, &name, named.org.zoid()?).await?;
+                return desk.tell_done(&organizations::remove_domain(&app, &context, zoid, &name).await?);
+            }
         };
         let name = DomainName::parse(&named.name)?;
         let zoid = operator::organization_of_domain(&app, &name, named.org.zoid()?).await?;
-        organizations::change_domain(&app, &context, zoid, &name, change).await?;
+        let done = organizations::change_domain(&app, &context, zoid, &name, change).await?;
         let domains = read::domains(&app, &context.caller, zoid).await?;
         let Some(now) = domains.iter().find(|domain| domain.name == name) else { return Ok(()) };
-        desk.answer(|| list(std::slice::from_ref(now)), || json_of(now))
+        desk.tell(&done, || list(std::slice::from_ref(now)), || json_of(now))
     }
 }
 

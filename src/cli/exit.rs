@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::domain::claim::RELEASE_HEADER;
 use crate::error::{Error, GrantRefusal};
 
 pub const DONE: u8 = 0;
@@ -38,6 +39,8 @@ pub fn meaning(error: &Error) -> (u8, &'static str) {
         | Error::BadAddress(_)
         | Error::BadPassword(_)
         | Error::BadCredentials
+        | Error::KeyReused
+        | Error::AnswerNotKept(_)
         | Error::TooMany { .. }
         | Error::NoCredentials
         | Error::BadToken
@@ -54,6 +57,7 @@ pub fn meaning(error: &Error) -> (u8, &'static str) {
         Error::NoRoute(_)
         | Error::WrongMethod(_)
         | Error::Unavailable { .. }
+        | Error::Unconfirmed { .. }
         | Error::Again
         | Error::Stale
         | Error::Unique(_)
@@ -65,8 +69,9 @@ pub fn meaning(error: &Error) -> (u8, &'static str) {
 fn words(error: &Error) -> String {
     match error {
         Error::Internal(cause) => format!("{cause:#}"),
-        Error::AddressTaken(text) => {
-            text.replace("the header X-Mailward-Release-Address: reason", "--release-address REASON")
+        Error::AddressTaken(text) => text.replace(RELEASE_HEADER, "--release-address REASON"),
+        Error::Unconfirmed { change: Some(change) } => {
+            format!("{error}: mailward change show {change} says whether it was made")
         }
         other => other.to_string(),
     }

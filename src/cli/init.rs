@@ -1,8 +1,8 @@
 //! `mailward init`: from nothing to an organization that somebody can administer.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -22,6 +22,7 @@ use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::password::PasswordKind;
 use crate::domain::policy::Policy;
 use crate::error::{Error, Result};
+use crate::machine::files;
 
 /// Set up Mailward: configuration, database, the first organization and its super administrator
 ///
@@ -71,6 +72,22 @@ impl Init {
         let mut config = self.config(desk, &file)?;
         config.database.url = absolute(&config.database)?;
         config.check()?;
+        if desk.global.database.is_some()
+            && let Some(of_file) = Self::of_file(desk, &file)?
+            && absolute(&of_file)? != config.database.url
+        {
+            // A URL may have a password in it.
+            let other =
+                of_file.sqlite_path().map_or("a PostgreSQL".to_owned(), |path| path.display().to_string());
+            return Err(Error::bad_value(
+                "--database",
+                format!(
+                    "{} is there and names {other}, which is what the service would open; \
+                     write database.url into it, and run this without --database",
+                    file.display()
+                ),
+            ));
+        }
         if let Some(path) = config.database.sqlite_path() {
             make_folder(path)?;
         }
@@ -91,7 +108,7 @@ impl Init {
         let written = write_config(&file, &config)?;
 
         let context = desk.context(&app);
-        let organization = organizations::create(&app, &context, &self.organization).await?;
+        let (organization, _) = organizations::create(&app, &context, &self.organization).await?;
         let zoid = organization.id;
         organizations::add_domain(&app, &context, zoid, &domain).await?;
         organizations::change_domain(&app, &context, zoid, &domain, DomainChange::Verify).await?;
@@ -128,6 +145,15 @@ impl Init {
         )
     }
 
+    /// The database that a file which is there already names, whatever the flags say.
+    fn of_file(desk: &Desk, file: &Path) -> Result<Option<Database>> {
+        if !file.exists() {
+            return Ok(None);
+        }
+        let unnamed = crate::cli::Global { database: None, ..desk.global.clone() };
+        Ok(Some(Desk::new(unnamed)?.read_config()?.0.database))
+    }
+
     /// The configuration as it is, or as it will be when the file is written.
     fn config(&self, desk: &Desk, file: &Path) -> Result<Config> {
         if file.exists() {
@@ -159,9 +185,7 @@ fn absolute(database: &Database) -> Result<String> {
 }
 
 fn make_folder(database: &Path) -> Result<()> {
-    let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
-        return Ok(());
-    };
+    let folder = files::folder(database);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|cause| {
         Error::bad_value(
             "database.url",
@@ -182,10 +206,8 @@ fn write_config(file: &Path, config: &Config) -> Result<bool> {
     let default = format!("#url = {:?}", Database::default().url);
     let chosen = toml::Value::String(config.database.url.clone());
     let text = EXAMPLE.replacen(&default, &format!("url = {chosen}"), 1);
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = folder.map_or(Ok(()), fs::create_dir_all).and_then(|()| {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?.write_all(text.as_bytes())
-    });
+    let made = fs::create_dir_all(files::folder(file))
+        .and_then(|()| files::new_private(file)?.write_all(text.as_bytes()));
     made.map(|()| true).map_err(|cause| {
         Error::bad_value("--config", format!("cannot write {}: {cause}; name another file", file.display()))
     })

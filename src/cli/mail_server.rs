@@ -13,8 +13,8 @@ use crate::app::mail::servers;
 use crate::app::open::read_private;
 use crate::cli::desk::Desk;
 use crate::cli::exit;
-use crate::cli::text::{table, time};
-use crate::clock::Millis;
+use crate::cli::text::table;
+use crate::clock::{Millis, rfc3339};
 use crate::error::{Error, Result};
 use crate::mailserver::MailServer as Client;
 use crate::mailserver::config::roles;
@@ -113,8 +113,14 @@ impl MailServer {
                     ca_file: ca_file.as_deref().map(absolute).transpose()?,
                     created_at: app.clock.now(),
                 };
-                servers::add(&app, row.clone(), unasked).await?;
-                let said = if unasked { "added, unasked" } else { "added; it answers and takes the key" };
+                let dry_run = desk.global.dry_run;
+                servers::add(&app, &desk.context(&app), row.clone(), unasked).await?;
+                let said = match (dry_run, unasked) {
+                    (false, true) => "added, unasked",
+                    (false, false) => "added; it answers and takes the key",
+                    (true, true) => "would be added, unasked (dry run)",
+                    (true, false) => "would be added; it answers and takes the key (dry run)",
+                };
                 desk.answer(|| format!("{} {said}", row.name), || json_of(&row))?;
             }
             Self::List => {
@@ -141,8 +147,10 @@ impl MailServer {
             Self::Check { name } => return check(desk, name.as_deref()).await,
             Self::Remove { name } => {
                 let app = desk.open().await?;
-                servers::remove(&app, &name).await?;
-                desk.answer(|| format!("{name} removed"), || json!({"name": name, "removed": true}))?;
+                let dry_run = desk.global.dry_run;
+                servers::remove(&app, &desk.context(&app), &name).await?;
+                let said = if dry_run { "would be removed (dry run)" } else { "removed" };
+                desk.answer(|| format!("{name} {said}"), || json!({"name": name, "removed": !dry_run}))?;
             }
         }
         Ok(exit::DONE)
@@ -212,7 +220,7 @@ fn line(one: &Checked) -> String {
     };
     let waiting = match one.oldest {
         None => "nothing waits for it".to_owned(),
-        Some(oldest) => format!("{} effects wait for it, the oldest since {}", one.waiting, time(oldest)),
+        Some(oldest) => format!("{} effects wait for it, the oldest since {}", one.waiting, rfc3339(oldest)),
     };
     format!("{} ({}): {state}; {waiting}\n", one.name, one.url)
 }

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::app::operator;
 use crate::cli::desk::Desk;
-use crate::cli::text::{table, time};
+use crate::cli::text::table;
+use crate::clock::rfc3339;
 use crate::error::Result;
 
 /// Mailboxes of deleted users: where their mail is, and until when it is to be kept
@@ -41,8 +42,8 @@ impl Mailbox {
                                 [
                                     kept.mailbox.clone(),
                                     kept.address.clone(),
-                                    time(kept.deleted_at),
-                                    format!("{}{over}", time(kept.keep_until)),
+                                    rfc3339(kept.deleted_at),
+                                    format!("{}{over}", rfc3339(kept.keep_until)),
                                     path(&kept.mailbox),
                                 ]
                             })
@@ -66,8 +67,9 @@ impl Mailbox {
                 )
             }
             Self::Forget { mailbox } => {
-                operator::forget_mailbox(&app, &desk.context(&app), &mailbox).await?;
-                desk.answer(
+                let done = operator::forget_mailbox(&app, &desk.context(&app), &mailbox).await?;
+                desk.tell(
+                    &done,
                     || format!("{mailbox} forgotten"),
                     || json!({"mailbox": mailbox, "forgotten": true}),
                 )

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::open::{self, Standing};
+use crate::app::open::{self, SchemaState};
 use crate::cli::desk::{Desk, must_exist};
 use crate::cli::logging;
 use crate::clock::Clock;
@@ -30,17 +30,26 @@ impl Migrate {
         logging::quiet();
         must_exist(&config)?;
         let db = open::open_db(&config.database)?;
-        if self.check {
-            let missing = match open::standing(&db).await? {
-                Standing::Current => {
+        if self.check || desk.global.dry_run {
+            let missing = match open::schema_state(&db).await? {
+                SchemaState::Current => {
                     let newest = open::newest_step();
                     return desk.answer(
                         || format!("the tables are up to date (step {newest})"),
                         || json!({"current": true, "step": newest}),
                     );
                 }
-                Standing::Empty => "every step: the database is empty".to_owned(),
-                Standing::Behind(steps) => open::names(&steps),
+                SchemaState::Ahead => {
+                    return desk.answer(
+                        || {
+                            "a newer Mailward has migrated the database; this one may go on beside it"
+                                .to_owned()
+                        },
+                        || json!({"current": true, "step": open::newest_step(), "ahead": true}),
+                    );
+                }
+                SchemaState::Empty => "every step: the database is empty".to_owned(),
+                SchemaState::Behind(steps) => open::names(&steps),
             };
             return Err(Error::Refused(format!("the database lacks {missing}; run `mailward migrate`")));
         }

@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod change;
 mod client;
+mod copy;
 mod demo;
 pub mod desk;
 mod doctor;
@@ -14,18 +15,22 @@ mod documents;
 mod domain;
 pub mod exit;
 mod init;
+mod keys;
 pub mod logging;
+mod mail_agent;
 mod mail_server;
 mod mailbox;
 mod migrate;
 mod org;
 mod os_user;
 mod password;
-mod policy;
+pub mod policy;
 mod projection;
+mod read_only;
 mod serve;
 mod show;
 mod text;
+mod throttle;
 mod token;
 mod user;
 
@@ -34,8 +39,35 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::App;
+use crate::app::open::read_private;
 use crate::cli::desk::Desk;
-use crate::error::Result;
+use crate::domain::secret::Secret;
+use crate::error::{Error, Result};
+use crate::serve::Router;
+
+/// Everything that is answered over HTTP: pages for browsers, the API for programs.
+pub fn doors(app: &App) -> Router {
+    crate::console::router(app.clone(), crate::api::router(app.clone()))
+}
+
+/// Opens the door where Dovecot tells of logins, if there is a key for it. Mail goes on without it,
+/// so nothing here keeps the service from starting.
+pub fn listen_to_logins(app: &App) {
+    let (file, address) = (&app.config.mail.logins_key_file, app.config.mail.logins_listen);
+    if !file.exists() {
+        tracing::info!(file = %file.display(), "no key for logins at the mail servers; they are not counted");
+        return;
+    }
+    let opened = read_private("mail.logins_key_file", file).and_then(|token| {
+        let router = crate::api::mail_logins(app.clone(), &Secret::new(token.as_str()));
+        crate::serve::beside("mail.logins_listen", address, router)
+    });
+    match opened {
+        Ok(address) => tracing::info!(%address, "listening to logins at the mail servers"),
+        Err(error) => tracing::error!(%error, "logins at the mail servers are not counted"),
+    }
+}
 
 /// The account desk of a mail organization that runs its own servers.
 ///
@@ -86,6 +118,12 @@ pub struct Global {
     /// Why you do it, for the audit log; at most 200 characters
     #[arg(long, global = true, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Only say what would happen: every check is made, nothing is changed
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Do it once, however often this very command is run within 24 hours with this key
+    #[arg(long, global = true, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,12 +152,21 @@ pub enum Command {
     #[command(subcommand)]
     MailServer(mail_server::MailServer),
     #[command(subcommand)]
+    MailAgent(mail_agent::MailAgent),
+    #[command(subcommand)]
     Projection(projection::Projection),
     #[command(subcommand)]
     Mailbox(mailbox::Mailbox),
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    #[command(subcommand)]
+    Throttle(throttle::Throttle),
     Doctor(doctor::Doctor),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    Copy(copy::Copy),
+    #[command(subcommand)]
+    ReadOnly(read_only::ReadOnly),
     Migrate(migrate::Migrate),
     Completions(documents::Completions),
     Man(documents::Man),
@@ -146,30 +193,125 @@ pub fn main() -> ExitCode {
     }
 }
 
+impl Command {
+    /// For a command that cannot be tried, what to do in place of `--dry-run`.
+    fn untried(&self) -> Option<&'static str> {
+        match self {
+            Self::Init(_) => Some("give it a --config and a --database of their own to see what it makes"),
+            Self::Serve(_) => Some("`mailward doctor` says whether it could start"),
+            Self::Demo(_) => Some("it is throw-away by itself"),
+            Self::Backup(_) => Some("a backup changes nothing but its own new file"),
+            Self::Copy(_) => Some("it only reads the source, and the target must be empty"),
+            Self::Keys(keys::Keys::Show) => None,
+            Self::Keys(_) => Some("`mailward keys show` names the keys that there are"),
+            Self::Restore(_) => Some("it overwrites nothing; restore into another --database first"),
+            Self::Org(_)
+            | Self::Domain(_)
+            | Self::User(_)
+            | Self::Alias(_)
+            | Self::AppPassword(_)
+            | Self::Client(_)
+            | Self::Token(_)
+            | Self::Audit(_)
+            | Self::Change(_)
+            | Self::MailServer(_)
+            | Self::MailAgent(_)
+            | Self::Projection(_)
+            | Self::Mailbox(_)
+            | Self::Throttle(_)
+            | Self::Doctor(_)
+            | Self::ReadOnly(_)
+            | Self::Migrate(_)
+            | Self::Completions(_)
+            | Self::Man(_) => None,
+        }
+    }
+
+    /// Whether the command would change something anew each time, whatever `--idempotency-key` says. What
+    /// changes accounts, organizations and their clients keeps keys; what only looks has no need of one.
+    fn keeps_no_keys(&self) -> bool {
+        match self {
+            Self::Init(_)
+            | Self::Serve(_)
+            | Self::Demo(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Copy(_)
+            | Self::Migrate(_)
+            | Self::Projection(_)
+            | Self::ReadOnly(read_only::ReadOnly::On | read_only::ReadOnly::Off)
+            | Self::Throttle(throttle::Throttle::Clear { .. })
+            | Self::User(user::User::Factors { remove: true, .. }) => true,
+            Self::Keys(keys) => !matches!(keys, keys::Keys::Show),
+            Self::MailServer(server) => {
+                matches!(server, mail_server::MailServer::Add { .. } | mail_server::MailServer::Remove { .. })
+            }
+            Self::MailAgent(agent) => !matches!(agent, mail_agent::MailAgent::List),
+            Self::Org(_)
+            | Self::Domain(_)
+            | Self::User(_)
+            | Self::Alias(_)
+            | Self::AppPassword(_)
+            | Self::Client(_)
+            | Self::Token(_)
+            | Self::Audit(_)
+            | Self::Change(_)
+            | Self::Mailbox(_)
+            | Self::Throttle(_)
+            | Self::Doctor(_)
+            | Self::ReadOnly(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
+}
+
 async fn run(cli: Cli) -> Result<u8> {
     let desk = Desk::new(cli.global)?;
-    match cli.command {
-        Command::Init(init) => init.run(&desk).await,
-        Command::Serve(serve) => serve.run(&desk).await,
-        Command::Demo(demo) => demo.run(&desk).await,
-        Command::Org(org) => org.run(&desk).await,
-        Command::Domain(domain) => domain.run(&desk).await,
-        Command::User(user) => user.run(&desk).await,
-        Command::Alias(alias) => alias.run(&desk).await,
-        Command::AppPassword(app_password) => app_password.run(&desk).await,
-        Command::Client(client) => client.run(&desk).await,
-        Command::Token(token) => token.run(&desk).await,
-        Command::Audit(audit) => audit.run(&desk).await,
-        Command::Change(change) => change.run(&desk).await,
-        Command::MailServer(mail_server) => return mail_server.run(&desk).await,
-        Command::Projection(projection) => projection.run(&desk).await,
-        Command::Mailbox(mailbox) => mailbox.run(&desk).await,
-        Command::Doctor(doctor) => return doctor.run(&desk).await,
-        Command::Backup(backup) => backup.run(&desk).await,
-        Command::Restore(restore) => restore.run(&desk).await,
-        Command::Migrate(migrate) => migrate.run(&desk).await,
-        Command::Completions(completions) => completions.run(&desk),
-        Command::Man(man) => man.run(&desk),
+    if let Some(instead) = cli.command.untried() {
+        desk.in_earnest(instead)?;
+    }
+    if cli.command.keeps_no_keys() {
+        desk.without_key()?;
+    }
+    match carry_out(cli.command, &desk).await {
+        Err(missing @ Error::NotFound(_)) if desk.global.idempotency_key.is_some() => {
+            let app = desk.open().await?;
+            let done = desk.made_before(&app, &desk.context(&app), missing).await?;
+            desk.tell_done(&done).map(|()| exit::DONE)
+        }
+        other => other,
+    }
+}
+
+async fn carry_out(command: Command, desk: &Desk) -> Result<u8> {
+    match command {
+        Command::Init(init) => init.run(desk).await,
+        Command::Serve(serve) => serve.run(desk).await,
+        Command::Demo(demo) => demo.run(desk).await,
+        Command::Org(org) => org.run(desk).await,
+        Command::Domain(domain) => domain.run(desk).await,
+        Command::User(user) => user.run(desk).await,
+        Command::Alias(alias) => alias.run(desk).await,
+        Command::AppPassword(app_password) => app_password.run(desk).await,
+        Command::Client(client) => client.run(desk).await,
+        Command::Token(token) => token.run(desk).await,
+        Command::Audit(audit) => return audit.run(desk).await,
+        Command::Change(change) => change.run(desk).await,
+        Command::MailServer(mail_server) => return mail_server.run(desk).await,
+        Command::MailAgent(mail_agent) => mail_agent.run(desk).await,
+        Command::Projection(projection) => projection.run(desk).await,
+        Command::Mailbox(mailbox) => mailbox.run(desk).await,
+        Command::Keys(keys) => keys.run(desk).await,
+        Command::Throttle(throttle) => throttle.run(desk).await,
+        Command::Doctor(doctor) => return doctor.run(desk).await,
+        Command::Backup(backup) => backup.run(desk).await,
+        Command::Restore(restore) => restore.run(desk).await,
+        Command::Copy(copy) => copy.run(desk).await,
+        Command::ReadOnly(read_only) => read_only.run(desk).await,
+        Command::Migrate(migrate) => migrate.run(desk).await,
+        Command::Completions(completions) => completions.run(desk),
+        Command::Man(man) => man.run(desk),
     }?;
     Ok(exit::DONE)
 }

@@ -7,7 +7,8 @@ use crate::app::{operator, organizations};
 use crate::cli::desk::{Desk, OrgName, zoid};
 use crate::cli::policy;
 use crate::cli::show::switch_json;
-use crate::cli::text::{table, time};
+use crate::cli::text::table;
+use crate::clock::rfc3339;
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
 use crate::store::organizations::Organization;
@@ -81,8 +82,8 @@ impl Org {
         let context = desk.context(&app);
         match self {
             Self::Add { name } => {
-                let made = organizations::create(&app, &context, &name).await?;
-                desk.answer(|| format!("organization {} ({})", made.name, made.id), || brief(&made))
+                let (made, done) = organizations::create(&app, &context, &name).await?;
+                desk.tell(&done, || format!("organization {} ({})", made.name, made.id), || brief(&made))
             }
             Self::List => {
                 let all = operator::organizations(&app).await?;
@@ -92,7 +93,12 @@ impl Org {
                             .iter()
                             .map(|one| {
                                 let state = if one.disabled.is_some() { "disabled" } else { "enabled" };
-                                [one.id.to_string(), state.to_owned(), time(one.created_at), one.name.clone()]
+                                [
+                                    one.id.to_string(),
+                                    state.to_owned(),
+                                    rfc3339(one.created_at),
+                                    one.name.clone(),
+                                ]
                             })
                             .collect();
                         table(["ZOID", "STATE", "CREATED", "NAME"], &rows)
@@ -107,16 +113,18 @@ impl Org {
             }
             Self::Disable { zoid: named } => {
                 let named = existing(&app, &named).await?;
-                organizations::switch(&app, &context, named, true).await?;
-                desk.answer(
+                let done = organizations::switch(&app, &context, named, true).await?;
+                desk.tell(
+                    &done,
                     || format!("organization {named} disabled"),
                     || json!({"zoid": named.to_string(), "enabled": false}),
                 )
             }
             Self::Enable { zoid: named } => {
                 let named = existing(&app, &named).await?;
-                organizations::switch(&app, &context, named, false).await?;
-                desk.answer(
+                let done = organizations::switch(&app, &context, named, false).await?;
+                desk.tell(
+                    &done,
                     || format!("organization {named} enabled"),
                     || json!({"zoid": named.to_string(), "enabled": true}),
                 )
@@ -130,13 +138,13 @@ impl Org {
                 let found = operator::organization(&app, org.zoid()?).await?;
                 let rules = policy::assignments(&rules)?;
                 policy::apply(&found.policy, &rules)?;
-                organizations::update(&app, &context, found.id, move |organization, _| {
+                let done = organizations::update(&app, &context, found.id, move |organization, _| {
                     organization.policy = policy::apply(&organization.policy, &rules)?;
                     Ok(())
                 })
                 .await?;
                 let now = policy::read(&operator::organization(&app, Some(found.id)).await?.policy)?;
-                desk.answer(|| policy::text(&now), || now.clone())
+                desk.tell(&done, || policy::text(&now), || now.clone())
             }
         }
     }
@@ -161,11 +169,11 @@ fn view_text(view: &OrganizationView) -> String {
     let mut lines = vec![
         format!("name      {}", organization.name),
         format!("zoid      {}", organization.id),
-        format!("created   {}", time(organization.created_at)),
+        format!("created   {}", rfc3339(organization.created_at)),
         format!("users     {}", view.counts.persons),
     ];
     if let Some(block) = &organization.disabled {
-        lines.push(format!("disabled  by {} at {}", block.by, time(block.at)));
+        lines.push(format!("disabled  by {} at {}", block.by, rfc3339(block.at)));
     }
     for domain in &view.domains {
         let verified = if domain.verified_at.is_some() { "verified" } else { "not verified" };

@@ -8,6 +8,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::app::call::Context;
 use crate::domain::password::{Password, PasswordKind, PasswordPolicy};
 use crate::domain::secret::{Secret, new_one_time_password};
 use crate::error::{Error, Result};
@@ -77,6 +78,14 @@ impl PasswordArgs {
 }
 
 impl Chosen {
+    /// What an idempotency key must know of the password.
+    pub fn tell(&self, context: &mut Context) {
+        match &self.generated {
+            Some(_) => context.answers_with_a_secret("reset the password, with a new key"),
+            None => context.also_asks(self.password.expose().as_bytes()),
+        }
+    }
+
     /// What is to be said of a generated password, once.
     pub fn text(&self) -> String {
         match (&self.generated, self.kind) {

@@ -58,13 +58,7 @@ pub fn apply(policy: &Policy, rules: &[(String, String)]) -> Result<Policy> {
     }
     let policy: Policy =
         serde_json::from_value(all).map_err(|cause| Error::bad_value("policy", cause.to_string()))?;
-    if policy.most_aliases > 10_000 {
-        return Err(Error::bad_value("most_aliases", "at most 10000"));
-    }
-    if !(0..=36_500).contains(&policy.address_kept_days) {
-        return Err(Error::bad_value("address_kept_days", "0 to 36500 days"));
-    }
-    policy.password.validate()?;
+    policy.validate()?;
     Ok(policy)
 }
 

@@ -40,18 +40,20 @@ impl Projection {
         let app = desk.open().await?;
         match self {
             Self::CatchUp => {
+                desk.in_earnest("`mailward projection verify` says what it would write")?;
                 // Nothing is kept where nothing is configured: a mail server must not start on that.
                 if matches!(app.projector, Projector::None) {
                     return Err(no_files());
                 }
                 app.projector.catch_up(&app.db).await?;
-                let (position, what) = (newest(&app).await?, app.projector.standing().1);
+                let (position, what) = (newest(&app).await?, app.projector.reached().1);
                 desk.answer(
                     || format!("position {position}: {what}"),
                     || json!({"position": position, "what": what}),
                 )
             }
             Self::Rebuild => {
+                desk.in_earnest("`mailward projection verify` says what is wrong with the files")?;
                 let rebuilt = app.projector.rebuild(&app.db).await?;
                 let position = newest(&app).await?;
                 let reloaded = if rebuilt.reload_servers { reload(&app).await? } else { Vec::new() };
@@ -70,6 +72,7 @@ impl Projection {
                 )
             }
             Self::Verify { repair } => {
+                let repair = repair && !desk.global.dry_run;
                 let drift = app.projector.verify(&app.db, repair).await?;
                 desk.answer(|| words(&drift, repair), || told(&drift, repair))?;
                 if drift.is_clean() || repair {

@@ -8,6 +8,7 @@ use crate::cli::desk::Desk;
 use crate::cli::logging;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::serve::SideDoor;
 
 /// Run the service until SIGTERM or SIGINT
 ///
@@ -47,8 +48,13 @@ impl Serve {
         let bound = crate::serve::bind(&config.server)?;
         // Links name the real port, also when a free one was asked for.
         config.server.listen = bound.address;
+        let side = SideDoor::open(&config.metrics)?;
         let app = open_to_serve(&config, Clock::System, Random::System).await?;
-        let router = crate::api::router(app.clone());
-        bound.serve(app, router).await
+        crate::cli::listen_to_logins(&app);
+        let router = crate::cli::doors(&app);
+        let side = side.map(|door| door.answer(crate::api::side_door(app.clone())));
+        let outcome = bound.serve(app, router).await;
+        side.iter().for_each(tokio::task::JoinHandle::abort);
+        outcome
     }
 }

@@ -1,28 +1,7 @@
-//! Times and tables for people.
+//! Spans and tables for people.
 
 use crate::clock::{DAY, HOUR, MINUTE, Millis, SECOND};
 use crate::error::{Error, Result};
-
-/// A time as `2026-01-31T12:00:00Z`.
-pub fn time(at: Millis) -> String {
-    let (days, rest) = (at.div_euclid(DAY), at.rem_euclid(DAY));
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (rest / HOUR, rest % HOUR / MINUTE, rest % MINUTE / SECOND);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Days since 1970-01-01 as a date of the Gregorian calendar (Howard Hinnant, `civil_from_days`).
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
 
 /// A span as `90s`, `15m`, `8h` or `30d`.
 ///
@@ -57,14 +36,6 @@ pub fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        assert_eq!(time(0), "1970-01-01T00:00:00Z");
-        assert_eq!(time(951_827_696_000), "2000-02-29T12:34:56Z");
-        assert_eq!(time(1_735_689_599_999), "2024-12-31T23:59:59Z");
-        assert_eq!(time(-1), "1969-12-31T23:59:59Z");
-    }
 
     #[test]
     fn spans_have_a_unit() {

@@ -5,10 +5,11 @@ use serde_json::json;
 use crate::app::operator;
 use crate::cli::desk::Desk;
 use crate::cli::password::secret_from_stdin;
-use crate::cli::text::{span, time};
+use crate::cli::text::span;
+use crate::clock::rfc3339;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::Secret;
-use crate::error::Result;
+use crate::error::{Error, GrantRefusal, Result};
 
 /// Access tokens: issue one for a user, revoke any
 #[derive(Debug, clap::Subcommand)]
@@ -41,23 +42,32 @@ impl Token {
     /// `NotFound`, `BadValue`.
     pub async fn run(self, desk: &Desk) -> Result<()> {
         let app = desk.open().await?;
-        let context = desk.context(&app);
+        let mut context = desk.context(&app);
         match self {
             Self::Issue { user, scope, expires } => {
                 let (scope, life) = (ScopeSet::parse(&scope)?, span("--expires", &expires)?);
                 let account = operator::user(&app, &user, None).await?;
-                let token = operator::issue_token(&app, &context, &account, scope.clone(), life).await?;
+                context.answers_with_a_secret("issue another token, with a new key");
+                let (token, done) =
+                    operator::issue_token(&app, &context, &account, scope.clone(), life).await?;
                 let until = app.clock.now() + life;
-                desk.note(&format!("acts as {} until {}", account.primary, time(until)));
-                desk.answer(
+                desk.note(&format!("acts as {} until {}", account.primary, rfc3339(until)));
+                desk.tell(
+                    &done,
                     || token.expose().to_owned(),
                     || json!({"access_token": token.expose(), "scope": scope.to_string(), "expiresAt": until}),
                 )
             }
             Self::Revoke => {
                 let token = Secret::new(secret_from_stdin()?.trim());
-                operator::revoke_token(&app, &context, &token).await?;
-                desk.answer(|| "revoked".to_owned(), || json!({"revoked": true}))
+                context.also_asks(&token.fingerprint());
+                let done = match operator::revoke_token(&app, &context, &token).await {
+                    Err(missing @ Error::Grant(GrantRefusal::UnknownToken)) => {
+                        desk.made_before(&app, &context, missing).await?
+                    }
+                    other => other?,
+                };
+                desk.tell(&done, || "revoked".to_owned(), || json!({"revoked": true}))
             }
         }
     }

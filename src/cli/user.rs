@@ -25,13 +25,15 @@ use crate::app::accounts::update_incoming_status::UpdateIncomingStatus;
 use crate::app::accounts::update_outgoing_status::UpdateOutgoingStatus;
 use crate::app::accounts::update_personal_info::UpdatePersonalInfo;
 use crate::app::accounts::update_pop_status::UpdatePopStatus;
-use crate::app::{operator, verifier};
+use crate::app::call::Context;
+use crate::app::{compromise, factors, operator, throttle};
 use crate::cli::desk::{Desk, OrgName, UserName};
 use crate::cli::password::PasswordArgs;
-use crate::cli::show::{account_json, account_text, done_json, done_text, state};
-use crate::cli::text::time;
+use crate::cli::show::{account_json, account_text, done_json, done_text, report_json, report_text, state};
+use crate::clock::rfc3339;
 use crate::domain::actor::Role;
-use crate::domain::email_address::EmailAddress;
+use crate::domain::email_address::{DomainName, EmailAddress};
+use crate::domain::help_desk::{HelpDesk, Verb};
 use crate::domain::password::PasswordKind;
 use crate::error::{Error, Result};
 
@@ -91,6 +93,19 @@ Examples:
         keep_app_passwords: bool,
         #[command(flatten)]
         password: PasswordArgs,
+    },
+    /// Take an account back that somebody else got into
+    ///
+    /// In one change: a new one-time password, which is printed once; the end of every token, web session
+    /// and mail session; app passwords, second factors and the recovery address gone; sending blocked.
+    /// Prints who came in lately, and what was done to the account and by it.
+    #[command(after_help = "\
+Examples:
+  mailward user compromised tom@example.org --reason 'sends spam'
+  mailward user compromised tom@example.org --dry-run")]
+    Compromised {
+        #[command(flatten)]
+        user: UserName,
     },
     /// Change a user's primary address, display name, or both
     ///
@@ -176,14 +191,21 @@ Examples:
     #[command(after_help = "Examples:\n  mailward user pop rebecca@example.org off")]
     Pop(Turn),
     /// Give the user a role
-    #[command(
-        after_help = "Examples:\n  mailward user role rebecca@example.org admin\n  mailward user role rebecca@example.org member"
-    )]
+    ///
+    /// The role help-desk is an administrator of members, who may do what --may says and nothing else.
+    #[command(after_help = "\
+Examples:
+  mailward user role rebecca@example.org admin
+  mailward user role rebecca@example.org member
+  mailward user role tom@example.org help-desk --may reset,switches \\
+      --domain example.org")]
     Role {
         #[command(flatten)]
         user: UserName,
-        /// member, admin or super_admin
+        /// member, help-desk, admin or super_admin
         role: String,
+        #[command(flatten)]
+        limits: Limits,
     },
     /// Delete users; mail stays where it is, addresses are kept for a term. All or none
     #[command(
@@ -204,6 +226,20 @@ Examples:
     ClearThrottle {
         #[command(flatten)]
         user: UserName,
+    },
+    /// Show a user's second factors, or take them away from somebody who has lost them
+    ///
+    /// Afterwards the password alone signs in to the web page, unless the organization wants a second
+    /// factor: then a new one is set up first. The user is told.
+    #[command(
+        after_help = "Examples:\n  mailward user factors rebecca@example.org\n  mailward user factors rebecca@example.org --remove --reason 'ticket 4711'"
+    )]
+    Factors {
+        #[command(flatten)]
+        user: UserName,
+        /// Remove the authenticator app, every passkey and every recovery code
+        #[arg(long)]
+        remove: bool,
     },
     /// Break the glass: make a user an enabled super administrator, where there is none
     ///
@@ -227,9 +263,11 @@ pub struct Add {
     name: String,
     #[command(flatten)]
     info: Names,
-    /// member, admin or super_admin
+    /// member, help-desk, admin or super_admin
     #[arg(long, default_value = "member")]
     role: String,
+    #[command(flatten)]
+    limits: Limits,
     /// Disable the user after so many days
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=36_500))]
     expires_in_days: Option<i64>,
@@ -253,8 +291,37 @@ pub struct Names {
 #[derive(Debug, clap::Args)]
 pub struct Release {
     /// Give out an address that is still kept for its former owner, for this reason
-    #[arg(long = "release-address", value_name = "REASON")]
-    pub reason: Option<String>,
+    #[arg(long, value_name = "REASON")]
+    pub release_address: Option<String>,
+}
+
+/// What somebody of the help desk may do.
+#[derive(Debug, clap::Args)]
+pub struct Limits {
+    /// What the help desk may do: of read, reset, switches and rename
+    #[arg(long, value_name = "VERBS", value_delimiter = ',')]
+    may: Vec<Verb>,
+    /// A domain whose users the help desk sees and changes; repeat it for more [default: all]
+    #[arg(long = "domain", value_name = "DOMAIN")]
+    domains: Vec<String>,
+}
+
+impl Limits {
+    fn of(&self, role: &str) -> Result<(Role, Option<HelpDesk>)> {
+        let role: Role = role
+            .replace('-', "_")
+            .parse()
+            .map_err(|_| Error::bad_value("role", "a role is member, help-desk, admin or super_admin"))?;
+        if role == Role::HelpDesk {
+            let domains = self.domains.iter().map(|name| DomainName::parse(name)).collect::<Result<_>>()?;
+            let domains = (!self.domains.is_empty()).then_some(domains);
+            return Ok((role, Some(HelpDesk::new(self.may.iter().copied(), domains)?)));
+        }
+        if self.may.is_empty() && self.domains.is_empty() {
+            return Ok((role, None));
+        }
+        Err(Error::bad_value("--may, --domain", "these limit the role help-desk alone"))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -288,8 +355,9 @@ impl User {
             Self::ResetPassword { user, keep_sessions, keep_app_passwords, password } => {
                 return reset(desk, &app, &user, !keep_sessions, keep_app_passwords, &password).await;
             }
+            Self::Compromised { user } => return compromised(desk, &app, context, &user).await,
             Self::Rename { user, address, name: new_name, release } => {
-                let context = desk.releasing(&app, release.reason.as_deref())?;
+                let context = desk.releasing(&app, release.release_address.as_deref())?;
                 let mode = renaming(address.as_deref(), new_name.as_deref())?;
                 return desk.change(&app, &context, &user.find(&app).await?, mode).await;
             }
@@ -316,19 +384,30 @@ impl User {
             Self::Pop(Turn { user, to }) => {
                 (user, AccountMode::UpdatePopStatus(UpdatePopStatus { enabled: to == OnOff::On }))
             }
-            Self::Role { user, role } => {
+            Self::Role { user, role, limits } => {
+                let (role, help_desk) = limits.of(&role)?;
                 let account = user.find(&app).await?;
                 let users = vec![TargetName::Number(account.user.get())];
-                let mode = AccountMode::ChangeRole(ChangeRole { users, role: role.parse()? });
+                let mode = AccountMode::ChangeRole(ChangeRole { users, role, help_desk });
                 return desk.change(&app, &context, &account, mode).await;
             }
             Self::Delete { users, yes: _, org } => return delete(desk, &app, &users, &org).await,
             Self::ClearThrottle { user } => {
                 let account = user.find(&app).await?;
-                let cleared = verifier::clear(&app, &account).await?;
-                let text = if cleared { "forgotten" } else { "there was nothing to forget" };
-                return desk.answer(|| text.to_owned(), || json!({"cleared": cleared}));
+                let done = throttle::clear(&app, &context, account.organization, account.user.get()).await?;
+                let forecast = done.forecast.as_ref().map(|forecast| forecast.changes);
+                let cleared = forecast.unwrap_or(done.change.is_some());
+                let text = match (cleared, desk.global.dry_run) {
+                    (false, _) => "there is nothing to forget",
+                    (true, false) => "forgotten",
+                    (true, true) => "dry run: wrong tries would be forgotten",
+                };
+                return desk.answer(
+                    || text.to_owned(),
+                    || json!({"cleared": cleared, "dryRun": desk.global.dry_run}),
+                );
             }
+            Self::Factors { user, remove } => return look_at_factors(desk, &app, &user, remove).await,
             Self::RecoverSuperAdmin { user } => {
                 let account = user.find(&app).await?;
                 let done = operator::recover_super_admin(&app, &context, &account).await?;
@@ -337,6 +416,41 @@ impl User {
         };
         desk.change(&app, &context, &user.find(&app).await?, mode).await
     }
+}
+
+async fn look_at_factors(desk: &Desk, app: &App, user: &UserName, remove: bool) -> Result<()> {
+    let account = user.find(app).await?;
+    if remove {
+        let change = factors::clear(app, &desk.context(app), &account).await?;
+        let change = change.map(|change| change.to_string());
+        return desk.answer(
+            || match &change {
+                Some(change) => format!("removed\nchange     {change}"),
+                None => "dry run: the factors would be removed, and the user told".to_owned(),
+            },
+            || json!({"removed": change.is_some(), "change": change}),
+        );
+    }
+    let enrolled = factors::enrolled(app, &account).await?;
+    desk.answer(
+        || {
+            format!(
+                "authenticator app  {}\npasskeys           {}\nrecovery codes     {}\ndemanded           {}",
+                if enrolled.app { "in use" } else { "none" },
+                enrolled.passkeys.len(),
+                enrolled.codes_left,
+                if enrolled.demanded { "yes" } else { "no" }
+            )
+        },
+        || {
+            json!({
+                "authenticatorApp": enrolled.app,
+                "passkeys": enrolled.passkeys.len(),
+                "recoveryCodes": enrolled.codes_left,
+                "demanded": enrolled.demanded,
+            })
+        },
+    )
 }
 
 impl Names {
@@ -354,7 +468,7 @@ impl Names {
 
 async fn add(desk: &Desk, app: &App, wish: Add) -> Result<()> {
     let address = EmailAddress::parse(&wish.address)?;
-    let role: Role = wish.role.parse()?;
+    let (role, help_desk) = wish.limits.of(&wish.role)?;
     let zoid =
         operator::organization_of_domain(app, address.domain(), None).await.map_err(|error| match error {
             Error::NotFound(_) => Error::BadAddress(format!(
@@ -367,15 +481,20 @@ async fn add(desk: &Desk, app: &App, wish: Add) -> Result<()> {
     let chosen = wish.password.choose(app, &policy.password)?;
     let mut new: NewUser = create::simple(address, chosen.password.clone(), role, &wish.name)?;
     wish.info.mode()?.fill(&mut new.profile);
-    if new.profile.display_name.is_empty() {
-        new.profile.display_name =
-            format!("{} {}", new.profile.first_name, new.profile.last_name).trim().to_owned();
-    }
+    new.profile.name_if_unnamed();
     new.one_time_password = chosen.kind == PasswordKind::OneTime;
     new.expires_in_days = wish.expires_in_days;
-    let context = desk.releasing(app, wish.release.reason.as_deref())?;
-    let (account, change) = create::create(app, &context, zoid, new).await?;
-    desk.answer(
+    new.help_desk = help_desk;
+    let mut context = desk.releasing(app, wish.release.release_address.as_deref())?;
+    chosen.tell(&mut context);
+    let done = create::run(app, &context, zoid, new).await?;
+    if done.repeated {
+        return desk.tell_done(&done);
+    }
+    let account = done.accounts.first().ok_or_else(|| Error::internal("the user was not stored"))?;
+    let change = done.change.map(|change| change.to_string()).unwrap_or_default();
+    desk.tell(
+        &done,
         || {
             format!(
                 "{} added\nzuid       {}\naccountId  {}\nchange     {change}{}",
@@ -386,7 +505,7 @@ async fn add(desk: &Desk, app: &App, wish: Add) -> Result<()> {
             )
         },
         || {
-            let mut answer = json!({"change": change.to_string(), "user": account_json(&account)});
+            let mut answer = json!({"change": change, "user": account_json(account)});
             chosen.add_to(&mut answer);
             answer
         },
@@ -411,7 +530,7 @@ async fn list(desk: &Desk, app: &App, org: &OrgName, start: i64, limit: Option<i
                 one["lastSignIn"] = json!(seen);
                 format!("{}{one}", if first { "\n" } else { ",\n" })
             } else {
-                let seen = seen.map_or_else(|| "never".to_owned(), time);
+                let seen = seen.map_or_else(|| "never".to_owned(), rfc3339);
                 let (zuid, role, name) = (account.user, account.role.as_str(), &account.profile.display_name);
                 format!(
                     "{zuid}  {:<32}  {role:<11}  {:<16}  {seen:<20}  {name}\n",
@@ -449,9 +568,11 @@ async fn reset(
         one_time_password: chosen.kind == PasswordKind::OneTime,
         keep_app_passwords,
     });
-    let context = desk.context(app);
+    let mut context = desk.context(app);
+    chosen.tell(&mut context);
     let done = desk.run_mode(app, &context, account.organization, Some(&account), mode).await?;
-    desk.answer(
+    desk.tell(
+        &done,
         || format!("{}{}", done_text(&done), chosen.text()),
         || {
             let mut answer = done_json(&done);
@@ -459,6 +580,14 @@ async fn reset(
             answer
         },
     )
+}
+
+async fn compromised(desk: &Desk, app: &App, mut context: Context, user: &UserName) -> Result<()> {
+    let account = user.find(app).await?;
+    context.answers_with_a_secret("reset the password, or run the command with a new key");
+    let (done, report) = compromise::secure(app, &context, account.organization, account.user.get()).await?;
+    let Some(report) = report else { return desk.tell_done(&done) };
+    desk.tell(&done, || report_text(&done, &report), || report_json(&done, &report))
 }
 
 fn renaming(address: Option<&str>, new_name: Option<&str>) -> Result<AccountMode> {

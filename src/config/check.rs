@@ -1,8 +1,24 @@
 //! Values of the right type that cannot be meant, or that would be dangerous.
 
-use super::Config;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Config, Server};
 use crate::domain::password::Cost;
 use crate::error::{Error, Result};
+
+/// A network as options name it; an address is the network of itself.
+fn read_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+impl Server {
+    /// Whose `X-Forwarded-For` is believed.
+    pub fn trusted_networks(&self) -> Vec<IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| read_network(text)).collect()
+    }
+}
 
 impl Config {
     /// # Errors
@@ -12,6 +28,7 @@ impl Config {
         self.check_database()?;
         self.check_limits()?;
         self.check_mail()?;
+        self.check_metrics()?;
         let passwords = &self.passwords;
         Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes }
             .check()
@@ -34,6 +51,10 @@ impl Config {
 
     fn check_server(&self) -> Result<()> {
         let server = &self.server;
+        // As many as the counter of places can hold.
+        if !(1..=1_000_000).contains(&server.most_at_once) {
+            return Err(Error::bad_value("server.most_at_once", "write a number from 1 to 1000000"));
+        }
         match (&server.tls_cert, &server.tls_key) {
             (Some(_), None) => {
                 return Err(Error::bad_value(
@@ -70,12 +91,12 @@ impl Config {
             }
         }
         for network in &server.trusted_proxies {
-            let known =
-                network.parse::<ipnet::IpNet>().is_ok() || network.parse::<std::net::IpAddr>().is_ok();
-            if !known {
+            if read_network(network).is_none() {
                 return Err(Error::bad_value(
                     "server.trusted_proxies",
-                    format!("{network} is no network; write them as 10.0.0.0/8 or 2001:db8::/32"),
+                    format!(
+                        "{network} is no network and no address; write 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1"
+                    ),
                 ));
             }
         }
@@ -94,6 +115,26 @@ impl Config {
         positive("database.pool_size", database.pool_size)?;
         positive("database.connect_seconds", database.connect_seconds)?;
         positive("database.wait_seconds", database.wait_seconds)
+    }
+
+    fn check_metrics(&self) -> Result<()> {
+        let metrics = &self.metrics;
+        if metrics.listen.is_empty() {
+            return Ok(());
+        }
+        let Ok(address) = metrics.listen.parse::<std::net::SocketAddr>() else {
+            return Err(Error::bad_value("metrics.listen", "an address and a port, as 127.0.0.1:9464"));
+        };
+        if !address.ip().is_loopback() && !metrics.outside {
+            return Err(Error::bad_value(
+                "metrics.listen",
+                format!(
+                    "{address} is reachable from other machines, and nobody is asked who they are; listen on 127.0.0.1, \
+                     or set outside = true where the network is yours alone"
+                ),
+            ));
+        }
+        Ok(())
     }
 
     fn check_mail(&self) -> Result<()> {
@@ -115,6 +156,12 @@ impl Config {
         }
         if !mail.notices_smtp.is_empty() && mail.notices_smtp.parse::<std::net::SocketAddr>().is_err() {
             return Err(Error::bad_value("mail.notices_smtp", "an address and a port, as 127.0.0.1:25"));
+        }
+        if !mail.logins_listen.ip().is_loopback() {
+            return Err(Error::bad_value(
+                "mail.logins_listen",
+                "it speaks plain HTTP: an address of this machine alone, as 127.0.0.1:7081",
+            ));
         }
         if !(0..=36_500).contains(&mail.retention_days) {
             return Err(Error::bad_value("mail.retention_days", "0 to 36500 days"));
@@ -146,6 +193,8 @@ impl Config {
             ("throttle.wrong_per_account", throttle.wrong_per_account),
             ("throttle.wrong_per_source", throttle.wrong_per_source),
             ("throttle.window_seconds", throttle.window_seconds),
+            ("console.idle_minutes", self.console.idle_minutes),
+            ("console.session_hours", self.console.session_hours),
             ("throttle.token_failures_per_source", throttle.token_failures_per_source),
         ] {
             if !(1..=1_000_000_000).contains(&number) {

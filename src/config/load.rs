@@ -54,6 +54,15 @@ pub fn load(named: Option<&Path>, environment: impl Iterator<Item = (String, Str
     Ok(Loaded { config, file })
 }
 
+/// Reads the text of a file alone, without variables; `name` is for the refusal.
+///
+/// # Errors
+/// As `load`.
+pub fn of_text(text: &str, name: &str) -> Result<Config> {
+    Config::deserialize(Value::Table(read(text, name)?))
+        .map_err(|cause| Error::bad_value("configuration", cause.message()))
+}
+
 /// Reads the text of a file; `name` is for the refusal.
 fn read(text: &str, name: &str) -> Result<Table> {
     let at = |position: usize| {
@@ -69,10 +78,11 @@ fn read(text: &str, name: &str) -> Result<Table> {
         let place = || at(section.span().start);
         let Some(keys) = known.get(section.get_ref().as_ref()).and_then(Value::as_table) else {
             // An option of some section, written outside of it, is the likelier mistake.
-            let elsewhere = known.iter().find(|(_, keys)| keys.get(section.get_ref().as_ref()).is_some());
-            let hint = match elsewhere {
-                Some((right, _)) => format!("it belongs below [{right}]"),
-                None => format!("did you mean [{}]?", nearest(section.get_ref(), known.keys())),
+            let elsewhere = known.iter().filter(|(_, keys)| keys.get(section.get_ref().as_ref()).is_some());
+            let elsewhere: Vec<String> = elsewhere.map(|(right, _)| format!("[{right}]")).collect();
+            let hint = match elsewhere.is_empty() {
+                true => format!("did you mean [{}]?", nearest(section.get_ref(), known.keys())),
+                false => format!("it belongs below {}", elsewhere.join(" or ")),
             };
             return Err(Error::bad_value(
                 place(),
@@ -213,7 +223,7 @@ mod tests {
     fn an_unknown_section_is_refused_with_the_nearest_one() {
         let text = file("[databse]\nurl = \"\"\n");
         assert_eq!(text, "mailward.toml, line 1: there is no section databse; did you mean [database]?");
-        assert!(file("listen = \"[::1]:80\"").contains("belongs below [server]"));
+        assert!(file("listen = \"[::1]:80\"").contains("belongs below [metrics] or [server]"));
         assert!(file("server = 1").contains("write [server]"));
     }
 

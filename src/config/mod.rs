@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use load::{EVERYWHERE, HERE, Loaded, find, load, variables};
+pub use load::{EVERYWHERE, HERE, Loaded, find, load, of_text, variables};
 
 /// Everything that can be set. `mailward.example.toml` says each option with its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -17,12 +17,17 @@ pub use load::{EVERYWHERE, HERE, Loaded, find, load, variables};
 pub struct Config {
     pub server: Server,
     pub database: Database,
+    pub keys: Keys,
     pub compat: Compat,
     pub oauth: OAuth,
     pub passwords: Passwords,
     pub throttle: Throttle,
+    pub console: Console,
+    pub audit: Audit,
     pub addresses: Addresses,
     pub mail: Mail,
+    pub mail_agent: MailAgent,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
@@ -43,6 +48,8 @@ pub struct Server {
     pub trusted_proxies: Vec<String>,
     /// Seconds that requests in flight get when the service is asked to stop.
     pub shutdown_seconds: u64,
+    /// Requests that are under way at once; one more is sent away.
+    pub most_at_once: usize,
 }
 
 impl Default for Server {
@@ -55,6 +62,7 @@ impl Default for Server {
             insecure_http: false,
             trusted_proxies: Vec::new(),
             shutdown_seconds: 30,
+            most_at_once: 512,
         }
     }
 }
@@ -100,12 +108,37 @@ impl std::fmt::Debug for Database {
     }
 }
 
+/// The server's keys (`app/keys.rs`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// The file; beside an embedded database when empty, and else in `/var/lib/mailward`.
+    #[serde(with = "optional_path")]
+    pub file: Option<PathBuf>,
+}
+
 /// How closely the service follows the original where it is stricter than it need be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compat {
     /// Refuse unknown body keys and demand `zuid` in every administrator's body, as the original does.
     pub strict: bool,
+}
+
+/// How long a browser stays signed in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Console {
+    /// Minutes without a request after which a session ends.
+    pub idle_minutes: i64,
+    /// Hours after which a session ends in any case.
+    pub session_hours: i64,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { idle_minutes: 60, session_hours: 12 }
+    }
 }
 
 /// Lifetimes and limits of tokens.
@@ -184,6 +217,15 @@ impl Default for Throttle {
     }
 }
 
+/// The audit log as evidence.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// A file to which the service appends signed heads, each minute in which they moved.
+    #[serde(with = "optional_path")]
+    pub heads_file: Option<PathBuf>,
+}
+
 /// How addresses are read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -231,6 +273,10 @@ pub struct Mail {
     pub doveadm_listen: SocketAddr,
     /// The key of that door; made when missing.
     pub doveadm_key_file: PathBuf,
+    /// Where Dovecot asks before logins and tells of them (limits on guessing); on this machine.
+    pub logins_listen: SocketAddr,
+    /// The key of that door; made with Dovecot's files. There is no such door without it.
+    pub logins_key_file: PathBuf,
     /// With PostgreSQL: the password of the role `mw_dovecot`.
     #[serde(with = "optional_path")]
     pub dovecot_password_file: Option<PathBuf>,
@@ -261,6 +307,8 @@ impl Default for Mail {
             tls_key: None,
             doveadm_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             doveadm_key_file: PathBuf::from("/etc/mailward/doveadm.key"),
+            logins_listen: SocketAddr::from(([127, 0, 0, 1], 7081)),
+            logins_key_file: PathBuf::from("/etc/mailward/logins.key"),
             dovecot_password_file: None,
             postfix_password_file: None,
             retention_days: 30,
@@ -268,6 +316,51 @@ impl Default for Mail {
             notices_from: String::new(),
         }
     }
+}
+
+/// On a mail host without a database: who keeps its look-up files (`mailward mail-agent run`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailAgent {
+    /// The name under which the nodes know this host.
+    pub name: String,
+    /// The nodes, as `https://desk.example.org`; plain HTTP on loopback alone.
+    pub nodes: Vec<String>,
+    /// The key that `mailward mail-agent add` printed, in the first line.
+    pub key_file: PathBuf,
+    /// The authority that signed the nodes' certificates, PEM; the public ones when empty.
+    #[serde(with = "optional_path")]
+    pub ca_file: Option<PathBuf>,
+    /// The SHA-256 of the nodes' certificate in its place, where they have one together.
+    pub certificate_sha256: String,
+    /// The door of this host's doveadm.
+    pub doveadm_url: String,
+    /// The key of that door.
+    pub doveadm_key_file: PathBuf,
+}
+
+impl Default for MailAgent {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            nodes: Vec::new(),
+            key_file: PathBuf::from("/etc/mailward/mail-agent.key"),
+            ca_file: None,
+            certificate_sha256: String::new(),
+            doveadm_url: "http://127.0.0.1:8080".to_owned(),
+            doveadm_key_file: PathBuf::from("/etc/mailward/doveadm.key"),
+        }
+    }
+}
+
+/// What Prometheus is told, at a door of its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where `GET /metrics` is answered, as `127.0.0.1:9464`; nowhere when empty.
+    pub listen: String,
+    /// Answer also outside loopback, without asking who it is.
+    pub outside: bool,
 }
 
 /// Logs go to standard error.
@@ -306,6 +399,35 @@ impl Database {
         let path = self.url.strip_prefix("sqlite:")?;
         Some(Path::new(path.strip_prefix("//").unwrap_or(path)))
     }
+
+    /// Whether there is a password in the URL, before the hosts or as a parameter.
+    pub fn url_has_password(&self) -> bool {
+        let (authority, rest) = self.url_parts();
+        let inside = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+        inside || rest.split(['?', '&']).any(|parameter| parameter.starts_with("password="))
+    }
+
+    /// The URL as others on the machine and in scripts may see it.
+    pub fn url_without_password(&self) -> String {
+        let Some((scheme, _)) = self.url.split_once("://") else { return self.url.clone() };
+        let (authority, rest) = self.url_parts();
+        let authority = match authority.rsplit_once('@') {
+            Some((user, hosts)) => format!("{}@{hosts}", user.split(':').next().unwrap_or_default()),
+            None => authority.to_owned(),
+        };
+        let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let kept: Vec<&str> =
+            parameters.split('&').filter(|one| !one.is_empty() && !one.starts_with("password=")).collect();
+        let parameters = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+        format!("{scheme}://{authority}{path}{parameters}")
+    }
+
+    /// What stands before the path, with the user and the hosts, and what follows. Such a URL may name several
+    /// hosts, which no URL library reads.
+    fn url_parts(&self) -> (&str, &str) {
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()))
+    }
 }
 
 impl Config {
@@ -316,6 +438,34 @@ impl Config {
             format!("{scheme}://{}", self.server.listen)
         } else {
             self.server.public_url.trim_end_matches('/').to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_found_and_not_shown() {
+        let database = |url: &str| Database { url: url.to_owned(), ..Database::default() };
+        for (url, shown) in [
+            ("postgres://mail:s3cret@a,b:5433/desk", "postgres://mail@a,b:5433/desk"),
+            (
+                "postgres://mail@a/desk?password=s3cret&sslmode=require",
+                "postgres://mail@a/desk?sslmode=require",
+            ),
+            ("postgresql://a/desk?password=s3cret", "postgresql://a/desk"),
+            ("postgres://mail:s3cret@a?x=/@", "postgres://mail@a?x=/@"),
+        ] {
+            assert!(database(url).url_has_password(), "{url}");
+            assert_eq!(database(url).url_without_password(), shown);
+        }
+        for plain in
+            ["postgres://localhost:5432/desk", "postgres://mail@a:5433,b:5432/desk", "sqlite:a:b@c.db"]
+        {
+            assert!(!database(plain).url_has_password(), "a port is no password: {plain}");
+            assert_eq!(database(plain).url_without_password(), plain);
         }
     }
 }

@@ -2,25 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
 use crate::error::Error;
 
-/// A person's role in the organization, in the API's words.
+/// A person's role in the organization. On the wire a help-desk administrator is an `admin` who is a
+/// custom one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Member,
+    /// An administrator of members, within the limits of a [`HelpDesk`].
+    HelpDesk,
     Admin,
     SuperAdmin,
 }
 
 impl Role {
-    pub const ALL: [Self; 3] = [Self::Member, Self::Admin, Self::SuperAdmin];
+    pub const ALL: [Self; 4] = [Self::Member, Self::HelpDesk, Self::Admin, Self::SuperAdmin];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Member => "member",
+            Self::HelpDesk => "help_desk",
             Self::Admin => "admin",
             Self::SuperAdmin => "super_admin",
         }
@@ -29,6 +34,7 @@ impl Role {
     pub fn rank(self) -> Rank {
         match self {
             Self::Member => Rank::Member,
+            Self::HelpDesk => Rank::HelpDesk,
             Self::Admin => Rank::Admin,
             Self::SuperAdmin => Rank::SuperAdmin,
         }
@@ -44,10 +50,12 @@ impl std::fmt::Display for Role {
 impl std::str::FromStr for Role {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| Error::bad_value("role", "a role is member, admin or super_admin"))
+        Self::ALL.into_iter().find(|role| role.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
+            Error::bad_value(
+                "role",
+                "a role is member, admin or super_admin; the help desk is admin with isCustomAdmin",
+            )
+        })
     }
 }
 
@@ -56,6 +64,7 @@ impl std::str::FromStr for Role {
 #[serde(rename_all = "snake_case")]
 pub enum Rank {
     Member,
+    HelpDesk,
     Admin,
     SuperAdmin,
     /// Somebody at the host's own command line.
@@ -66,6 +75,7 @@ impl Rank {
     pub fn in_words(self) -> &'static str {
         match self {
             Self::Member => "a member",
+            Self::HelpDesk => "the help desk",
             Self::Admin => "an administrator",
             Self::SuperAdmin => "a super administrator",
             Self::Operator => "the operator of the server",
@@ -109,6 +119,8 @@ pub struct Signed {
     pub user: UserId,
     pub account: AccountId,
     pub role: Role,
+    /// The limits of a help-desk administrator; without them such a person may do nothing.
+    pub help_desk: Option<HelpDesk>,
     /// What the token covers.
     pub scopes: ScopeSet,
     /// The client the token was given to; `None` for a token from the command line.
@@ -129,7 +141,7 @@ impl Actor {
         match (self, role) {
             (Self::User(_) | Self::Operator { .. }, _) => self.rank(),
             (Self::Clock, Role::Member) => Rank::Admin,
-            (Self::Clock, Role::Admin | Role::SuperAdmin) => Rank::SuperAdmin,
+            (Self::Clock, Role::HelpDesk | Role::Admin | Role::SuperAdmin) => Rank::SuperAdmin,
         }
     }
 
@@ -143,5 +155,63 @@ impl Actor {
 
     pub fn is(&self, user: UserId) -> bool {
         matches!(self, Self::User(signed) if signed.user == user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(role: Role) -> Actor {
+        Actor::User(Signed {
+            organization: OrganizationId::new(10_000_001).expect("a zoid"),
+            user: UserId::new(1_000_000_000_001).expect("a zuid"),
+            account: AccountId::new(2_560_636_000_000_008_002).expect("an accountId"),
+            role,
+            help_desk: None,
+            scopes: ScopeSet::default(),
+            client: None,
+        })
+    }
+
+    #[test]
+    fn a_role_is_read_as_it_is_written_in_any_case_and_has_the_rank_of_its_name() {
+        let words = ["member", "help_desk", "admin", "super_admin"];
+        let ranks = [Rank::Member, Rank::HelpDesk, Rank::Admin, Rank::SuperAdmin];
+        let spoken = ["a member", "the help desk", "an administrator", "a super administrator"];
+        for (at, role) in Role::ALL.into_iter().enumerate() {
+            assert_eq!((role.as_str(), role.to_string().as_str()), (words[at], words[at]));
+            assert_eq!((role.rank(), role.rank().in_words()), (ranks[at], spoken[at]));
+            assert_eq!(words[at].to_uppercase().parse::<Role>().expect("a role"), role);
+        }
+        assert!(ranks.is_sorted() && Rank::SuperAdmin < Rank::Operator);
+        assert_eq!(Rank::Operator.in_words(), "the operator of the server");
+        assert!("operator".parse::<Role>().is_err());
+    }
+
+    #[test]
+    fn the_operator_and_the_clock_stand_above_every_role() {
+        let operator = Actor::Operator { os_user: "root".to_owned() };
+        for above in [&operator, &Actor::Clock] {
+            assert_eq!(above.rank(), Rank::Operator);
+            assert!(!above.is(UserId::new(1_000_000_000_001).expect("a zuid")));
+        }
+        for role in Role::ALL {
+            assert_eq!(signed(role).rank(), role.rank());
+            assert_eq!(signed(role).rank_over(Role::Member), role.rank());
+            assert_eq!(operator.rank_over(role), Rank::Operator);
+            let for_whoever_gave_the_term = if role == Role::Member { Rank::Admin } else { Rank::SuperAdmin };
+            assert_eq!(Actor::Clock.rank_over(role), for_whoever_gave_the_term);
+        }
+    }
+
+    #[test]
+    fn who_did_something_is_named_in_entries() {
+        let mia = signed(Role::Member);
+        assert_eq!(mia.who().to_string(), "user 1000000000001");
+        assert_eq!(Actor::Operator { os_user: "root".to_owned() }.who().to_string(), "operator root");
+        assert_eq!(Actor::Clock.who().to_string(), "clock");
+        assert!(mia.is(UserId::new(1_000_000_000_001).expect("a zuid")));
+        assert!(!mia.is(UserId::new(1_000_000_000_002).expect("a zuid")));
     }
 }

@@ -42,3 +42,32 @@ impl std::fmt::Debug for AppPassword {
         f.debug_struct("AppPassword").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_are_named_as_the_api_names_them() {
+        let only = |imap, pop, smtp| Protocols { imap, pop, smtp }.words();
+        assert_eq!(Protocols::ALL.words(), ["imap", "pop", "smtp"]);
+        assert_eq!(only(true, false, false), ["imap"]);
+        assert_eq!(only(false, true, false), ["pop"]);
+        assert_eq!(only(false, false, true), ["smtp"]);
+        assert!(only(false, false, false).is_empty());
+    }
+
+    #[test]
+    fn nothing_that_opens_mail_is_in_its_debug_text() {
+        let app = AppPassword {
+            id: AppPasswordId::new(100_000_000_001).expect("an id"),
+            name: "Telephone".to_owned(),
+            digest: "c0ffee".to_owned(),
+            protocols: Protocols::ALL,
+            created_at: 0,
+            expires_at: None,
+        };
+        let shown = format!("{app:?}");
+        assert!(shown.contains("Telephone") && !shown.contains("c0ffee"), "{shown}");
+    }
+}

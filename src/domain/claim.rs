@@ -9,6 +9,9 @@ use crate::domain::ids::AccountId;
 use crate::domain::switch::{Hand, Reason};
 use crate::error::Error;
 
+/// By what callers of the API release an address; other doors put their own way in its place.
+pub const RELEASE_HEADER: &str = "the header X-Mailward-Release-Address: reason";
+
 /// What the store knows of one address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressFacts {
@@ -97,7 +100,7 @@ pub fn claim(
             let days = (until - hand.at + DAY - 1) / DAY;
             Err(Error::AddressTaken(format!(
                 "{address} belonged to somebody else and is kept for them for {days} more days; \
-                 a super administrator can release it with the header X-Mailward-Release-Address: reason"
+                 a super administrator can release it with {RELEASE_HEADER}"
             )))
         }
     }
@@ -105,4 +108,91 @@ pub fn claim(
 
 fn is_reserved(local: &str, own: &[String]) -> bool {
     is_role_address(local) || is_reserved_name(local) || own.iter().any(|name| reads_like(name, local))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::actor::Who;
+
+    const NOW: i64 = 1_780_310_520_000;
+
+    fn account(number: i64) -> AccountId {
+        AccountId::new(2_560_636_000_000_008_002 + number).expect("an accountId")
+    }
+
+    fn verified(holder: Option<Holder>) -> AddressFacts {
+        AddressFacts { domain: DomainState::Verified, holder }
+    }
+
+    /// Account 1 asks for an address as somebody of that rank.
+    fn ask(text: &str, known: &AddressFacts, rank: Rank, release: bool) -> Result<Claimed, String> {
+        let address = EmailAddress::parse(text).expect("an address");
+        let hand = Hand { who: Who::Clock, rank, own: false, at: NOW, reason: None };
+        let reason = Reason::parse("on purpose").expect("a reason").expect("one");
+        let mut facts = Facts { delimiter: '+', ..Facts::default() };
+        facts.policy.reserved_names = vec!["Front.Desk".to_owned()];
+        let claimed = claim(&address, known, account(1), &hand, release.then_some(&reason), &facts);
+        claimed.map_err(|error| match error {
+            Error::BadAddress(why) => format!("bad: {why}"),
+            Error::AddressTaken(why) => format!("taken: {why}"),
+            other => panic!("{other:?} is no way to refuse an address"),
+        })
+    }
+
+    #[test]
+    fn an_address_is_had_on_a_domain_that_was_proved_to_be_the_organizations() {
+        let on =
+            |domain| ask("mia@zylker.example", &AddressFacts { domain, holder: None }, Rank::Operator, false);
+        assert_eq!(on(DomainState::Verified), Ok(Claimed::Freely));
+        assert!(on(DomainState::Unverified).expect_err("not proved").contains("not verified yet"));
+        assert!(on(DomainState::NotOurs).expect_err("foreign").contains("is not a domain of this"));
+    }
+
+    #[test]
+    fn what_reaches_somebody_already_or_has_a_meaning_is_not_had() {
+        let known = verified(None);
+        let tag = ask("mia+tag@zylker.example", &known, Rank::Operator, false).expect_err("a detail");
+        assert!(tag.contains("cannot contain '+'"), "{tag}");
+        for name in ["postmaster", "payroll", "frontdesk"] {
+            let text = format!("{name}@zylker.example");
+            for rank in [Rank::Member, Rank::HelpDesk] {
+                let why = ask(&text, &known, rank, false).expect_err("reserved");
+                assert!(why.contains(&format!("the name {name} is reserved")), "{why}");
+            }
+            assert_eq!(ask(&text, &known, Rank::Admin, false), Ok(Claimed::Freely));
+        }
+        assert_eq!(ask("mia@zylker.example", &known, Rank::Member, false), Ok(Claimed::Freely));
+    }
+
+    #[test]
+    fn an_address_has_one_owner() {
+        let with = |number| verified(Some(Holder::Account(account(number))));
+        assert_eq!(ask("mia@zylker.example", &with(1), Rank::Member, false), Ok(Claimed::Freely));
+        for rank in [Rank::Member, Rank::Operator] {
+            let why = ask("mia@zylker.example", &with(2), rank, true).expect_err("in use");
+            assert!(why.starts_with("taken: ") && why.contains("already in use"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_freed_address_goes_to_others_after_its_term_or_on_purpose() {
+        let former = |number, until| verified(Some(Holder::Former { account: account(number), until }));
+        let text = "mia@zylker.example";
+        assert_eq!(ask(text, &former(1, NOW + DAY), Rank::Member, false), Ok(Claimed::Freely), "its own");
+        for over in [NOW - 1, NOW] {
+            assert_eq!(ask(text, &former(2, over), Rank::Member, false), Ok(Claimed::Freely));
+        }
+        for (rank, release) in [(Rank::Member, true), (Rank::Admin, true), (Rank::SuperAdmin, false)] {
+            let why = ask(text, &former(2, NOW + DAY), rank, release).expect_err("kept");
+            assert!(why.starts_with("taken: ") && why.contains("X-Mailward-Release-Address"), "{why}");
+        }
+        for rank in [Rank::SuperAdmin, Rank::Operator] {
+            assert_eq!(ask(text, &former(2, NOW + 1), rank, true), Ok(Claimed::Released));
+        }
+        for (left, days) in [(1, 1), (DAY, 1), (DAY + 1, 2), (180 * DAY, 180)] {
+            let why = ask(text, &former(2, NOW + left), Rank::Admin, false).expect_err("kept");
+            assert!(why.contains(&format!("for them for {days} more days")), "{left}: {why}");
+        }
+    }
 }

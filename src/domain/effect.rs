@@ -15,8 +15,11 @@ pub enum Effect {
     /// Every session that nothing lets in any more must end: after a switch of a whole
     /// organization or domain.
     Reconcile,
-    /// The person is told what happened, in the own mailbox.
+    /// The person is told what happened, in the own mailbox and at the recovery address.
     Tell { notice: Notice },
+    /// A letter to an address outside. It holds no secret: a link that belongs into it is made when
+    /// it is sent.
+    Write { to: String, letter: Letter },
 }
 
 /// Which sessions of a mailbox end.
@@ -36,8 +39,44 @@ pub enum Sessions {
 pub enum Notice {
     PasswordReset,
     PasswordChanged,
-    Renamed { from: String, to: String },
-    AppPasswordMade { name: String },
+    Renamed {
+        from: String,
+        to: String,
+    },
+    AppPasswordMade {
+        name: String,
+    },
+    /// A second factor was set up.
+    FactorAdded {
+        what: String,
+    },
+    FactorRemoved {
+        what: String,
+    },
+    RecoveryCodesMade,
+    RecoveryCodeUsed {
+        left: i64,
+    },
+    /// A recovery address was proved; `address` shows enough of it to know it again.
+    RecoveryAddressSet {
+        address: String,
+    },
+    RecoveryAddressRemoved {
+        address: String,
+    },
+    PasswordRecovered,
+}
+
+/// What is written to an address outside this installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Letter {
+    /// A link with which the reader proves to have the address.
+    ProveAddress,
+    /// A link with which a new password may be chosen.
+    RecoverPassword,
+    /// The address is no recovery address any more.
+    AddressReplaced,
 }
 
 /// The target of effects on the mail servers' look-ups.
@@ -53,6 +92,27 @@ impl Effect {
             Self::EndSessions { .. } => "end_sessions",
             Self::Reconcile => "reconcile",
             Self::Tell { .. } => "tell",
+            Self::Write { .. } => "write",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_is_named_as_it_is_stored() {
+        for effect in [
+            Effect::Project,
+            Effect::EndSessions { mailbox: "m1".to_owned(), sessions: Sessions::All },
+            Effect::Reconcile,
+            Effect::Tell { notice: Notice::PasswordReset },
+            Effect::Write { to: "mia@zylker.example".to_owned(), letter: Letter::ProveAddress },
+        ] {
+            let stored = serde_json::to_value(&effect).expect("JSON");
+            assert_eq!(stored["effect"], effect.name());
+            assert_eq!(serde_json::from_value::<Effect>(stored).expect("an effect"), effect);
         }
     }
 }

@@ -103,10 +103,14 @@ impl DomainName {
         if text.ends_with('.') {
             return Err(bad("a domain is written without a dot at its end"));
         }
-        let ascii = idna::domain_to_ascii_strict(text).map_err(|_| {
-            bad("the domain is not a valid name; check it for typing errors, such as two dots in a row, \
-                 an underscore, or a hyphen at the start or end of a part")
-        })?;
+        let ascii = if is_plain(text) {
+            text.to_owned()
+        } else {
+            idna::domain_to_ascii_strict(text).map_err(|_| {
+                bad("the domain is not a valid name; check it for typing errors, such as two dots in a row, \
+                     an underscore, or a hyphen at the start or end of a part")
+            })?
+        };
         let Some((_, top)) = ascii.rsplit_once('.') else {
             return Err(bad("the domain needs at least two parts, like example.org"));
         };
@@ -119,6 +123,21 @@ impl DomainName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether UTS #46 would leave the name as it is. Every address that is stored comes by here.
+fn is_plain(text: &str) -> bool {
+    const LONGEST_NAME: usize = 253;
+    const LONGEST_LABEL: usize = 63;
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+    text.len() <= LONGEST_NAME
+        && text.split('.').map(str::as_bytes).all(|label| {
+            (1..=LONGEST_LABEL).contains(&label.len())
+                && label.iter().all(plain)
+                && !label.starts_with(b"-")
+                && !label.ends_with(b"-")
+                && label.get(2..4) != Some(b"--")
+        })
 }
 
 /// The words for what people paste instead of a bare address.
@@ -456,6 +475,34 @@ mod tests {
         assert!(refusal(&longest.replacen("e.org", "ee.org", 1)).contains("254"));
         assert!(refusal(&format!("a@{}.org", "d".repeat(64))).contains("not a valid name"));
         assert!(refusal(&"a".repeat(1_000_000)).contains("254"));
+        // Four bytes for each sign of ASCII that may come of it, and no more.
+        assert!(refusal(&"a".repeat(4 * 254)).contains("needs an @"));
+        assert!(refusal(&"a".repeat(4 * 254 + 1)).contains("254"));
+        let wide = "\u{4e2d}".repeat(40);
+        let long = format!("a@{wide}.{wide}.{wide}.example");
+        assert!(long.len() > 300 && address(&long).as_str().len() < MAX_ADDRESS_LENGTH);
+    }
+
+    #[test]
+    fn a_domain_is_a_valid_name_in_each_of_its_parts() {
+        let label = "d".repeat(63);
+        for text in [
+            format!("{label}.{label}.{label}.{label}"),
+            "xn--a.xn--a".to_owned(),
+            "-a.-b".to_owned(),
+            "a-.b-".to_owned(),
+            "ab--cd.example".to_owned(),
+            "a.b-".to_owned(),
+        ] {
+            assert!(matches!(DomainName::parse(&text), Err(Error::BadAddress(_))), "{text}");
+        }
+        for text in ["exam ple.org", "exam\u{7}ple.org", "exam\u{a0}ple.org"] {
+            let why = DomainName::parse(text).expect_err("no name").to_string();
+            assert!(why.contains("spaces or control characters"), "{text:?} was refused with: {why}");
+        }
+        let longest = format!("{label}.{label}.{label}.{}", "d".repeat(61));
+        assert_eq!(DomainName::parse(&longest).expect("253 signs").as_str(), longest);
+        assert_eq!(DomainName::parse("a--b.1-2.c3").expect("a name").as_str(), "a--b.1-2.c3");
     }
 
     #[test]

@@ -11,6 +11,11 @@ macro_rules! ids {
             pub struct $name(i64);
 
             impl $name {
+                /// The ends of the kind's range. The greatest is never given to anything; it stands for
+                /// what a dry run would make.
+                pub const LEAST: Self = Self($first);
+                pub const GREATEST: Self = Self($last);
+
                 /// The id with this number, if the number is in the kind's range.
                 pub fn new(number: i64) -> Option<Self> {
                     ($first..=$last).contains(&number).then_some(Self(number))
@@ -24,6 +29,7 @@ macro_rules! ids {
                 const KIND: &'static str = $label;
                 const FIRST: i64 = $first;
                 const BLOCK: i64 = $block;
+                const GREATEST: Self = Self($last);
                 fn from_number(number: i64) -> Option<Self> {
                     Self::new(number)
                 }
@@ -61,6 +67,8 @@ pub trait Id: Sized + Copy {
     const FIRST: i64;
     /// How many ids a node takes at once from the table that hands them out.
     const BLOCK: i64;
+    /// The last of the range, which nothing ever has.
+    const GREATEST: Self;
     fn from_number(number: i64) -> Option<Self>;
 }
 
@@ -75,10 +83,19 @@ ids! {
     DomainId: "domainId", 100_000_000_000_000_001 ..= 199_999_999_999_999_999, block 10;
     /// One accepted change (or one folded refusal): its receipt, effects and audit entries carry it.
     ChangeId: "changeId", 200_000_000_000_000_001 ..= 299_999_999_999_999_999, block 1000;
+    /// A browser's session, as its owner sees it in a list.
+    WebSessionId: "webSessionId", 300_000_000_000_000_001 ..= 399_999_999_999_999_999, block 100;
+    /// A passkey, as its owner sees it in a list.
+    PasskeyId: "passkeyId", 400_000_000_000_000_001 ..= 499_999_999_999_999_999, block 10;
     /// What one consent or one self-client code gave: the root of its tokens.
     GrantId: "grantId", 500_000_000_000_000_001 ..= 599_999_999_999_999_999, block 100;
     /// An app password; its sessions are named `<mailbox>@a<id>`.
     AppPasswordId: "appPasswordId", 100_000_000_001 ..= 999_999_999_999, block 10;
+}
+
+/// The answer for an organization that is not there, or not the caller's.
+pub fn no_such_organization(zoid: OrganizationId) -> crate::error::Error {
+    crate::error::Error::NotFound(format!("Organization id {zoid} is invalid"))
 }
 
 /// The answer for a number that names no account in the caller's reach, with a hint where the
@@ -101,6 +118,26 @@ mod tests {
         assert_eq!(kind_of(1_000_000_000_001), Some("zuid"));
         assert_eq!(kind_of(2_560_636_000_000_008_002), Some("accountId"));
         assert_eq!(kind_of(7), None);
+    }
+
+    #[test]
+    fn a_wrong_id_is_answered_with_what_it_looks_like() {
+        let said = |number| no_such_account(number).to_string();
+        assert_eq!(said(10_000_001), "Account id 10000001 is invalid; it looks like a zoid");
+        assert_eq!(said(1_000_000_000_001), "Account id 1000000000001 is invalid; it looks like a zuid");
+        assert_eq!(said(2_560_636_000_000_008_002), "Account id 2560636000000008002 is invalid");
+        assert_eq!(said(7), "Account id 7 is invalid");
+    }
+
+    #[test]
+    fn an_id_is_in_the_range_of_its_kind_and_read_as_it_is_written() {
+        assert_eq!(UserId::new(1_000_000_000_000), None);
+        assert_eq!(UserId::new(1_000_000_000_001), Some(UserId::LEAST));
+        assert_eq!(UserId::from_number(9_007_199_254_740_991), Some(UserId::GREATEST));
+        assert_eq!(UserId::new(9_007_199_254_740_992), None);
+        assert_eq!("1000000000001".parse(), Ok(UserId::LEAST));
+        assert_eq!(UserId::LEAST.to_string(), "1000000000001");
+        assert!("10000001".parse::<UserId>().is_err() && "x".parse::<UserId>().is_err());
     }
 
     #[test]

@@ -3,9 +3,11 @@
 pub mod account;
 pub mod actor;
 pub mod app_password;
+pub mod audit_chain;
 pub mod claim;
 pub mod effect;
 pub mod email_address;
+pub mod help_desk;
 pub mod ids;
 pub mod password;
 pub mod plain_text;
@@ -14,3 +16,4 @@ pub mod rights;
 pub mod scope;
 pub mod secret;
 pub mod switch;
+pub mod web_session;

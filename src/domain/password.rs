@@ -113,6 +113,11 @@ impl Default for PasswordPolicy {
 const SHORTEST_NAME_PART: usize = 4;
 
 impl PasswordPolicy {
+    /// How many former passwords are remembered, as a length.
+    pub fn remembered(&self) -> usize {
+        usize::try_from(self.history).unwrap_or(usize::MAX)
+    }
+
     /// Whether this policy allows the password.
     ///
     /// `personal` are the person's addresses (with an `@`) and names; a name is taken apart at
@@ -469,6 +474,7 @@ mod tests {
             "a local part of two letters may occur"
         );
         assert!(words(check("xbo@example.org", &["bo@example.org"])).contains("address"));
+        assert!(words(check("x-lund-forests", &["Mia Lund"])).contains("name"), "four letters are enough");
         let lenient = PasswordPolicy { forbid_personal: false, ..PasswordPolicy::default() };
         assert!(lenient.check(&password("xx rebecca xx"), PasswordKind::Permanent, &rebecca).is_ok());
     }
@@ -503,6 +509,49 @@ mod tests {
         ] {
             assert!(matches!(broken.validate(), Err(Error::Malformed(_))), "{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_policy_may_go_to_its_limits_and_no_further() {
+        let with = |alter: &dyn Fn(&mut PasswordPolicy)| {
+            let mut policy = PasswordPolicy::default();
+            alter(&mut policy);
+            policy.validate().is_ok()
+        };
+        assert!(with(&|policy| policy.min_length = 6) && with(&|policy| policy.min_length = 64));
+        assert!(!with(&|policy| policy.min_length = 5) && !with(&|policy| policy.min_length = 65));
+        assert!(with(&|policy| policy.one_time_min_length = 6));
+        assert!(with(&|policy| policy.one_time_min_length = 64));
+        assert!(!with(&|policy| policy.one_time_min_length = 65));
+        assert!(with(&|policy| policy.one_time_valid_for = 60_000));
+        assert!(!with(&|policy| policy.one_time_valid_for = 59_999));
+        assert!(with(&|policy| policy.one_time_valid_for = 2_592_000_000));
+        assert!(!with(&|policy| policy.one_time_valid_for = 2_592_000_001));
+        assert!(with(&|policy| policy.history = 24));
+        for (word, fits) in [("  ab ", false), ("abc", true)] {
+            assert_eq!(with(&|policy| policy.own_words = vec![word.to_owned()]), fits, "{word:?}");
+        }
+        for (length, fits) in [(64, true), (65, false)] {
+            assert_eq!(with(&|policy| policy.own_words = vec!["x".repeat(length)]), fits, "{length}");
+        }
+        for (number, fits) in [(1_000, true), (1_001, false)] {
+            assert_eq!(with(&|policy| policy.own_words = vec!["abc".to_owned(); number]), fits, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_cost_may_go_to_its_limits_and_no_further() {
+        let cost = |memory_kib, passes| Cost { memory_kib, passes, lanes: 1 }.check();
+        assert!(cost(65_536, 16).is_ok() && cost(8, 131_072).is_ok());
+        assert!(cost(65_536, 17).expect_err("too slow").contains("17 passes over 65536 KiB"));
+        assert!(cost(8, 131_073).expect_err("too slow").contains("too slow"));
+        assert!(cost(65_537, 1).expect_err("too big").contains("at most 65536 KiB"));
+    }
+
+    #[test]
+    fn an_organizations_empty_word_is_in_no_password() {
+        let policy = PasswordPolicy { own_words: vec![" ".into()], ..PasswordPolicy::default() };
+        assert!(policy.check(&password("we at zylker"), PasswordKind::Permanent, &["", "@"]).is_ok());
     }
 
     #[test]
@@ -544,7 +593,12 @@ mod tests {
         let hash = PasswordHash::parse(PHC).expect("a hash");
         assert_eq!(hash.as_phc(), PHC);
         assert_eq!(hash.cost(), Cost::default());
-        assert!(PasswordHash::parse(&PHC.replace("m=19456", "m=65536")).is_ok());
+        let costly = PasswordHash::parse(&PHC.replace("m=19456", "m=65536")).expect("a hash");
+        assert_eq!(costly.cost(), Cost { memory_kib: 65_536, ..Cost::default() });
+        let (before, _) = PHC.rsplit_once('$').expect("parts");
+        assert!(PasswordHash::parse(&format!("{before}$gy5SuVm5Z7Vw7keB9se9pw")).is_ok(), "16 bytes");
+        let short = words(PasswordHash::parse(&format!("{before}$gy5SuVm5Z7Vw7keB9se9")));
+        assert!(short.contains("shorter than 16"), "{short}");
         for (broken, word) in [
             (PHC.replace("m=19456", "m=65537"), "65536 KiB"),
             (PHC.replace("m=19456", "m=4294967295"), "65536 KiB"),

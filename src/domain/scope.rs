@@ -73,6 +73,11 @@ pub struct Required {
 }
 
 impl Root {
+    /// Whether it is about an organization, and not about the own account.
+    pub fn is_of_organizations(self) -> bool {
+        self.0.starts_with("ZohoMail.organization.") || self == PARTNER_ORGANIZATION
+    }
+
     pub const fn to(self, operation: Operation) -> Scope {
         Scope { root: self, operation }
     }
@@ -149,6 +154,11 @@ impl ScopeSet {
             return refused("name at least one scope, as in ZohoMail.accounts.READ".into());
         }
         Ok(Self(scopes))
+    }
+
+    /// Every known permission: what a person may do in the console, where the role alone decides.
+    pub fn everything() -> Self {
+        Self(KNOWN.iter().map(|root| root.to(Operation::All)).collect())
     }
 
     pub fn covers(&self, required: &Required) -> bool {
@@ -365,6 +375,38 @@ mod tests {
             why_not(text);
         }
         assert!(why_not("ZohoMail.accounts.READ\n").len() < 100);
+    }
+
+    #[test]
+    fn a_scope_is_of_an_organization_or_of_oneself() {
+        let own = [ACCOUNTS, PROFILE, Root("ZohoMail.messages"), Root("ZohoMail.settings")];
+        for root in KNOWN {
+            let named = root.to_string();
+            let of_one =
+                named.starts_with("ZohoMail.organization.") || named.starts_with("ZohoMail.partner.");
+            assert_eq!(root.is_of_organizations(), of_one, "{root}");
+            assert!(!own.contains(root) || !root.is_of_organizations(), "{root}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_may_in_the_console_is_everything_and_the_default_is_nothing() {
+        let everything = ScopeSet::everything();
+        assert!(ScopeSet::default().is_empty() && !everything.is_empty());
+        for root in KNOWN {
+            for operation in Operation::EVERY {
+                assert!(everything.covers(&Required::scope(root.to(operation))), "{root}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_has_strange_signs_is_not_repeated() {
+        let hundred = "x".repeat(100);
+        assert!(why_not(&hundred).contains(&hundred));
+        for strange in [format!("{hundred}x"), "ZohoMail.accounts.READ;".to_owned()] {
+            assert!(why_not(&strange).contains("a scope looks like"), "{strange}");
+        }
     }
 
     #[test]

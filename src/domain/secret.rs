@@ -81,11 +81,30 @@ pub fn new_app_password(rng: &mut (impl CryptoRng + ?Sized)) -> Secret {
     Secret(text)
 }
 
-/// A salt for `app::hasher`.
-pub fn new_salt(rng: &mut (impl CryptoRng + ?Sized)) -> [u8; 16] {
-    let mut salt = [0; 16];
-    rng.fill_bytes(&mut salt);
-    salt
+/// A recovery code: `k7mw-x2pq-9dab-…`, four groups of four. 80 random bits, so that the
+/// [`fingerprint`] of [`plain_code`] is enough to store.
+pub fn new_recovery_code(rng: &mut (impl CryptoRng + ?Sized)) -> Secret {
+    let letters = random_text(rng, READABLE, 16);
+    let mut text = Zeroizing::new(String::with_capacity(19));
+    for (at, letter) in letters.chars().enumerate() {
+        if at > 0 && at % 4 == 0 {
+            text.push('-');
+        }
+        text.push(letter);
+    }
+    Secret(text)
+}
+
+/// A code as it was typed, without what people put between: spaces, hyphens, capitals.
+pub fn plain_code(typed: &str) -> Secret {
+    let mut plain = Zeroizing::new(String::with_capacity(typed.len()));
+    plain.extend(typed.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()));
+    Secret(plain)
+}
+
+/// The secret of a link that is mailed: 256 random bits in hex.
+pub fn new_link(rng: &mut (impl CryptoRng + ?Sized)) -> Secret {
+    Secret(random_hex::<32>(rng))
 }
 
 /// 32 signs, five bits each, without `l` and `1`, `o` and `0`.
@@ -170,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn a_recovery_code_is_read_however_it_is_typed() {
+        let code = new_recovery_code(&mut chance());
+        assert_eq!(code.expose().split('-').map(str::len).collect::<Vec<_>>(), [4, 4, 4, 4]);
+        let typed = format!(" {} ", code.expose().replace('-', " ").to_uppercase());
+        assert_eq!(plain_code(&typed).expose(), code.expose().replace('-', ""));
+        assert!(is_lower_hex(new_link(&mut chance()).expose(), 64));
+    }
+
+    #[test]
     fn every_sign_occurs_about_as_often_as_the_others() {
         let mut counts = [0_u32; 256];
         for byte in random_text(&mut chance(), READABLE, 32_000).bytes() {
@@ -186,7 +214,6 @@ mod tests {
         let mut rng = UnwrapErr(SysRng);
         let many: HashSet<String> = (0..1_000).map(|_| new_token(&mut rng).expose().to_owned()).collect();
         assert_eq!(many.len(), 1_000);
-        assert_ne!(new_salt(&mut rng), new_salt(&mut rng));
         let dynamic: &mut dyn CryptoRng = &mut rng;
         assert_ne!(new_app_password(dynamic).expose(), new_app_password(dynamic).expose());
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
-use crate::domain::actor::{Rank, Who};
+use crate::domain::actor::{Actor, Rank, Who};
 use crate::domain::plain_text::is_plain_line;
 use crate::error::Error;
 
@@ -56,6 +56,13 @@ pub struct Hand {
     pub own: bool,
     pub at: Millis,
     pub reason: Option<Reason>,
+}
+
+impl Hand {
+    /// An actor's hand on somebody else's account.
+    pub fn of(actor: &Actor, at: Millis, reason: Option<&Reason>) -> Self {
+        Self { who: actor.who(), rank: actor.rank(), own: false, at, reason: reason.cloned() }
+    }
 }
 
 /// A switch that is on.
@@ -147,15 +154,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_one_short_line() {
-        assert!(Reason::parse(&"x".repeat(201)).is_err());
-        assert!(Reason::parse("two\nlines").is_err());
-        assert_eq!(Reason::parse("  "), Ok(None));
+    fn what_is_off_already_is_lifted_by_anybody_without_effect() {
+        let mut switch = None;
+        assert!(matches!(lift(&mut switch, &hand(1, Rank::Member, true), "x"), Ok(false)));
+        set(&mut switch, &hand(1, Rank::Admin, false));
+        assert!(matches!(lift(&mut switch, &hand(2, Rank::Admin, false), "x"), Ok(true)));
     }
 
-    impl PartialEq for Error {
-        fn eq(&self, other: &Self) -> bool {
-            self.to_string() == other.to_string()
-        }
+    #[test]
+    fn a_reason_is_one_short_line() {
+        let longest = "x".repeat(200);
+        let reason = Reason::parse(&format!(" {longest} ")).expect("a reason").expect("one");
+        assert_eq!((reason.as_str(), String::from(reason.clone())), (longest.as_str(), longest.clone()));
+        assert!(matches!(Reason::try_from(longest), Ok(again) if again == reason));
+        assert!(Reason::try_from(" ".to_owned()).is_err());
+        assert!(Reason::parse(&"x".repeat(201)).is_err());
+        assert!(Reason::parse("two\nlines").is_err());
+        assert!(matches!(Reason::parse("  "), Ok(None)));
     }
 }

@@ -3,10 +3,7 @@
 //! Errors of commands come inside a 200 answer (<https://doc.dovecot.org/2.3/admin_manual/doveadm_http_api/>).
 
 use std::fmt;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,20 +12,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use url::{Host, Url};
+use url::Url;
 
+use super::connection::{Endpoint, Io, Trust, Wording, read_key};
 use super::{Ended, Session, SessionMask};
 
 const CONNECT: Duration = Duration::from_secs(2);
@@ -39,6 +28,9 @@ const CHUNK: usize = 100;
 const LARGEST_ANSWER: usize = 32 << 20;
 /// doveadm's exit code for "nobody has that name logged in" (EX_NOUSER is 67, EX_NOHOST 68).
 const NOBODY: i64 = 68;
+
+/// What doveadm's key is good for.
+const OPENS: &str = "it opens every mailbox";
 
 /// How to reach one Dovecot, as the configuration has it.
 #[derive(Debug, Clone)]
@@ -73,17 +65,17 @@ pub enum DoveadmError {
     /// doveadm understood and failed.
     #[error("doveadm {command} failed: {why}")]
     Command { command: &'static str, why: String },
+    /// The agent that was to ask it could not be asked, or told why it could not.
+    #[error("{0}")]
+    Agent(String),
 }
 
 /// A client of one Dovecot.
 #[derive(Clone)]
 pub struct Doveadm {
     name: String,
-    url: Url,
-    host: String,
-    port: u16,
+    place: Endpoint,
     key: SecretString,
-    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Doveadm {
@@ -92,34 +84,16 @@ impl Doveadm {
     /// # Errors
     /// A URL that is neither loopback nor pinned https, a key file that others can read, a bad pin.
     pub fn new(config: &DoveadmConfig) -> Result<Self, String> {
-        let url = Url::parse(&config.url).map_err(|e| format!("{} is no URL: {e}", config.url))?;
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            return Err("the URL of a mail server carries no user, password or query".into());
-        }
-        let host = url.host().ok_or_else(|| format!("{url} names no host"))?;
-        let loopback = match &host {
-            Host::Domain(name) => *name == "localhost",
-            Host::Ipv4(ip) => ip.is_loopback(),
-            Host::Ipv6(ip) => ip.is_loopback(),
-        };
-        let host = match host {
-            Host::Domain(name) => name.to_owned(),
-            Host::Ipv4(ip) => ip.to_string(),
-            Host::Ipv6(ip) => ip.to_string(),
-        };
-        let tls = match (url.scheme(), loopback) {
-            ("http", true) => None,
-            ("http", false) => {
-                return Err(format!(
-                    "{url} would send the key, which opens every mailbox, in clear text: \
-                     use https with a pinned certificate, or a loopback address"
-                ));
-            }
-            ("https", _) => Some(Arc::new(trust(config)?)),
-            (scheme, _) => return Err(format!("{scheme} is no way to reach doveadm: use http or https")),
-        };
-        let port = url.port_or_known_default().ok_or_else(|| format!("{url} names no port"))?;
-        Ok(Self { name: config.name.clone(), host, port, key: read_key(&config.key_file)?, tls, url })
+        let place = Endpoint::new(
+            &config.url,
+            &Trust {
+                certificate_sha256: config.certificate_sha256.as_deref(),
+                ca_file: config.ca_file.as_deref(),
+                public: false,
+            },
+            &Wording { whom: "a mail server", what: "doveadm", key: "the key, which opens every mailbox," },
+        )?;
+        Ok(Self { name: config.name.clone(), key: read_key(&config.key_file, OPENS)?, place })
     }
 
     pub fn name(&self) -> &str {
@@ -127,7 +101,7 @@ impl Doveadm {
     }
 
     pub fn url(&self) -> &Url {
-        &self.url
+        self.place.url()
     }
 
     /// Asks for a session that cannot exist: an empty list means that the key is good.
@@ -201,31 +175,11 @@ impl Doveadm {
     }
 
     async fn post(&self, body: Bytes) -> Result<Bytes, DoveadmError> {
-        let unreachable = |e: String| DoveadmError::Unreachable(e);
-        let late = |_| unreachable(format!("no connection within {} seconds", CONNECT.as_secs()));
-        let tcp = timeout(CONNECT, TcpStream::connect((self.host.as_str(), self.port)))
-            .await
-            .map_err(late)?
-            .map_err(|e| unreachable(e.to_string()))?;
-        let _only_slower_without = tcp.set_nodelay(true);
-        match &self.tls {
-            None => self.post_over(tcp, body).await,
-            Some(tls) => {
-                let name = ServerName::try_from(self.host.clone()).map_err(|e| unreachable(e.to_string()))?;
-                let stream = timeout(CONNECT, TlsConnector::from(Arc::clone(tls)).connect(name, tcp))
-                    .await
-                    .map_err(late)?
-                    .map_err(|e| unreachable(e.to_string()))?;
-                self.post_over(stream, body).await
-            }
-        }
+        let stream = self.place.connect(CONNECT).await.map_err(DoveadmError::Unreachable)?;
+        self.post_over(stream, body).await
     }
 
-    async fn post_over(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        body: Bytes,
-    ) -> Result<Bytes, DoveadmError> {
+    async fn post_over(&self, stream: Io, body: Bytes) -> Result<Bytes, DoveadmError> {
         let broken = |e: hyper::Error| DoveadmError::Answer(e.to_string());
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
@@ -237,7 +191,7 @@ impl Doveadm {
         key.set_sensitive(true);
         // No "Connection: close": Dovecot 2.3.19 then never sends its 401.
         let request = Request::post("/doveadm/v1")
-            .header(header::HOST, self.url.authority())
+            .header(header::HOST, self.url().authority())
             .header(header::AUTHORIZATION, key)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
@@ -278,6 +232,24 @@ fn who(mask: Option<String>) -> (&'static str, Value) {
 
 fn failed(command: &'static str, code: i64) -> DoveadmError {
     DoveadmError::Command { command, why: format!("exit code {code}") }
+}
+
+/// Reads the answer to a request with `who` alone in it.
+///
+/// # Errors
+/// `Answer` for what is none, `Command` for a refusal.
+pub fn who_answer(answer: &[u8]) -> Result<Vec<Session>, DoveadmError> {
+    let mut replies = replies(answer, &[who(None)])?;
+    sessions(replies.pop().ok_or_else(|| DoveadmError::Answer("no reply".into()))?)
+}
+
+/// Reads the answer to a request with one `kick` alone in it: how many sessions ended, where it says so.
+///
+/// # Errors
+/// As `who_answer`.
+pub fn kick_answer(answer: &[u8]) -> Result<Option<u64>, DoveadmError> {
+    let mut replies = replies(answer, &[("kick", Value::Null)])?;
+    kicked(replies.pop().ok_or_else(|| DoveadmError::Answer("no reply".into()))?)
 }
 
 /// Replies look like `["doveadmResponse",[…],"t0"]` or `["error",{"type":"exitCode","exitCode":68},"t0"]`.
@@ -339,7 +311,8 @@ fn kicked(reply: Reply) -> Result<Option<u64>, DoveadmError> {
         Reply::Rows(rows) => {
             let counts: Option<Vec<_>> =
                 rows.iter().map(|row| number(&row["count"]).and_then(|n| u64::try_from(n).ok())).collect();
-            Ok(counts.filter(|counts| !counts.is_empty()).map(|counts| counts.iter().sum()))
+            let sum = |counts: Vec<u64>| counts.into_iter().fold(0, u64::saturating_add);
+            Ok(counts.filter(|counts| !counts.is_empty()).map(sum))
         }
     }
 }
@@ -349,123 +322,11 @@ fn number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// The first line of a file that only its owner can read.
-fn read_key(path: &Path) -> Result<SecretString, String> {
-    let what = path.display();
-    let mut file =
-        std::fs::File::open(path).map_err(|e| format!("the key file {what} cannot be read: {e}"))?;
-    let meta = file.metadata().map_err(|e| format!("the key file {what} cannot be read: {e}"))?;
-    if !meta.is_file() || meta.mode() & 0o077 != 0 {
-        return Err(format!(
-            "the key file {what} can be read by others (mode {:o}): it opens every mailbox, set mode 0600",
-            meta.mode() & 0o777
-        ));
-    }
-    let mut text = String::new();
-    let read = Read::by_ref(&mut file).take(4096).read_to_string(&mut text);
-    read.map_err(|e| format!("the key file {what} cannot be read: {e}"))?;
-    match text.lines().next().map(str::trim) {
-        Some(key) if !key.is_empty() => Ok(key.into()),
-        Some(_) | None => Err(format!("the key file {what} is empty")),
-    }
-}
-
-fn trust(config: &DoveadmConfig) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    match (&config.certificate_sha256, &config.ca_file) {
-        (Some(pin), None) => {
-            let digits: String = pin.chars().filter(|c| *c != ':' && !c.is_whitespace()).collect();
-            let mut certificate = [0; 32];
-            hex::decode_to_slice(&digits, &mut certificate)
-                .map_err(|_| "a certificate's SHA-256 has 64 hexadecimal digits".to_owned())?;
-            let pinned = Arc::new(Pinned { certificate, provider });
-            Ok(builder.dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth())
-        }
-        (None, Some(path)) => {
-            let unreadable =
-                |e: &dyn fmt::Display| format!("the CA file {} cannot be read: {e}", path.display());
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unreadable(&e))? {
-                roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
-            }
-            if roots.is_empty() {
-                return Err(unreadable(&"no certificate in it"));
-            }
-            Ok(builder.with_root_certificates(roots).with_no_client_auth())
-        }
-        (None, None) => Err(format!(
-            "{} needs a pinned certificate (its SHA-256) or a CA file: the key opens every mailbox, \
-             it goes to no server that merely has a certificate",
-            config.url
-        )),
-        (Some(_), Some(_)) => Err("give the certificate's SHA-256 or a CA file, not both".into()),
-    }
-}
-
-/// Trusts one certificate, whatever its names and dates, if its holder proves to have the key.
-#[derive(Debug)]
-struct Pinned {
-    certificate: [u8; 32],
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if Sha256::digest(end_entity.as_ref()).as_slice() == self.certificate {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(rustls::Error::General("the server's certificate is not the pinned one".into()))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 impl fmt::Debug for Doveadm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Doveadm")
             .field("name", &self.name)
-            .field("url", &self.url.as_str())
+            .field("url", &self.url().as_str())
             .finish_non_exhaustive()
     }
 }

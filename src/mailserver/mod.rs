@@ -2,15 +2,22 @@
 //! ending sessions that are open. Start at [`MailServer`]; `doveadm` is how a real one is asked.
 
 pub mod config;
+pub mod connection;
 pub mod doveadm;
+pub mod link;
 pub mod private;
+pub mod remote;
 
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
+
 use doveadm::{Doveadm, DoveadmError};
+use remote::Remote;
 
 /// Which sessions shall end.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SessionMask {
     /// Those opened with one credential: `g41` is generation 41 of the main password, `a7` the app password 7.
     Exact { mbox: String, credential: String },
@@ -38,7 +45,7 @@ impl SessionMask {
 }
 
 /// A session that a mail server has open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// `<mbox>@<credential>`.
     pub user: String,
@@ -59,6 +66,8 @@ pub struct Ended {
 #[derive(Debug, Clone)]
 pub enum MailServer {
     Doveadm(Doveadm),
+    /// The agent of its host asks it for us.
+    Agent(Remote),
     /// Remembers what it was asked; for tests and for trying things out.
     Recorder(Recorder),
 }
@@ -67,6 +76,7 @@ impl MailServer {
     pub fn name(&self) -> &str {
         match self {
             Self::Doveadm(doveadm) => doveadm.name(),
+            Self::Agent(remote) => remote.name(),
             Self::Recorder(recorder) => &recorder.name,
         }
     }
@@ -78,6 +88,7 @@ impl MailServer {
     pub async fn check(&self) -> Result<(), DoveadmError> {
         match self {
             Self::Doveadm(doveadm) => doveadm.check().await,
+            Self::Agent(remote) => remote.check().await,
             Self::Recorder(recorder) => recorder.answer(|_| ()),
         }
     }
@@ -89,6 +100,7 @@ impl MailServer {
     pub async fn who(&self) -> Result<Vec<Session>, DoveadmError> {
         match self {
             Self::Doveadm(doveadm) => doveadm.who().await,
+            Self::Agent(remote) => remote.who().await,
             Self::Recorder(recorder) => recorder.answer(|recording| recording.sessions.clone()),
         }
     }
@@ -100,6 +112,7 @@ impl MailServer {
     pub async fn kick(&self, masks: &[SessionMask]) -> Result<Vec<Ended>, DoveadmError> {
         match self {
             Self::Doveadm(doveadm) => doveadm.kick(masks).await,
+            Self::Agent(remote) => remote.kick(masks).await,
             Self::Recorder(recorder) => recorder.answer(|recording| recording.kick(masks)),
         }
     }
@@ -111,6 +124,7 @@ impl MailServer {
     pub async fn reload(&self) -> Result<(), DoveadmError> {
         match self {
             Self::Doveadm(doveadm) => doveadm.reload().await,
+            Self::Agent(remote) => remote.reload().await,
             Self::Recorder(recorder) => recorder.answer(|recording| recording.reloads += 1),
         }
     }

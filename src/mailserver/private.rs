@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::config::{
-    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Lab, Place, PolicyServer, Settings, Tls,
+    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Environment, Lab, PolicyServer, Settings, Tls,
 };
 use crate::error::{Error, Result};
 
@@ -142,7 +142,7 @@ pub fn files(wish: &Wish) -> Result<Vec<ConfigFile>> {
             key: wish.doveadm_key.clone(),
         }),
         policy_server: wish.policy_server.clone(),
-        place: Place::Lab(Lab {
+        place: Environment::Lab(Lab {
             dir: wish.dir.clone(),
             smtp: wish.ports.smtp,
             submission: wish.ports.submission,

@@ -9,13 +9,13 @@ use crate::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
 use crate::domain::password::{PasswordHash, PasswordKind};
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{addresses, from_json, id, opt_from_json, opt_to_json, to_json};
+use crate::store::{addresses, from_json, id, lists, opt_from_json, opt_to_json, people, to_json};
 
 /// The columns of an account without its addresses; `person p` joined with `account a`.
 macro_rules! select_account {
     ($rest:literal) => {
         concat!(
-            "SELECT p.organization_id, p.id AS person_id, p.ordinal, p.version, p.role, p.first_name, p.last_name,
+            "SELECT p.organization_id, p.id AS person_id, p.ordinal, p.version, p.role, p.help_desk, p.first_name, p.last_name,
                     p.display_name, p.profile, p.password_phc, p.password_kind, p.password_until,
                     p.password_at, p.password_history, p.session_epoch, p.self_renames,
                     p.disabled AS user_disabled, p.expires_at, p.created_at,
@@ -44,71 +44,84 @@ impl Handle {
     }
 }
 
-/// The account, or `None` where the organization has no such user.
-pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> Result<Option<Account>> {
-    let found = match handle {
-        Handle::User(user) => {
-            tx.query_opt(
-                select_account!("WHERE p.organization_id = $1 AND p.id = $2"),
-                params![organization.get(), user.get()],
-                read,
-            )
-            .await?
-        }
-        Handle::Account(account) => {
-            tx.query_opt(
-                select_account!("WHERE a.organization_id = $1 AND a.id = $2"),
-                params![organization.get(), account.get()],
-                read,
-            )
-            .await?
-        }
+/// Aliases and app passwords, in one question, by a column of `account`. CROSS JOIN keeps SQLite from
+/// beginning with every address of the organization.
+macro_rules! select_belongings {
+    ($key:literal) => {
+        concat!(
+            "SELECT 0 AS id, d.address AS text, '' AS digest, FALSE AS imap, FALSE AS pop, FALSE AS smtp,
+                    d.created_at AS created_at, d.freed_at AS expires_at
+             FROM account a CROSS JOIN address d
+             WHERE d.organization_id = a.organization_id AND d.account_id = a.id AND d.freed_at IS NULL
+               AND a.organization_id = $1 AND a.",
+            $key,
+            " = $2
+             UNION ALL
+             SELECT w.id, w.name, w.digest, w.imap, w.pop, w.smtp, w.created_at, w.expires_at
+             FROM account a CROSS JOIN app_password w
+             WHERE w.organization_id = a.organization_id AND w.account_id = a.id
+               AND a.organization_id = $1 AND a.",
+            $key,
+            " = $2
+             ORDER BY created_at, id, text"
+        )
     };
-    let Some(mut account) = found else { return Ok(None) };
-    add_belongings(tx, &mut account).await?;
-    Ok(Some(account))
 }
 
-/// Aliases and app passwords, in one round trip.
-async fn add_belongings(tx: &mut Tx, account: &mut Account) -> Result<()> {
-    let belongings = tx
-        .query_all(
-            "SELECT 0 AS id, address AS text, '' AS digest, FALSE AS imap, FALSE AS pop, FALSE AS smtp,
-                    created_at, freed_at AS expires_at
-             FROM address WHERE organization_id = $1 AND account_id = $2 AND freed_at IS NULL
-             UNION ALL
-             SELECT id, name, digest, imap, pop, smtp, created_at, expires_at
-             FROM app_password WHERE organization_id = $1 AND account_id = $2
-             ORDER BY created_at, id, text",
-            params![account.organization.get(), account.id.get()],
-            |row| {
-                let number = row.get::<i64>("id")?;
-                if number == 0 {
-                    return Ok(Belonging::Address(EmailAddress::parse(row.get("text")?)?));
-                }
-                Ok(Belonging::AppPassword(AppPassword {
-                    id: id(number)?,
-                    name: row.get("text")?,
-                    digest: row.get("digest")?,
-                    protocols: Protocols {
-                        imap: row.get("imap")?,
-                        pop: row.get("pop")?,
-                        smtp: row.get("smtp")?,
-                    },
-                    created_at: row.get("created_at")?,
-                    expires_at: row.get("expires_at")?,
-                }))
-            },
-        )
-        .await?;
-    for belonging in belongings {
+impl Handle {
+    /// The questions for the account and for its belongings, and their second parameter.
+    fn questions(self) -> (&'static str, &'static str, i64) {
+        match self {
+            Self::User(user) => (
+                select_account!("WHERE p.organization_id = $1 AND p.id = $2"),
+                select_belongings!("person_id"),
+                user.get(),
+            ),
+            Self::Account(account) => (
+                select_account!("WHERE a.organization_id = $1 AND a.id = $2"),
+                select_belongings!("id"),
+                account.get(),
+            ),
+        }
+    }
+}
+
+/// Queues the statements of [`load`], so that PostgreSQL answers them in its next round trip.
+pub fn prefetch(tx: &mut Tx, organization: OrganizationId, handle: Handle) {
+    let (account, belongings, number) = handle.questions();
+    tx.prefetch(account, params![organization.get(), number]);
+    tx.prefetch(belongings, params![organization.get(), number]);
+}
+
+/// The account, or `None` where the organization has no such user.
+pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> Result<Option<Account>> {
+    prefetch(tx, organization, handle);
+    let (account, belongings, number) = handle.questions();
+    let params = params![organization.get(), number];
+    let Some(mut account) = tx.query_opt(account, params, read).await? else { return Ok(None) };
+    for belonging in tx.query_all(belongings, params, read_belonging).await? {
         match belonging {
             Belonging::Address(address) if address == account.primary => {}
             Belonging::Address(address) => account.aliases.push(address),
             Belonging::AppPassword(app) => account.app_passwords.push(app),
         }
     }
-    Ok(())
+    Ok(Some(account))
+}
+
+fn read_belonging(row: &Row<'_>) -> Result<Belonging> {
+    let number = row.get::<i64>("id")?;
+    if number == 0 {
+        return Ok(Belonging::Address(EmailAddress::parse(row.get("text")?)?));
+    }
+    Ok(Belonging::AppPassword(AppPassword {
+        id: id(number)?,
+        name: row.get("text")?,
+        digest: row.get("digest")?,
+        protocols: Protocols { imap: row.get("imap")?, pop: row.get("pop")?, smtp: row.get("smtp")? },
+        created_at: row.get("created_at")?,
+        expires_at: row.get("expires_at")?,
+    }))
 }
 
 enum Belonging {
@@ -126,6 +139,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
         id: id(row.get("account_id")?)?,
         version: row.get("version")?,
         role: row.get::<&str>("role")?.parse::<Role>()?,
+        help_desk: opt_from_json(row.get("help_desk")?)?,
         profile: Profile {
             first_name: row.get("first_name")?,
             last_name: row.get("last_name")?,
@@ -179,35 +193,27 @@ fn history_json(account: &Account) -> Result<String> {
     to_json(&account.credential.history.iter().map(PasswordHash::as_phc).collect::<Vec<_>>())
 }
 
-/// How many ordinals share one counter row.
-pub const BLOCK: i64 = 4096;
-
-/// Stores a new account with its primary address. The address must have been claimed by the rules.
+/// Stores a new account with its primary address, at an ordinal of its own (`lists::take_ordinals`). The
+/// address must have been claimed by the rules.
 ///
 /// # Errors
 /// `AddressTaken` when somebody else got the address meanwhile.
-pub async fn insert(tx: &mut Tx, account: &Account) -> Result<()> {
+pub async fn insert(tx: &mut Tx, account: &Account, ordinal: i64) -> Result<()> {
+    lists::count(tx, account.organization, ordinal, 1)?;
+    insert_uncounted(tx, account, ordinal).await
+}
+
+/// As [`insert`], for who counts otherwise (or, to see what counting costs, not at all).
+///
+/// # Errors
+/// As [`insert`].
+pub async fn insert_uncounted(tx: &mut Tx, account: &Account, ordinal: i64) -> Result<()> {
     let organization = account.organization.get();
-    let ordinal = tx
-        .query_one(
-            "UPDATE organization_counter SET next_ordinal = next_ordinal + 1
-             WHERE organization_id = $1 RETURNING next_ordinal",
-            params![organization],
-            |row| row.get::<i64>("next_ordinal"),
-        )
-        .await?
-        - 1;
-    tx.execute(
-        "INSERT INTO person_count (organization_id, block, persons) VALUES ($1, $2, 1)
-         ON CONFLICT (organization_id, block) DO UPDATE SET persons = person_count.persons + 1",
-        params![organization, ordinal / BLOCK],
-    )
-    .await?;
-    tx.execute_one(
+    tx.send(
         "INSERT INTO person (organization_id, id, ordinal, version, role, first_name, last_name, display_name,
                              profile, password_phc, password_kind, password_until, password_at,
-                             password_history, session_epoch, self_renames, disabled, expires_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                             password_history, session_epoch, self_renames, disabled, expires_at, created_at, help_desk)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         params![
             organization,
             account.user.get(),
@@ -228,10 +234,10 @@ pub async fn insert(tx: &mut Tx, account: &Account) -> Result<()> {
             opt_to_json(account.switches.user_disabled.as_ref())?.as_deref(),
             account.expires_at,
             account.created_at,
+            opt_to_json(account.help_desk.as_ref())?.as_deref(),
         ],
-    )
-    .await?;
-    tx.execute_one(
+    )?;
+    tx.send(
         "INSERT INTO account (organization_id, id, person_id, mailbox, primary_address, primary_domain, generation,
                               mail_disabled, incoming_blocked, outgoing_blocked, imap_off, pop_off, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
@@ -250,13 +256,12 @@ pub async fn insert(tx: &mut Tx, account: &Account) -> Result<()> {
             opt_to_json(account.switches.pop_off.as_ref())?.as_deref(),
             account.created_at,
         ],
-    )
-    .await?;
+    )?;
     addresses::take(tx, account, &account.primary, account.created_at).await?;
     for alias in &account.aliases {
         addresses::take(tx, account, alias, account.created_at).await?;
     }
-    Ok(())
+    people::insert(tx, account)
 }
 
 /// Saves what differs between the two states of one account. Addresses that it no longer has are
@@ -271,9 +276,10 @@ pub async fn save(
     now: Millis,
     address_kept: Millis,
 ) -> Result<()> {
-    save_person(tx, before, after).await?;
-    save_mailbox(tx, before, after).await?;
-    save_app_passwords(tx, before, after).await?;
+    save_person(tx, before, after)?;
+    save_mailbox(tx, before, after)?;
+    save_app_passwords(tx, before, after)?;
+    people::save(tx, before, after)?;
     for address in std::iter::once(&after.primary).chain(&after.aliases) {
         if !before.owns(address) {
             addresses::take(tx, after, address, now).await?;
@@ -281,34 +287,33 @@ pub async fn save(
     }
     for address in std::iter::once(&before.primary).chain(&before.aliases) {
         if !after.owns(address) {
-            addresses::free(tx, before, address, now, now.saturating_add(address_kept)).await?;
+            addresses::free(tx, before, address, now, now.saturating_add(address_kept))?;
         }
     }
     Ok(())
 }
 
 /// The person's row is written at every save: its version is the account's lock.
-async fn save_person(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
+fn save_person(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
     if (Account { switches: after.switches.clone(), ..before.clone() }) == *after {
         // Only switches differ (the common case of enable and disable): a small statement.
-        return tx
-            .execute_one(
-                "UPDATE person SET version = version + 1, disabled = $4
-                 WHERE organization_id = $1 AND id = $2 AND version = $3",
-                params![
-                    after.organization.get(),
-                    after.user.get(),
-                    before.version,
-                    opt_to_json(after.switches.user_disabled.as_ref())?.as_deref()
-                ],
-            )
-            .await;
+        return tx.send_one(
+            "UPDATE person SET version = version + 1, disabled = $4
+             WHERE organization_id = $1 AND id = $2 AND version = $3",
+            params![
+                after.organization.get(),
+                after.user.get(),
+                before.version,
+                opt_to_json(after.switches.user_disabled.as_ref())?.as_deref()
+            ],
+        );
     }
-    tx.execute_one(
+    tx.send_one(
         "UPDATE person
          SET version = version + 1, role = $4, first_name = $5, last_name = $6, display_name = $7, profile = $8,
              password_phc = $9, password_kind = $10, password_until = $11, password_at = $12,
-             password_history = $13, session_epoch = $14, self_renames = $15, disabled = $16, expires_at = $17
+             password_history = $13, session_epoch = $14, self_renames = $15, disabled = $16, expires_at = $17,
+             help_desk = $18
          WHERE organization_id = $1 AND id = $2 AND version = $3",
         params![
             after.organization.get(),
@@ -328,12 +333,12 @@ async fn save_person(tx: &mut Tx, before: &Account, after: &Account) -> Result<(
             &to_json(&after.self_renames)?,
             opt_to_json(after.switches.user_disabled.as_ref())?.as_deref(),
             after.expires_at,
+            opt_to_json(after.help_desk.as_ref())?.as_deref(),
         ],
     )
-    .await
 }
 
-async fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
+fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
     let same = Switches { user_disabled: before.switches.user_disabled.clone(), ..after.switches.clone() }
         == before.switches
         && before.primary == after.primary
@@ -341,7 +346,26 @@ async fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<
     if same {
         return Ok(());
     }
-    tx.execute_one(
+    if before.primary == after.primary {
+        // The address stands in indexes, which SQLite writes anew for every column that a statement names.
+        return tx.send_one(
+            "UPDATE account
+             SET generation = $3, mail_disabled = $4, incoming_blocked = $5, outgoing_blocked = $6, imap_off = $7,
+                 pop_off = $8
+             WHERE organization_id = $1 AND id = $2",
+            params![
+                after.organization.get(),
+                after.id.get(),
+                after.generation,
+                opt_to_json(after.switches.mail_disabled.as_ref())?.as_deref(),
+                opt_to_json(after.switches.incoming_blocked.as_ref())?.as_deref(),
+                opt_to_json(after.switches.outgoing_blocked.as_ref())?.as_deref(),
+                opt_to_json(after.switches.imap_off.as_ref())?.as_deref(),
+                opt_to_json(after.switches.pop_off.as_ref())?.as_deref(),
+            ],
+        );
+    }
+    tx.send_one(
         "UPDATE account
          SET primary_address = $3, primary_domain = $4, generation = $5, mail_disabled = $6, incoming_blocked = $7,
              outgoing_blocked = $8, imap_off = $9, pop_off = $10
@@ -359,20 +383,18 @@ async fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<
             opt_to_json(after.switches.pop_off.as_ref())?.as_deref(),
         ],
     )
-    .await
 }
 
-async fn save_app_passwords(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
+fn save_app_passwords(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
     let (organization, account) = (after.organization.get(), after.id.get());
     for app in before.app_passwords.iter().filter(|app| !after.app_passwords.contains(app)) {
-        tx.execute_one(
+        tx.send_one(
             "DELETE FROM app_password WHERE organization_id = $1 AND id = $2",
             params![organization, app.id.get()],
-        )
-        .await?;
+        )?;
     }
     for app in after.app_passwords.iter().filter(|app| !before.app_passwords.contains(app)) {
-        tx.execute_one(
+        tx.send(
             "INSERT INTO app_password (organization_id, id, account_id, name, digest, imap, pop, smtp, created_at,
                                        expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -388,8 +410,7 @@ async fn save_app_passwords(tx: &mut Tx, before: &Account, after: &Account) -> R
                 app.created_at,
                 app.expires_at
             ],
-        )
-        .await?;
+        )?;
     }
     Ok(())
 }
@@ -404,7 +425,7 @@ pub async fn delete(
     mail_kept: Millis,
 ) -> Result<()> {
     let (organization, person) = (account.organization.get(), account.user.get());
-    tx.execute_one(
+    tx.send(
         "INSERT INTO retained_mailbox (organization_id, account_id, mailbox, address, deleted_at, keep_until)
          VALUES ($1, $2, $3, $4, $5, $6)",
         params![
@@ -415,26 +436,35 @@ pub async fn delete(
             now,
             now.saturating_add(mail_kept)
         ],
-    )
-    .await?;
-    tx.execute(
+    )?;
+    tx.send(
         "DELETE FROM app_password WHERE organization_id = $1 AND account_id = $2",
         params![organization, account.id.get()],
-    )
-    .await?;
+    )?;
     for address in std::iter::once(&account.primary).chain(&account.aliases) {
-        addresses::free(tx, account, address, now, now.saturating_add(address_kept)).await?;
+        addresses::free(tx, account, address, now, now.saturating_add(address_kept))?;
     }
     for statement in [
         "DELETE FROM access_token WHERE organization_id = $1 AND person_id = $2",
         "DELETE FROM refresh_token WHERE organization_id = $1 AND person_id = $2",
         "DELETE FROM grant_code WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM connection WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM connection WHERE organization_id = $1 AND client_id IN (
+             SELECT id FROM client WHERE organization_id = $1 AND owner_id = $2)",
         "DELETE FROM client WHERE organization_id = $1 AND owner_id = $2",
         "DELETE FROM sign_in WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM web_session WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM totp WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM passkey WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM recovery_code WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM recovery_address WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM recovery_link WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM person_state WHERE organization_id = $1 AND person_id = $2",
         "DELETE FROM account WHERE organization_id = $1 AND person_id = $2",
     ] {
-        tx.execute(statement, params![organization, person]).await?;
+        tx.send(statement, params![organization, person])?;
     }
+    people::delete(tx, account)?;
     let ordinal = tx
         .query_opt(
             "DELETE FROM person WHERE organization_id = $1 AND id = $2 AND version = $3 RETURNING ordinal",
@@ -443,11 +473,7 @@ pub async fn delete(
         )
         .await?
         .ok_or(Error::Stale)?;
-    tx.execute_one(
-        "UPDATE person_count SET persons = persons - 1 WHERE organization_id = $1 AND block = $2",
-        params![organization, ordinal / BLOCK],
-    )
-    .await
+    lists::count(tx, account.organization, ordinal, -1)
 }
 
 /// How many enabled super administrators the organization has besides this one.
@@ -510,7 +536,7 @@ pub async fn expired_app_passwords(
 }
 
 /// Users whose one-time password is still there although its time has ended.
-pub async fn expired_passwords(
+pub async fn expired_one_time_passwords(
     tx: &mut Tx,
     now: Millis,
     most: usize,
@@ -536,8 +562,21 @@ pub async fn signed_in(
          ON CONFLICT (organization_id, person_id) DO UPDATE SET last_at = $3, last_door = $4",
         params![organization.get(), user.get(), at, door],
     )
+    .await?;
+    tx.execute(
+        "UPDATE person SET signed_in_at = $3 WHERE organization_id = $1 AND id = $2 AND signed_in_at IS NULL",
+        params![organization.get(), user.get(), at],
+    )
     .await
     .map(drop)
+}
+
+const LAST_SIGN_IN: &str =
+    "SELECT last_at, last_door FROM sign_in WHERE organization_id = $1 AND person_id = $2";
+
+/// Queues the statements of [`last_sign_in`], so that PostgreSQL answers them in its next round trip.
+pub fn prefetch_last_sign_in(tx: &mut Tx, organization: OrganizationId, user: UserId) {
+    tx.prefetch(LAST_SIGN_IN, params![organization.get(), user.get()]);
 }
 
 /// When and through which door somebody signed in last.
@@ -546,10 +585,8 @@ pub async fn last_sign_in(
     organization: OrganizationId,
     user: UserId,
 ) -> Result<Option<(Millis, String)>> {
-    tx.query_opt(
-        "SELECT last_at, last_door FROM sign_in WHERE organization_id = $1 AND person_id = $2",
-        params![organization.get(), user.get()],
-        |row| Ok((row.get("last_at")?, row.get("last_door")?)),
-    )
+    tx.query_opt(LAST_SIGN_IN, params![organization.get(), user.get()], |row| {
+        Ok((row.get("last_at")?, row.get("last_door")?))
+    })
     .await
 }

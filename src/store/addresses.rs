@@ -8,6 +8,7 @@ use crate::domain::claim::{AddressFacts, DomainState, Holder};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{AccountId, OrganizationId};
 use crate::error::{Error, Result};
+use crate::store::accounts::Handle;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::id;
 
@@ -21,28 +22,42 @@ pub async fn account_of(tx: &mut Tx, address: &EmailAddress) -> Result<Option<(O
     .await
 }
 
+/// The same for one organization: whoever else has it is not told of.
+pub async fn handle_of(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    address: &EmailAddress,
+) -> Result<Option<Handle>> {
+    let owner = account_of(tx, address).await?.filter(|(owner, _)| *owner == organization);
+    Ok(owner.map(|(_, account)| Handle::Account(account)))
+}
+
+const DOMAIN: &str = "SELECT verified_at, disabled FROM domain WHERE organization_id = $1 AND name = $2";
+const HOLDER: &str = "SELECT account_id, freed_at, kept_until FROM address WHERE address = $1";
+
+/// Queues the statements of [`facts`], so that PostgreSQL answers them in its next round trip.
+pub fn prefetch_facts(tx: &mut Tx, organization: OrganizationId, wanted: &[EmailAddress]) {
+    for address in wanted {
+        tx.prefetch(DOMAIN, params![organization.get(), address.domain().as_str()]);
+        tx.prefetch(HOLDER, params![address.as_str()]);
+    }
+}
+
 /// What the rules must know before an address is claimed.
 pub async fn facts(
     tx: &mut Tx,
     organization: OrganizationId,
     wanted: &[EmailAddress],
 ) -> Result<BTreeMap<EmailAddress, AddressFacts>> {
+    prefetch_facts(tx, organization, wanted);
     let mut all = BTreeMap::new();
     for address in wanted {
         let domain = tx
-            .query_opt(
-                "SELECT verified_at, disabled FROM domain WHERE organization_id = $1 AND name = $2",
-                params![organization.get(), address.domain().as_str()],
-                |row| row.get::<Option<i64>>("verified_at"),
-            )
+            .query_opt(DOMAIN, params![organization.get(), address.domain().as_str()], |row| {
+                row.get::<Option<i64>>("verified_at")
+            })
             .await?;
-        let holder = tx
-            .query_opt(
-                "SELECT account_id, freed_at, kept_until FROM address WHERE address = $1",
-                params![address.as_str()],
-                read_holder,
-            )
-            .await?;
+        let holder = tx.query_opt(HOLDER, params![address.as_str()], read_holder).await?;
         let domain = match domain {
             None => DomainState::NotOurs,
             Some(None) => DomainState::Unverified,
@@ -82,17 +97,16 @@ pub(super) async fn take(tx: &mut Tx, account: &Account, address: &EmailAddress,
 }
 
 /// Frees an address of the account; it is kept for it until then.
-pub(super) async fn free(
+pub(super) fn free(
     tx: &mut Tx,
     account: &Account,
     address: &EmailAddress,
     now: Millis,
     kept_until: Millis,
 ) -> Result<()> {
-    tx.execute_one(
+    tx.send_one(
         "UPDATE address SET freed_at = $4, kept_until = $5
          WHERE address = $1 AND organization_id = $2 AND account_id = $3 AND freed_at IS NULL",
         params![address.as_str(), account.organization.get(), account.id.get(), now, kept_until],
     )
-    .await
 }

@@ -5,7 +5,14 @@ use crate::clock::Millis;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::id;
+use crate::store::{audit_chain, id};
+
+/// The columns that [`read`] reads.
+macro_rules! select_audit {
+    ($rest:literal) => {
+        concat!("SELECT organization_id, id, step, at, actor, verb, person_id, entry FROM audit ", $rest)
+    };
+}
 
 /// An entry as stored.
 #[derive(Debug, Clone)]
@@ -22,8 +29,9 @@ pub struct AuditRow {
     pub entry: String,
 }
 
-pub async fn insert(tx: &mut Tx, row: &AuditRow) -> Result<()> {
-    tx.execute_one(
+/// Writes an entry with the change, and puts it at the end of what is to be sealed.
+pub fn insert(tx: &mut Tx, row: &AuditRow) -> Result<()> {
+    tx.send(
         "INSERT INTO audit (organization_id, id, step, at, actor, verb, person_id, entry)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         params![
@@ -36,8 +44,33 @@ pub async fn insert(tx: &mut Tx, row: &AuditRow) -> Result<()> {
             row.person.map(UserId::get),
             &row.entry
         ],
-    )
-    .await
+    )?;
+    audit_chain::enqueue(tx, row.organization, row.id, row.step)
+}
+
+/// Writes an entry where none with its id and step is, also none of a transaction that still runs:
+/// that one is waited for. Whether it was written.
+pub async fn insert_unless_there(tx: &mut Tx, row: &AuditRow) -> Result<bool> {
+    let written = tx
+        .execute(
+            "INSERT INTO audit (organization_id, id, step, at, actor, verb, person_id, entry)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (organization_id, id, step) DO NOTHING",
+            params![
+                row.organization.get(),
+                row.id.get(),
+                row.step,
+                row.at,
+                &row.actor,
+                &row.verb,
+                row.person.map(UserId::get),
+                &row.entry
+            ],
+        )
+        .await?;
+    if written == 1 {
+        audit_chain::enqueue(tx, row.organization, row.id, row.step)?;
+    }
+    Ok(written == 1)
 }
 
 fn read(row: &Row<'_>) -> Result<AuditRow> {
@@ -63,8 +96,7 @@ pub async fn newest(
     match person {
         None => {
             tx.query_all(
-                "SELECT organization_id, id, step, at, actor, verb, person_id, entry FROM audit
-                 WHERE organization_id = $1 ORDER BY at DESC, id DESC, step DESC LIMIT $2",
+                select_audit!("WHERE organization_id = $1 ORDER BY at DESC, id DESC, step DESC LIMIT $2"),
                 params![organization.get(), most],
                 read,
             )
@@ -72,8 +104,7 @@ pub async fn newest(
         }
         Some(person) => {
             tx.query_all(
-                "SELECT organization_id, id, step, at, actor, verb, person_id, entry FROM audit
-                 WHERE organization_id = $1 AND person_id = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3",
+                select_audit!("WHERE organization_id = $1 AND person_id = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3"),
                 params![organization.get(), person.get(), most],
                 read,
             )
@@ -82,11 +113,88 @@ pub async fn newest(
     }
 }
 
+/// Where a page of entries begins: after an entry, in the order from the newest to the oldest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    pub at: Millis,
+    pub id: i64,
+    pub step: i64,
+}
+
+/// Entries since `since` that come after a place, the newest first; of one person where given.
+pub async fn page(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    person: Option<UserId>,
+    since: Millis,
+    after: Cursor,
+    most: i64,
+) -> Result<Vec<AuditRow>> {
+    match person {
+        None => {
+            tx.query_all(
+                select_audit!(
+                    "WHERE organization_id = $1 AND at >= $2 AND at <= $3
+                   AND (at < $3 OR id < $4 OR (id = $4 AND step < $5))
+                 ORDER BY at DESC, id DESC, step DESC LIMIT $6"
+                ),
+                params![organization.get(), since, after.at, after.id, after.step, most],
+                read,
+            )
+            .await
+        }
+        Some(person) => {
+            tx.query_all(
+                select_audit!(
+                    "WHERE organization_id = $1 AND person_id = $7 AND at >= $2 AND at <= $3
+                   AND (at < $3 OR id < $4 OR (id = $4 AND step < $5))
+                 ORDER BY at DESC, id DESC, step DESC LIMIT $6"
+                ),
+                params![organization.get(), since, after.at, after.id, after.step, most, person.get()],
+                read,
+            )
+            .await
+        }
+    }
+}
+
+/// A page of the entries about one person, the newest first.
+pub async fn page_of_person(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    person: UserId,
+    start: i64,
+    limit: i64,
+) -> Result<Vec<AuditRow>> {
+    tx.query_all(
+        select_audit!("WHERE organization_id = $1 AND person_id = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3 OFFSET $4"),
+        params![organization.get(), person.get(), limit, start],
+        read,
+    )
+    .await
+}
+
+/// The newest entries of what somebody did, by the actor's name in the log.
+pub async fn newest_by(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    actor: &str,
+    most: i64,
+) -> Result<Vec<AuditRow>> {
+    tx.query_all(
+        select_audit!(
+            "WHERE organization_id = $1 AND actor = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3"
+        ),
+        params![organization.get(), actor, most],
+        read,
+    )
+    .await
+}
+
 /// The entries of one change, in order of its steps.
 pub async fn of_change(tx: &mut Tx, organization: OrganizationId, change: ChangeId) -> Result<Vec<AuditRow>> {
     tx.query_all(
-        "SELECT organization_id, id, step, at, actor, verb, person_id, entry FROM audit
-         WHERE organization_id = $1 AND id = $2 ORDER BY step",
+        select_audit!("WHERE organization_id = $1 AND id = $2 ORDER BY step"),
         params![organization.get(), change.get()],
         read,
     )

@@ -127,6 +127,7 @@ pub async fn delete(tx: &mut Tx, organization: OrganizationId, client: &str) -> 
         "DELETE FROM access_token WHERE organization_id = $1 AND client_id = $2",
         "DELETE FROM refresh_token WHERE organization_id = $1 AND client_id = $2",
         "DELETE FROM grant_code WHERE organization_id = $1 AND client_id = $2",
+        "DELETE FROM connection WHERE organization_id = $1 AND client_id = $2",
     ] {
         tx.execute(statement, params![organization.get(), client]).await?;
     }

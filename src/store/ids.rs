@@ -16,7 +16,8 @@ pub async fn take<T: Id>(tx: &mut Tx, count: i64) -> Result<i64> {
         )
         .await?;
     let first = after - count;
-    if T::from_number(after - 1).is_none() {
+    // The greatest number of all is nobody's.
+    if T::from_number(after).is_none() {
         return Err(Error::internal(format!("there are no {} numbers left", T::KIND)));
     }
     Ok(first)

@@ -1,14 +1,16 @@
-//! Pages of accounts by creation order, as quick at the end of a long list as at its start:
-//! counters say how many persons each run of ordinals holds, an index does the rest.
+//! Pages of accounts by creation order, as quick at the end of a long list as at its start: counters say
+//! how many persons each run of ordinals holds, an index does the rest. The last runs have no counter yet,
+//! so that those who create accounts at the same time do not all write one row.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use crate::clock::Millis;
 use crate::domain::account::Account;
-use crate::domain::email_address::EmailAddress;
+use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
-use crate::store::accounts::{BLOCK, read, select_account};
+use crate::store::accounts::{read, select_account};
 use crate::store::engine::{Tx, params};
 
 /// An account in a list, with what a list shows beside it.
@@ -18,10 +20,73 @@ pub struct Listed {
     pub last_sign_in: Option<(Millis, String)>,
 }
 
+/// How many ordinals share one counter.
+pub const BLOCK: i64 = 4096;
+/// Ordinals that a node takes at a time.
+const TAKEN: i64 = 32;
+
+/// Takes ordinals for accounts to be created, in the order of creation as seen from one node. What is not
+/// used is lost.
+pub async fn take_ordinals(tx: &mut Tx, organization: OrganizationId) -> Result<Range<i64>> {
+    let end = tx
+        .query_one(
+            "UPDATE organization_counter SET next_ordinal = next_ordinal + $2
+             WHERE organization_id = $1 RETURNING next_ordinal",
+            params![organization.get(), TAKEN],
+            |row| row.get::<i64>("next_ordinal"),
+        )
+        .await?;
+    let first = end - TAKEN;
+    let (block, _) = counted(tx, organization).await?;
+    // A run gets its counter when the next one is given out, too: few are still to be stored in it.
+    if (block + 2) * BLOCK <= first {
+        tx.execute_one(
+            "INSERT INTO person_count (organization_id, block, persons)
+             SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), COUNT(*) FROM person
+             WHERE organization_id = $1 AND ordinal >= $3 AND ordinal < $4",
+            params![organization.get(), block, block * BLOCK, (block + 1) * BLOCK],
+        )
+        .await?;
+    }
+    Ok(first..end)
+}
+
+/// Notes that somebody came to an ordinal, or went, where it has a counter already.
+pub fn count(tx: &mut Tx, organization: OrganizationId, ordinal: i64, change: i64) -> Result<()> {
+    tx.send(
+        "UPDATE person_count SET persons = persons + $3 WHERE organization_id = $1 AND block = $2",
+        params![organization.get(), ordinal / BLOCK, change],
+    )
+}
+
+/// The first run without a counter, and how many persons those before it hold.
+async fn counted(tx: &mut Tx, organization: OrganizationId) -> Result<(i64, i64)> {
+    tx.query_one(
+        "SELECT COALESCE(MAX(block), -1) AS last, CAST(COALESCE(SUM(persons), 0) AS BIGINT) AS persons
+         FROM person_count WHERE organization_id = $1",
+        params![organization.get()],
+        |row| Ok((row.get::<i64>("last")? + 1, row.get("persons")?)),
+    )
+    .await
+}
+
+/// How many persons the organization has.
+pub async fn persons(tx: &mut Tx, organization: OrganizationId) -> Result<i64> {
+    let (block, before) = counted(tx, organization).await?;
+    let behind = tx
+        .query_one(
+            "SELECT COUNT(*) AS persons FROM person WHERE organization_id = $1 AND ordinal >= $2",
+            params![organization.get(), block * BLOCK],
+            |row| row.get::<i64>("persons"),
+        )
+        .await?;
+    Ok(before + behind)
+}
+
 /// The accounts from position `start` (the first is 0), at most `limit`, in order of creation.
 /// Must run in a snapshot, so that counters and rows agree.
 pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: i64) -> Result<Vec<Listed>> {
-    let Some((block, before)) = tx
+    let found = tx
         .query_opt(
             "SELECT block, persons_before FROM (
                  SELECT block, persons,
@@ -33,16 +98,20 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
             params![organization.get(), start],
             |row| Ok((row.get::<i64>("block")?, row.get::<i64>("persons_before")?)),
         )
-        .await?
-    else {
-        return Ok(Vec::new());
+        .await?;
+    let (block, before) = match found {
+        Some(found) => found,
+        None => counted(tx, organization).await?,
     };
     let mut ordinals = (i64::MAX, i64::MIN);
     let mut accounts = tx
         .query_all(
+            // What is passed over is counted in the index alone.
             select_account!(
-                "WHERE p.organization_id = $1 AND p.ordinal >= $2
-                 ORDER BY p.ordinal LIMIT $3 OFFSET $4"
+                "WHERE p.organization_id = $1 AND p.ordinal >= (
+                     SELECT ordinal FROM person WHERE organization_id = $1 AND ordinal >= $2
+                     ORDER BY ordinal LIMIT 1 OFFSET $4)
+                 ORDER BY p.ordinal LIMIT $3"
             ),
             params![organization.get(), block * BLOCK, limit, start - before],
             |row| {
@@ -55,9 +124,9 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
     add_aliases(tx, organization, ordinals, &mut accounts).await?;
     let mut seen: HashMap<i64, (Millis, String)> = tx
         .query_all(
-            "SELECT s.person_id, s.last_at, s.last_door FROM person p
-             JOIN sign_in s ON s.organization_id = p.organization_id AND s.person_id = p.id
-             WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3",
+            "SELECT s.person_id, s.last_at, s.last_door FROM person p CROSS JOIN sign_in s
+             WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3
+               AND s.organization_id = p.organization_id AND s.person_id = p.id",
             params![organization.get(), ordinals.0, ordinals.1],
             |row| Ok((row.get("person_id")?, (row.get("last_at")?, row.get("last_door")?))),
         )
@@ -76,12 +145,13 @@ async fn add_aliases(
     ordinals: (i64, i64),
     accounts: &mut [Account],
 ) -> Result<()> {
+    // CROSS JOIN keeps SQLite from beginning with every address of the organization.
     let owned = tx
         .query_all(
-            "SELECT d.account_id, d.address FROM person p
-             JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
-             JOIN address d ON d.organization_id = a.organization_id AND d.account_id = a.id
+            "SELECT d.account_id, d.address FROM person p CROSS JOIN account a CROSS JOIN address d
              WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3
+               AND a.organization_id = p.organization_id AND a.person_id = p.id
+               AND d.organization_id = a.organization_id AND d.account_id = a.id
                AND d.freed_at IS NULL AND d.address <> a.primary_address
              ORDER BY d.created_at, d.address",
             params![organization.get(), ordinals.0, ordinals.1],
@@ -96,4 +166,90 @@ async fn add_aliases(
         account.aliases = by_account.remove(&account.id.get()).unwrap_or_default();
     }
     Ok(())
+}
+
+/// As `page`, of accounts whose primary address is on one of these domains: domain by domain, each
+/// in order of creation. What lies before `start` is counted in an index.
+pub async fn page_of_domains(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    domains: &BTreeSet<DomainName>,
+    start: i64,
+    limit: i64,
+) -> Result<Vec<Listed>> {
+    let (mut page, mut skip) = (Vec::new(), start);
+    for domain in domains {
+        let wanted = limit - i64::try_from(page.len()).unwrap_or(limit);
+        if wanted <= 0 {
+            break;
+        }
+        let held = tx
+            .query_one(
+                "SELECT COUNT(*) AS accounts FROM account WHERE organization_id = $1 AND primary_domain = $2",
+                params![organization.get(), domain.as_str()],
+                |row| row.get::<i64>("accounts"),
+            )
+            .await?;
+        if skip < held {
+            page.extend(of_domain(tx, organization, domain, skip, wanted).await?);
+        }
+        skip = (skip - held).max(0);
+    }
+    Ok(page)
+}
+
+async fn of_domain(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    domain: &DomainName,
+    start: i64,
+    limit: i64,
+) -> Result<Vec<Listed>> {
+    let (zoid, domain) = (organization.get(), domain.as_str());
+    let accounts = tx
+        .query_all(
+            select_account!(
+                "WHERE a.organization_id = $1 AND a.id IN (
+                     SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
+                     ORDER BY created_at, id LIMIT $3 OFFSET $4)
+                 ORDER BY a.created_at, a.id"
+            ),
+            params![zoid, domain, limit, start],
+            read,
+        )
+        .await?;
+    let mut owned: HashMap<i64, Vec<EmailAddress>> = HashMap::new();
+    let addresses = tx
+        .query_all(
+            "SELECT d.account_id, d.address FROM account a CROSS JOIN address d
+             WHERE d.organization_id = a.organization_id AND d.account_id = a.id
+               AND a.organization_id = $1 AND d.freed_at IS NULL AND d.address <> a.primary_address
+               AND a.id IN (SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
+                            ORDER BY created_at, id LIMIT $3 OFFSET $4)
+             ORDER BY d.created_at, d.address",
+            params![zoid, domain, limit, start],
+            |row| Ok((row.get::<i64>("account_id")?, EmailAddress::parse(row.get("address")?)?)),
+        )
+        .await?;
+    for (account, address) in addresses {
+        owned.entry(account).or_default().push(address);
+    }
+    let mut seen: HashMap<i64, (Millis, String)> = tx
+        .query_all(
+            "SELECT s.person_id, s.last_at, s.last_door FROM account a
+             JOIN sign_in s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
+             WHERE a.organization_id = $1
+               AND a.id IN (SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
+                            ORDER BY created_at, id LIMIT $3 OFFSET $4)",
+            params![zoid, domain, limit, start],
+            |row| Ok((row.get("person_id")?, (row.get("last_at")?, row.get("last_door")?))),
+        )
+        .await?
+        .into_iter()
+        .collect();
+    let listed = accounts.into_iter().map(|mut account| {
+        account.aliases = owned.remove(&account.id.get()).unwrap_or_default();
+        Listed { last_sign_in: seen.remove(&account.user.get()), account }
+    });
+    Ok(listed.collect())
 }

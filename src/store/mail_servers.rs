@@ -3,6 +3,7 @@
 use crate::clock::Millis;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
+use crate::store::outbox;
 
 /// A Dovecot by its doveadm HTTP door. The key stands in a file, never in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +62,5 @@ pub async fn put(tx: &mut Tx, server: &MailServerRow) -> Result<()> {
 /// `Stale` when there is none of that name.
 pub async fn remove(tx: &mut Tx, name: &str, now: Millis) -> Result<()> {
     tx.execute_one("DELETE FROM mail_server WHERE name = $1", params![name]).await?;
-    tx.execute(
-        "UPDATE outbox SET due_at = NULL, done_at = $2, outcome = 'the mail server was removed before it was told'
-         WHERE target = $1 AND due_at IS NOT NULL",
-        params![name, now],
-    )
-    .await
-    .map(drop)
+    outbox::abandon(tx, name, "the mail server was removed before it was told", now).await
 }

@@ -19,6 +19,7 @@ fn read(row: &Row<'_>) -> Result<MailboxState> {
         mbox: row.get("mbox")?,
         generation: row.get("generation")?,
         password_phc: row.get("pw")?,
+        password_until: row.get("password_until")?,
         gate: row.get("gate")?,
         imap: row.get::<Option<&str>>("gate_imap")?.is_none(),
         pop: row.get::<Option<&str>>("gate_pop3")?.is_none(),
@@ -29,6 +30,7 @@ fn read(row: &Row<'_>) -> Result<MailboxState> {
         primary: row.get("primary_address")?,
         app_passwords: Vec::new(),
         retired: Vec::new(),
+        cut_off_minutes: None,
     })
 }
 
@@ -41,7 +43,8 @@ pub async fn page(
 ) -> Result<Vec<MailboxState>> {
     let mut states: BTreeMap<i64, MailboxState> = tx
         .query_all(
-            "SELECT account_id, mbox, generation, pw, gate, gate_imap, gate_pop3, sending, incoming, primary_address
+            "SELECT account_id, mbox, generation, pw, password_until, gate, gate_imap, gate_pop3, sending, incoming,
+                    primary_address
              FROM mailbox_state WHERE organization_id = $1 AND account_id > $2 ORDER BY account_id LIMIT $3",
             params![organization.get(), after, most],
             |row| read(row).map(|state| (state.account_id, state)),
@@ -61,8 +64,59 @@ pub async fn one(
     organization: OrganizationId,
     account: AccountId,
 ) -> Result<Option<MailboxState>> {
-    let states = page(tx, organization, account.get() - 1, 1).await?;
-    Ok(states.into_iter().next().filter(|state| state.account_id == account.get()))
+    let ids = params![organization.get(), account.get()];
+    let found = tx
+        .query_opt(
+            "SELECT account_id, mbox, generation, pw, password_until, gate, gate_imap, gate_pop3, sending, incoming,
+                    primary_address
+             FROM mailbox_state WHERE organization_id = $1 AND account_id = $2",
+            ids,
+            read,
+        )
+        .await?;
+    let Some(mut state) = found else { return Ok(None) };
+    let belongings = tx
+        .query_all(
+            "SELECT 0 AS id, address AS text, freed_at, FALSE AS imap, FALSE AS pop, FALSE AS smtp
+             FROM address WHERE organization_id = $1 AND account_id = $2
+             UNION ALL
+             SELECT id, digest, expires_at, imap, pop, smtp
+             FROM app_password WHERE organization_id = $1 AND account_id = $2",
+            ids,
+            |row| {
+                let (text, at) = (row.get("text")?, row.get::<Option<Millis>>("freed_at")?);
+                Ok(match row.get("id")? {
+                    0 => Belonging::Address(text, at),
+                    id => Belonging::AppPassword(AppPassword {
+                        id,
+                        digest_hex: text,
+                        imap: row.get("imap")?,
+                        pop: row.get("pop")?,
+                        smtp: row.get("smtp")?,
+                        expires_at: at,
+                    }),
+                })
+            },
+        )
+        .await?;
+    for belonging in belongings {
+        match belonging {
+            Belonging::Address(address, None) => state.addresses.push(address),
+            Belonging::Address(address, Some(_)) => state.retired.push((address, MOVED.to_owned())),
+            Belonging::AppPassword(app) => state.app_passwords.push(app),
+        }
+    }
+    // Asked for in an order, SQLite would read the app passwords of the whole organization.
+    state.addresses.sort();
+    state.retired.sort();
+    state.app_passwords.sort_by_key(|app| app.id);
+    Ok(Some(state))
+}
+
+enum Belonging {
+    /// With when it was freed.
+    Address(String, Option<Millis>),
+    AppPassword(AppPassword),
 }
 
 /// Addresses and app passwords of the accounts from `first` to `last`.

@@ -7,7 +7,7 @@ use crate::domain::policy::Policy;
 use crate::domain::switch::Switch;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, opt_from_json, opt_to_json, to_json};
+use crate::store::{from_json, id, lists, opt_from_json, opt_to_json, to_json};
 
 #[derive(Debug, Clone)]
 pub struct Organization {
@@ -37,7 +37,10 @@ pub struct Counts {
     pub persons: i64,
 }
 
+/// # Errors
+/// `BadValue` for a policy that cannot be meant.
 pub async fn insert(tx: &mut Tx, organization: &Organization) -> Result<()> {
+    organization.policy.validate()?;
     tx.execute_one(
         "INSERT INTO organization (id, name, disabled, policy, one_time_opens_mail, created_at)
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -68,13 +71,15 @@ fn read(row: &Row<'_>) -> Result<Organization> {
     })
 }
 
+const ONE: &str = "SELECT id, name, disabled, policy, created_at FROM organization WHERE id = $1";
+
+/// Queues the statements of [`load`], so that PostgreSQL answers them in its next round trip.
+pub fn prefetch(tx: &mut Tx, organization: OrganizationId) {
+    tx.prefetch(ONE, params![organization.get()]);
+}
+
 pub async fn load(tx: &mut Tx, organization: OrganizationId) -> Result<Option<Organization>> {
-    tx.query_opt(
-        "SELECT id, name, disabled, policy, created_at FROM organization WHERE id = $1",
-        params![organization.get()],
-        read,
-    )
-    .await
+    tx.query_opt(ONE, params![organization.get()], read).await
 }
 
 pub async fn all(tx: &mut Tx) -> Result<Vec<Organization>> {
@@ -87,7 +92,11 @@ pub async fn all(tx: &mut Tx) -> Result<Vec<Organization>> {
 }
 
 /// Saves name, switch and policy.
+///
+/// # Errors
+/// `BadValue` for a policy that cannot be meant.
 pub async fn save(tx: &mut Tx, organization: &Organization) -> Result<()> {
+    organization.policy.validate()?;
     tx.execute_one(
         "UPDATE organization SET name = $2, disabled = $3, policy = $4, one_time_opens_mail = $5 WHERE id = $1",
         params![
@@ -102,20 +111,16 @@ pub async fn save(tx: &mut Tx, organization: &Organization) -> Result<()> {
 }
 
 pub async fn counts(tx: &mut Tx, organization: OrganizationId) -> Result<Counts> {
-    tx.query_one(
-        "SELECT CAST(COALESCE(SUM(persons), 0) AS BIGINT) AS persons FROM person_count WHERE organization_id = $1",
-        params![organization.get()],
-        |row| Ok(Counts { persons: row.get("persons")? }),
-    )
-    .await
+    Ok(Counts { persons: lists::persons(tx, organization).await? })
 }
 
-/// The primary addresses of the organization's super administrators, the oldest first.
+/// The primary addresses of the organization's super administrators, the oldest first. The sign keeps both
+/// engines from reading everybody in that order.
 pub async fn super_admins(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<(String, String)>> {
     tx.query_all(
-        "SELECT a.primary_address, p.display_name FROM person p
-         JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
-         WHERE p.organization_id = $1 AND p.role = 'super_admin' ORDER BY p.ordinal LIMIT 10",
+        "SELECT a.primary_address, p.display_name FROM person p CROSS JOIN account a
+         WHERE a.organization_id = p.organization_id AND a.person_id = p.id
+           AND p.organization_id = $1 AND p.role = 'super_admin' ORDER BY +p.ordinal LIMIT 10",
         params![organization.get()],
         |row| Ok((row.get("primary_address")?, row.get("display_name")?)),
     )
@@ -202,6 +207,18 @@ pub async fn verified_domains(tx: &mut Tx) -> Result<Vec<String>> {
     tx.query_all("SELECT name FROM domain WHERE verified_at IS NOT NULL ORDER BY name", params![], |row| {
         row.get("name")
     })
+    .await
+}
+
+/// Deletes a domain that was never verified.
+///
+/// # Errors
+/// `Stale` when there is none.
+pub async fn delete_domain(tx: &mut Tx, organization: OrganizationId, name: &DomainName) -> Result<()> {
+    tx.execute_one(
+        "DELETE FROM domain WHERE organization_id = $1 AND name = $2 AND verified_at IS NULL",
+        params![organization.get(), name.as_str()],
+    )
     .await
 }
 

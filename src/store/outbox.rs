@@ -1,11 +1,11 @@
 //! Effects waiting to be carried out: written with the change, a row for each target, claimed by
 //! one worker at a time.
 
-use crate::clock::Millis;
+use crate::clock::{DAY, MINUTE, Millis};
 use crate::domain::effect::{Effect, PERSON, PROJECTION};
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId};
 use crate::error::Result;
-use crate::store::engine::{Row, Tx, params};
+use crate::store::engine::{EngineKind, Later, Row, Tx, params};
 use crate::store::{from_json, id, settings, to_json};
 
 /// One effect of one change on one target.
@@ -28,6 +28,18 @@ pub struct Waiting {
     /// What happened so far.
     pub outcome: Option<String>,
     pub done_at: Option<Millis>,
+    /// The transaction that wrote it, on PostgreSQL; 0 on SQLite, and of what was copied or restored.
+    pub transaction: i64,
+}
+
+impl Waiting {
+    /// The number by which a [`Mark`](crate::store::feed::Mark) knows it.
+    pub fn number(&self, engine: EngineKind) -> i64 {
+        match engine {
+            EngineKind::Sqlite => self.position,
+            EngineKind::Postgres => self.transaction,
+        }
+    }
 }
 
 /// Whose effect it is, and of what.
@@ -46,9 +58,10 @@ impl Origin {
     }
 }
 
-/// Writes what the look-ups must show anew; answers the position.
-pub async fn project(tx: &mut Tx, origin: Origin) -> Result<i64> {
-    tx.query_one(
+/// Writes what the look-ups must show anew; the position is known
+/// with the commit.
+pub fn project(tx: &mut Tx, origin: Origin) -> Result<Later<i64>> {
+    tx.send_query(
         "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, due_at, tries)
          VALUES ($1, $2, $3, $4, $5, $6, $6, 0) RETURNING position",
         params![
@@ -61,21 +74,26 @@ pub async fn project(tx: &mut Tx, origin: Origin) -> Result<i64> {
         ],
         |row| row.get("position"),
     )
-    .await
 }
 
-/// Writes an effect for every mail server there is; without any, that is noted as the outcome.
-pub async fn for_mail_servers(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
-    tx.execute(
+/// Writes an effect for every mail server there is, and for the agents of those hosts that have a domain of the
+/// organization; without any, that is noted as the outcome.
+pub fn for_mail_servers(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
+    tx.send(
         "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, due_at, tries, outcome,
                              done_at)
          SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), name, CAST($4 AS TEXT), CAST($5 AS BIGINT),
-                CAST($5 AS BIGINT), 0, NULL, NULL
+                CAST($5 AS BIGINT), 0, CAST(NULL AS TEXT), CAST(NULL AS BIGINT)
          FROM mail_server
+         UNION ALL
+         SELECT DISTINCT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), agent, CAST($4 AS TEXT),
+                CAST($5 AS BIGINT), CAST($5 AS BIGINT), 0, NULL, CAST(NULL AS BIGINT)
+         FROM mail_agent_domain
+         WHERE domain = '*' OR domain IN (SELECT name FROM domain WHERE organization_id = $2)
          UNION ALL
          SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), '', CAST($4 AS TEXT), CAST($5 AS BIGINT),
                 NULL, 0, 'no mail server is configured; nothing was told', CAST($5 AS BIGINT)
-         WHERE NOT EXISTS (SELECT 1 FROM mail_server)",
+         WHERE NOT EXISTS (SELECT 1 FROM mail_server) AND NOT EXISTS (SELECT 1 FROM mail_agent_domain)",
         params![
             origin.change.get(),
             origin.organization.get(),
@@ -84,13 +102,11 @@ pub async fn for_mail_servers(tx: &mut Tx, origin: Origin, effect: &Effect) -> R
             origin.at
         ],
     )
-    .await
-    .map(drop)
 }
 
 /// Writes what the person is to be told.
-pub async fn for_person(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
-    tx.execute_one(
+pub fn for_person(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
+    tx.send(
         "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, due_at, tries)
          VALUES ($1, $2, $3, $4, $5, $6, $6, 0)",
         params![
@@ -102,7 +118,6 @@ pub async fn for_person(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<
             origin.at
         ],
     )
-    .await
 }
 
 fn read(row: &Row<'_>) -> Result<Waiting> {
@@ -119,21 +134,62 @@ fn read(row: &Row<'_>) -> Result<Waiting> {
         tries: row.get("tries")?,
         outcome: row.get("outcome")?,
         done_at: row.get("done_at")?,
+        transaction: row.get("txid")?,
     })
 }
 
+/// An effect that this program cannot read is looked at again so much later, by a newer one perhaps,
+/// and given up after a day.
+const UNREADABLE_AGAIN: Millis = 10 * MINUTE;
+
 /// Claims up to `most` effects of the target that are due, until `until`; whoever dies meanwhile
 /// loses the claim then. The condition stands twice, or two workers on PostgreSQL claim one row.
+/// What cannot be read is set aside with a word about it, so that it keeps nothing else waiting.
 pub async fn claim(tx: &mut Tx, target: &str, now: Millis, until: Millis, most: i64) -> Result<Vec<Waiting>> {
-    tx.query_all(
-        "UPDATE outbox SET due_at = $3, tries = tries + 1
+    let claimed = tx
+        .query_all(
+            "UPDATE outbox SET due_at = $3, tries = tries + 1
          WHERE position IN (SELECT position FROM outbox WHERE target = $1 AND due_at <= $2
                             ORDER BY due_at, position LIMIT $4)
            AND target = $1 AND due_at <= $2
          RETURNING position, change_id, organization_id, account_id, target, effect, created_at, due_at, tries,
-                   outcome, done_at",
-        params![target, now, until, most],
-        read,
+                   outcome, done_at, txid",
+            params![target, now, until, most],
+            |row| match read(row) {
+                Ok(effect) => Ok(Ok(effect)),
+                Err(why) => Ok(Err((row.get::<i64>("position")?, row.get::<Millis>("created_at")?, why))),
+            },
+        )
+        .await?;
+    let mut readable = Vec::with_capacity(claimed.len());
+    for one in claimed {
+        match one {
+            Ok(effect) => readable.push(effect),
+            Err((position, created_at, why)) => {
+                tracing::error!(position, error = %why, "an effect in the outbox cannot be read");
+                let given_up = now - created_at > DAY;
+                tx.execute(
+                    "UPDATE outbox SET outcome = $2, due_at = $3, done_at = $4 WHERE position = $1",
+                    params![
+                        position,
+                        &format!("error: this program cannot read the effect: {why}"),
+                        (!given_up).then_some(now + UNREADABLE_AGAIN),
+                        given_up.then_some(now)
+                    ],
+                )
+                .await?;
+            }
+        }
+    }
+    Ok(readable)
+}
+
+/// Makes everything of the target due that seems due only after `latest`: it was put off by a clock that was
+/// ahead. Answers how much.
+pub async fn call_back(tx: &mut Tx, target: &str, now: Millis, latest: Millis) -> Result<u64> {
+    tx.execute(
+        "UPDATE outbox SET due_at = $2 WHERE target = $1 AND due_at > $3",
+        params![target, now, latest],
     )
     .await
 }
@@ -149,25 +205,21 @@ pub async fn next_due(tx: &mut Tx, target: &str) -> Result<Option<Millis>> {
 }
 
 /// Ends a claimed effect with what happened. Whoever lost the claim meanwhile writes nothing.
-pub async fn finish(tx: &mut Tx, effect: &Waiting, outcome: &str, now: Millis) -> Result<()> {
-    tx.execute(
+pub fn finish(tx: &mut Tx, effect: &Waiting, outcome: &str, now: Millis) -> Result<()> {
+    tx.send(
         "UPDATE outbox SET due_at = NULL, outcome = $3, done_at = $4
          WHERE position = $1 AND tries = $2 AND due_at IS NOT NULL",
         params![effect.position, effect.tries, outcome, now],
     )
-    .await
-    .map(drop)
 }
 
 /// Puts a claimed effect off, with what happened so far.
-pub async fn put_off(tx: &mut Tx, effect: &Waiting, outcome: &str, due_at: Millis) -> Result<()> {
-    tx.execute(
+pub fn put_off(tx: &mut Tx, effect: &Waiting, outcome: &str, due_at: Millis) -> Result<()> {
+    tx.send(
         "UPDATE outbox SET due_at = $3, outcome = $4
          WHERE position = $1 AND tries = $2 AND due_at IS NOT NULL",
         params![effect.position, effect.tries, due_at, outcome],
     )
-    .await
-    .map(drop)
 }
 
 /// Ends the effects on the look-ups up to a position.
@@ -180,19 +232,51 @@ pub async fn projected(tx: &mut Tx, upto: i64, outcome: &str, now: Millis) -> Re
     .await
 }
 
-/// What changed after a position, in order: the position and whose it is.
-pub async fn changed_since(
-    tx: &mut Tx,
-    position: i64,
-    most: i64,
-) -> Result<Vec<(i64, OrganizationId, Option<AccountId>)>> {
+/// A row of the outbox, for who asks whom it concerns.
+#[derive(Debug, Clone, Copy)]
+pub struct Concerned {
+    pub position: i64,
+    /// The number of its change.
+    pub change: i64,
+    pub organization: OrganizationId,
+    /// `None` for the whole organization.
+    pub account: Option<AccountId>,
+}
+
+/// What changed after a position, in order.
+pub async fn changed_since(tx: &mut Tx, position: i64, most: i64) -> Result<Vec<Concerned>> {
     tx.query_all(
-        "SELECT position, organization_id, account_id FROM outbox WHERE position > $1 ORDER BY position LIMIT $2",
+        "SELECT position, change_id, organization_id, account_id FROM outbox
+         WHERE position > $1 ORDER BY position LIMIT $2",
         params![position, most],
         |row| {
             let account = row.get::<i64>("account_id")?;
+            Ok(Concerned {
+                position: row.get("position")?,
+                change: row.get("change_id")?,
+                organization: id(row.get("organization_id")?)?,
+                account: (account != 0).then(|| id(account)).transpose()?,
+            })
+        },
+    )
+    .await
+}
+
+/// The look-ups' changes of transactions behind a place, in the order of transactions; on PostgreSQL alone are
+/// there any. The words in quotes are [`PROJECTION`], for the index.
+pub async fn changed_by_transactions(
+    tx: &mut Tx,
+    behind: (i64, i64),
+    most: i64,
+) -> Result<Vec<(i64, i64, OrganizationId, Option<AccountId>)>> {
+    tx.query_all(
+        "SELECT position, txid, organization_id, account_id FROM outbox
+         WHERE target = 'look-ups' AND txid > 0 AND (txid, position) > ($1, $2) ORDER BY txid, position LIMIT $3",
+        params![behind.0, behind.1, most],
+        |row| {
+            let account = row.get::<i64>("account_id")?;
             let account = (account != 0).then(|| id(account)).transpose()?;
-            Ok((row.get("position")?, id(row.get("organization_id")?)?, account))
+            Ok((row.get("position")?, row.get("txid")?, id(row.get("organization_id")?)?, account))
         },
     )
     .await
@@ -208,16 +292,47 @@ pub async fn newest(tx: &mut Tx) -> Result<i64> {
     Ok(newest.max(settings::swept(tx).await?))
 }
 
-/// The effects of one change.
+/// The effects of one change that this program can read.
 pub async fn of_change(tx: &mut Tx, organization: OrganizationId, change: ChangeId) -> Result<Vec<Waiting>> {
+    Ok(all_of_change(tx, organization, change).await?.into_iter().filter_map(Result::ok).collect())
+}
+
+/// The effects of one change; of one that this program cannot read, what is known besides.
+pub async fn all_of_change(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    change: ChangeId,
+) -> Result<Vec<Result<Waiting, Unreadable>>> {
     tx.query_all(
         "SELECT position, change_id, organization_id, account_id, target, effect, created_at, due_at, tries, outcome,
-                done_at
+                done_at, txid
          FROM outbox WHERE organization_id = $1 AND change_id = $2 ORDER BY position",
         params![organization.get(), change.get()],
-        read,
+        |row| match read(row) {
+            Ok(effect) => Ok(Ok(effect)),
+            Err(_) => Ok(Err(Unreadable {
+                target: row.get("target")?,
+                waits: row.get::<Option<Millis>>("due_at")?.is_some(),
+                outcome: row.get("outcome")?,
+                done_at: row.get("done_at")?,
+            })),
+        },
     )
     .await
+}
+
+/// An effect that another release wrote.
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    pub target: String,
+    pub waits: bool,
+    pub outcome: Option<String>,
+    pub done_at: Option<Millis>,
+}
+
+/// After a restore: the numbers of the transactions that wrote them are those of another cluster.
+pub async fn forget_transactions(tx: &mut Tx) -> Result<()> {
+    tx.execute("UPDATE outbox SET txid = 0 WHERE txid > 0", params![]).await.map(drop)
 }
 
 /// How many effects wait, and since when the oldest does.
@@ -241,16 +356,27 @@ pub async fn backlog_of(tx: &mut Tx, target: &str) -> Result<(i64, Option<Millis
     .await
 }
 
-/// Forgets effects that were done before then; answers the newest position among them.
-pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<i64> {
+/// Forgets effects that were done before then; answers the newest position among them, and on PostgreSQL the
+/// newest transaction.
+pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<(i64, i64)> {
     let swept = tx
         .query_one(
-            "SELECT COALESCE(MAX(position), 0) AS swept FROM outbox WHERE done_at < $1",
+            "SELECT COALESCE(MAX(position), 0) AS swept, COALESCE(MAX(txid), 0) AS txid FROM outbox WHERE done_at < $1",
             params![before],
-            |row| row.get("swept"),
+            |row| Ok((row.get("swept")?, row.get("txid")?)),
         )
         .await?;
     // What is done is not due; asking for both would make SQLite walk over everything that is done.
     tx.execute("DELETE FROM outbox WHERE done_at < $1", params![before]).await?;
     Ok(swept)
+}
+
+/// Ends whatever waits for a target that is there no more, with that remark.
+pub async fn abandon(tx: &mut Tx, target: &str, remark: &str, now: Millis) -> Result<()> {
+    tx.execute(
+        "UPDATE outbox SET due_at = NULL, done_at = $2, outcome = $3 WHERE target = $1 AND due_at IS NOT NULL",
+        params![target, now, remark],
+    )
+    .await
+    .map(drop)
 }

@@ -5,16 +5,16 @@ use crate::clock::Millis;
 use crate::domain::actor::{Role, Signed};
 use crate::domain::ids::{AccountId, GrantId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, to_json};
+use crate::store::{from_json, id, opt_from_json, to_json};
 
 /// SHA-256 of a secret.
 pub type Fingerprint = [u8; 32];
 
-/// A person's standing at the moment, as every grant needs it.
+/// Who gave a grant (RFC 6749, section 1.1), as every use of it needs them now.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct ResourceOwner {
     pub organization: OrganizationId,
     pub user: UserId,
     pub account: AccountId,
@@ -69,37 +69,47 @@ pub struct GrantCode {
     pub used_at: Option<Millis>,
 }
 
+const HOLDER: &str =
+    "SELECT t.organization_id, t.person_id, t.client_id, t.scope, t.expires_at, p.role, p.help_desk,
+            a.id AS account_id
+     FROM access_token t
+     JOIN person p ON p.organization_id = t.organization_id AND p.id = t.person_id
+     JOIN account a ON a.organization_id = t.organization_id AND a.person_id = t.person_id
+     JOIN organization o ON o.id = t.organization_id
+     LEFT JOIN client c ON c.organization_id = t.organization_id AND c.id = t.client_id
+     WHERE t.hash = $1 AND t.expires_at > $2 AND t.epoch = p.session_epoch
+       AND p.disabled IS NULL AND o.disabled IS NULL
+       AND (t.client_id IS NULL OR (c.id IS NOT NULL AND c.disabled IS NULL))";
+
+/// Queues the statements of [`holder`], so that PostgreSQL answers them in its next round trip.
+pub fn prefetch_holder(tx: &mut Tx, token: &Fingerprint, now: Millis) {
+    tx.prefetch(HOLDER, params![&token[..], now]);
+}
+
 /// A good token's holder: the row exists, has not expired, and the epoch is the person's, and
 /// person, client and organization are enabled.
 pub async fn holder(tx: &mut Tx, token: &Fingerprint, now: Millis) -> Result<Option<(Signed, Millis)>> {
-    tx.query_opt(
-        "SELECT t.organization_id, t.person_id, t.client_id, t.scope, t.expires_at, p.role, a.id AS account_id
-         FROM access_token t
-         JOIN person p ON p.organization_id = t.organization_id AND p.id = t.person_id
-         JOIN account a ON a.organization_id = t.organization_id AND a.person_id = t.person_id
-         JOIN organization o ON o.id = t.organization_id
-         LEFT JOIN client c ON c.id = t.client_id
-         WHERE t.hash = $1 AND t.expires_at > $2 AND t.epoch = p.session_epoch
-           AND p.disabled IS NULL AND o.disabled IS NULL
-           AND (t.client_id IS NULL OR (c.id IS NOT NULL AND c.disabled IS NULL))",
-        params![&token[..], now],
-        |row| {
-            let signed = Signed {
-                organization: id(row.get("organization_id")?)?,
-                user: id(row.get("person_id")?)?,
-                account: id(row.get("account_id")?)?,
-                role: row.get::<&str>("role")?.parse()?,
-                scopes: ScopeSet::parse(row.get("scope")?)?,
-                client: row.get("client_id")?,
-            };
-            Ok((signed, row.get("expires_at")?))
-        },
-    )
+    tx.query_opt(HOLDER, params![&token[..], now], |row| {
+        let signed = Signed {
+            organization: id(row.get("organization_id")?)?,
+            user: id(row.get("person_id")?)?,
+            account: id(row.get("account_id")?)?,
+            role: row.get::<&str>("role")?.parse()?,
+            help_desk: opt_from_json(row.get("help_desk")?)?,
+            scopes: ScopeSet::parse(row.get("scope")?)?,
+            client: row.get("client_id")?,
+        };
+        Ok((signed, row.get("expires_at")?))
+    })
     .await
 }
 
-/// Where a person stands, for making codes and tokens.
-pub async fn standing(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<Option<Standing>> {
+/// Who is to give a grant, or gave it.
+pub async fn resource_owner(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<Option<ResourceOwner>> {
     tx.query_opt(
         "SELECT p.organization_id, p.id, a.id AS account_id, p.role, p.session_epoch,
                 p.disabled AS user_disabled, o.disabled AS organization_disabled
@@ -109,7 +119,7 @@ pub async fn standing(tx: &mut Tx, organization: OrganizationId, user: UserId) -
          WHERE p.organization_id = $1 AND p.id = $2",
         params![organization.get(), user.get()],
         |row| {
-            Ok(Standing {
+            Ok(ResourceOwner {
                 organization: id(row.get("organization_id")?)?,
                 user: id(row.get("id")?)?,
                 account: id(row.get("account_id")?)?,
@@ -175,6 +185,26 @@ pub async fn evict_access(tx: &mut Tx, grant: GrantId, most: i64) -> Result<()> 
         "DELETE FROM access_token WHERE grant_id = $1 AND hash NOT IN (
              SELECT hash FROM access_token WHERE grant_id = $1 ORDER BY created_at DESC, hash LIMIT $2)",
         params![grant.get(), most],
+    )
+    .await
+    .map(drop)
+}
+
+/// The same for what a client got by its own credentials, which is in no grant.
+pub async fn evict_of_credentials(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    owner: UserId,
+    client: &str,
+    most: i64,
+) -> Result<()> {
+    tx.execute(
+        "DELETE FROM access_token
+         WHERE organization_id = $1 AND person_id = $2 AND client_id = $3 AND grant_id IS NULL AND hash NOT IN (
+             SELECT hash FROM access_token
+             WHERE organization_id = $1 AND person_id = $2 AND client_id = $3 AND grant_id IS NULL
+             ORDER BY created_at DESC, hash LIMIT $4)",
+        params![organization.get(), owner.get(), client, most],
     )
     .await
     .map(drop)
@@ -328,6 +358,40 @@ pub async fn codes_since(tx: &mut Tx, client: &str, since: Millis) -> Result<i64
     .await
 }
 
+/// How many codes one person gave a client since then.
+pub async fn codes_of_person_since(tx: &mut Tx, client: &str, user: UserId, since: Millis) -> Result<i64> {
+    tx.query_one(
+        "SELECT COUNT(*) AS codes FROM grant_code WHERE client_id = $1 AND created_at > $2 AND person_id = $3",
+        params![client, since, user.get()],
+        |row| row.get("codes"),
+    )
+    .await
+}
+
+/// The refresh tokens after a hash, in their order: each with whether it can ever work again. One of
+/// another epoch than the person's cannot, nor one of a deleted person or client: none of that comes back.
+pub async fn refresh_after(tx: &mut Tx, after: &[u8], most: i64) -> Result<Vec<(Fingerprint, bool)>> {
+    tx.query_all(
+        "SELECT t.hash, CASE WHEN p.session_epoch = t.epoch AND c.id IS NOT NULL THEN 1 ELSE 0 END AS lives
+         FROM refresh_token t
+         LEFT JOIN person p ON p.organization_id = t.organization_id AND p.id = t.person_id
+         LEFT JOIN client c ON c.id = t.client_id
+         WHERE t.hash > $1 ORDER BY t.hash LIMIT $2",
+        params![after, most],
+        |row| {
+            let hash: &[u8] = row.get("hash")?;
+            let hash = hash.try_into().map_err(|_| Error::internal("a token's hash has another length"))?;
+            Ok((hash, row.get::<i64>("lives")? != 0))
+        },
+    )
+    .await
+}
+
+/// Removes a refresh token that works no more.
+pub async fn delete_refresh(tx: &mut Tx, hash: &Fingerprint) -> Result<()> {
+    tx.execute("DELETE FROM refresh_token WHERE hash = $1", params![&hash[..]]).await.map(drop)
+}
+
 /// Removes what expired before `before`; used codes stay that long too, so that a replay is seen.
 pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<u64> {
     let tokens = tx.execute("DELETE FROM access_token WHERE expires_at < $1", params![before]).await?;
@@ -335,9 +399,16 @@ pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<u64> {
     Ok(tokens + codes)
 }
 
-/// Voids every token and code of the installation (after a restore).
+/// Voids every token, code and remembered yes of the installation (after a restore).
 pub async fn void_all(tx: &mut Tx) -> Result<()> {
-    for statement in ["DELETE FROM access_token", "DELETE FROM refresh_token", "DELETE FROM grant_code"] {
+    for statement in [
+        "DELETE FROM access_token",
+        "DELETE FROM refresh_token",
+        "DELETE FROM grant_code",
+        "DELETE FROM web_session",
+        "DELETE FROM recovery_link",
+        "DELETE FROM connection",
+    ] {
         tx.execute(statement, params![]).await?;
     }
     Ok(())

@@ -132,24 +132,15 @@ impl Body {
         self.read(&names, |value| value.list("a whole number or a list of whole numbers", Value::long))
     }
 
-    /// Like [`Body::long_list`]; an empty list counts as missing.
-    pub fn long_list_required(&self, names: impl Names) -> Result<Vec<i64>> {
-        required(&names, self.long_list(names.spellings())?.filter(|list| !list.is_empty()))
-    }
-
     pub fn object(&self, names: impl Names) -> Result<Option<&Body>> {
         self.read(&names, Value::object)
     }
 
-    /// An array of at most [`MAX_LIST`] objects, or one alone.
-    pub fn object_list(&self, names: impl Names) -> Result<Option<Vec<&Body>>> {
-        self.read(&names, |value| value.list("an object or a list of objects", Value::object))
-    }
-
-    /// Whether the parameter is there at all, `null` and wrong types included. It is known then.
-    pub fn has(&self, names: impl Names) -> bool {
-        let fields = names.spellings().iter().flat_map(|name| self.spelled(name));
-        fields.inspect(|field| field.asked.store(true, Relaxed)).count() > 0
+    /// Knows a parameter that says nothing to us, whatever it holds.
+    pub fn ignore(&self, names: impl Names) {
+        for field in names.spellings().iter().flat_map(|name| self.spelled(name)) {
+            field.asked.store(true, Relaxed);
+        }
     }
 
     /// Refuses the first parameter that no accessor has asked for, in nested objects too.
@@ -501,7 +492,14 @@ mod tests {
             malformed(body.secret_required("password")),
             Malformed::Missing { name: "password".into() }
         );
-        assert!(body.has("PASSWORD") && !body.has("zuid"));
+    }
+
+    #[test]
+    fn what_is_ignored_is_known() {
+        let body = body(json!({"password": [1]}));
+        malformed(body.refuse_unknown());
+        body.ignore("PASSWORD");
+        body.refuse_unknown().unwrap();
     }
 
     #[test]
@@ -551,7 +549,7 @@ mod tests {
             json!({"emailAlias": "a@x", "userList": [1, "2"], "mixed": ["a", 1], "deep": [["a"]], "gap": ["a", null]}),
         );
         assert_eq!(body.text_list("emailAlias").unwrap(), Some(vec!["a@x"]));
-        assert_eq!(body.long_list_required("userList").unwrap(), [1, 2]);
+        assert_eq!(body.long_list("userList").unwrap(), Some(vec![1, 2]));
         assert_eq!(body.long_list("absent").unwrap(), None);
         for name in ["mixed", "deep", "gap"] {
             assert!(matches!(malformed(body.text_list(name)), Malformed::WrongType { .. }), "{name}");
@@ -578,13 +576,8 @@ mod tests {
 
     #[test]
     fn objects_are_read_like_bodies() {
-        let body = body(
-            json!({"address": {"City": "Rome"}, "mailForward": [{"mailForwardTo": "a@x"}], "one": {"a": 1}}),
-        );
+        let body = body(json!({"address": {"City": "Rome"}, "mailForward": [{"mailForwardTo": "a@x"}]}));
         assert_eq!(body.object("address").unwrap().unwrap().text("city").unwrap(), Some("Rome"));
-        let forwards = body.object_list("mailForward").unwrap().unwrap();
-        assert_eq!(forwards[0].text("mailForwardTo").unwrap(), Some("a@x"));
-        assert_eq!(body.object_list("one").unwrap().unwrap().len(), 1);
         assert!(matches!(malformed(body.object("mailForward")), Malformed::WrongType { .. }));
     }
 

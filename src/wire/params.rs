@@ -71,11 +71,6 @@ impl Params {
         self.0.long(names)
     }
 
-    /// Whether the parameter is there at all, also without a value.
-    pub fn has(&self, names: impl Names) -> bool {
-        self.0.has(names)
-    }
-
     /// As [`Body::refuse_unknown`].
     pub fn refuse_unknown(&self) -> Result<()> {
         self.0.refuse_unknown()
@@ -182,7 +177,6 @@ mod tests {
     fn a_parameter_without_a_value_is_absent() {
         let params = Params::query(Some("state=&prompt&scope=x")).unwrap();
         assert_eq!((params.text("state").unwrap(), params.text("prompt").unwrap()), (None, None));
-        assert!(params.has("state") && !params.has("code"));
         assert!(matches!(
             params.text_required("state"),
             Err(Error::Malformed(Malformed::Missing { name })) if name == "state"

@@ -1,4 +1,5 @@
-//! `docs/api` is made from the code: it is compared here, and written anew with `MAILWARD_BLESS=1`.
+//! Documents that are made from the code, as `docs/api` is: compared here, and written anew with
+//! `MAILWARD_BLESS=1`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,13 +10,13 @@ use mailward::domain::rights::Forms;
 
 use crate::support::source::sources;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
 
-/// Compares with the committed file, or writes it.
-fn committed(name: &str, made: &str) {
+/// Compares with the committed file below `docs`, or writes it.
+pub fn committed(name: &str, made: &str) {
     let path = Path::new(FOLDER).join(name);
     if std::env::var_os("MAILWARD_BLESS").is_some() {
-        std::fs::create_dir_all(FOLDER).expect("a folder");
+        std::fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("a folder");
         std::fs::write(&path, made).expect("written");
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
@@ -23,7 +24,7 @@ fn committed(name: &str, made: &str) {
     let line = first.unwrap_or_else(|| there.lines().count().min(made.lines().count())) + 1;
     assert!(
         there == made,
-        "docs/api/{name} is not what the code says, from line {line} on; MAILWARD_BLESS=1 writes it anew"
+        "docs/{name} is not what the code says, from line {line} on; MAILWARD_BLESS=1 writes it anew"
     );
 }
 
@@ -31,7 +32,7 @@ fn committed(name: &str, made: &str) {
 fn the_openapi_document_is_committed_as_it_is_served() {
     let mut text = serde_json::to_string_pretty(&mailward::api::document()).expect("JSON");
     text.push('\n');
-    committed("openapi.json", &text);
+    committed("api/openapi.json", &text);
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn every_refusal_is_documented() {
     for refusal in refusals::at_the_token_endpoint() {
         row(&mut text, &refusal, &format!("`{}`", refusal.body));
     }
-    committed("errors.md", &text);
+    committed("api/errors.md", &text);
 }
 
 fn row(text: &mut String, refusal: &Documented, example: &str) {
@@ -82,7 +83,7 @@ fn every_mode_is_documented() {
     for info in MODES {
         describe(&mut text, info);
     }
-    committed("modes.md", &text);
+    committed("api/modes.md", &text);
 }
 
 fn describe(text: &mut String, info: &ModeInfo) {
@@ -93,9 +94,10 @@ fn describe(text: &mut String, info: &ModeInfo) {
         Method::Delete => "- Sent as: `DELETE /api/organization/{zoid}/accounts`",
         Method::Elsewhere => "- Sent as: a call with an address of its own; see [openapi.json](openapi.json)",
     });
-    line(match info.forms {
-        Forms::AdminOnly => "- By: administrators",
-        Forms::AdminOrOwn => "- By: administrators, and people on their own account",
+    let desk = info.verb.map(|verb| format!(", the help desk with `{}`", verb.as_str())).unwrap_or_default();
+    line(&match info.forms {
+        Forms::AdminOnly => format!("- By: administrators{desk}"),
+        Forms::AdminOrOwn => format!("- By: administrators{desk}, and people on their own account"),
     });
     if !info.also.is_empty() {
         line(&format!("- Other spellings: `{}`", info.also.join("`, `")));
@@ -108,7 +110,7 @@ fn describe(text: &mut String, info: &ModeInfo) {
             ParameterKind::Text => "text",
             ParameterKind::Number => "number",
             ParameterKind::Flag => "flag",
-            ParameterKind::Addresses => "list of texts",
+            ParameterKind::Addresses | ParameterKind::Words => "list of texts",
             ParameterKind::Users => "list of numbers",
             ParameterKind::Object => "object",
         };

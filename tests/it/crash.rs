@@ -2,6 +2,8 @@
 //! acknowledged is there with its audit entry and its effects, and of one that was not, all or
 //! nothing. `MAILWARD_TEST_SEED` chooses other moments, `MAILWARD_TEST_LONG` many more of them.
 
+mod points;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -172,7 +172,11 @@ fn on_postgres_every_answer_waits_for_a_flush_of_the_log() {
         let asking = trace.after(before, "mark", &["recvfrom", &format!("asking {number}.")]);
         let sent = trace.after(asking, "value", &["recvfrom", &fresh(number)]);
         let process = trace.0[sent].split(' ').next().unwrap_or_default().to_owned();
-        let commit = trace.after(sent, "COMMIT", &[process.as_str(), "recvfrom", "COMMIT"]);
+        // They come together: the last writes travel with their COMMIT.
+        let commit = match trace.0[sent].contains("COMMIT") {
+            true => sent,
+            false => trace.after(sent, "COMMIT", &[process.as_str(), "recvfrom", "COMMIT"]),
+        };
         let flushed = trace.flushed_after(commit, "/pg_wal/");
         let committed = trace.after(commit, "confirmation", &[process.as_str(), "sendto(", "COMMIT"]);
         let answered = trace.after(sent, "mark", &["recvfrom", &format!("answered {number}.")]);

@@ -9,21 +9,48 @@ use std::process::Command;
 use serde_json::Value;
 use spdx::{Expression, ParseMode};
 
-/// Enough for every crate, where a crate offers a choice.
-const LICENCES: &[&str] =
-    &["0BSD", "Apache-2.0", "BSD-3-Clause", "CDLA-Permissive-2.0", "ISC", "MIT", "Unicode-3.0", "Zlib"];
+/// Enough for every crate, where a crate offers a choice. MPL-2.0 is for webauthn-rs and its parts: it binds
+/// the files that are under it, which we do not change, and NOTICE says where they are.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "BSD-3-Clause",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MPL-2.0",
+    "Unicode-3.0",
+    "Zlib",
+];
 
 /// Crates that are there twice, and who keeps the older one.
 const TWICE: &[(&str, &str)] = &[
-    ("base64", "postgres-protocol has not moved on"),
+    ("argon2", "crypto-glue, which webauthn-rs verifies signatures with, has not moved on"),
+    ("base64", "postgres-protocol and webauthn-rs have not moved on"),
     ("bit-vec", "proptest and the test certificates' maker disagree; tests only"),
+    ("blake2", "comes with the older argon2"),
+    ("block-buffer", "comes with the older digest"),
     ("const-oid", "x509-cert, for binding a PostgreSQL login to its TLS connection, has not moved on"),
+    ("cpufeatures", "comes with the older blake2"),
+    ("crypto-common", "comes with the older digest"),
+    ("der", "comes with the older x509-cert"),
+    ("der_derive", "comes with the older x509-cert; not in the program"),
+    ("digest", "comes with the older argon2"),
     ("fallible-iterator", "tokio-postgres has not moved on"),
     ("getrandom", "ring has not moved on"),
-    ("nom", "the reader of test certificates has not moved on; lettre has"),
+    ("hashbrown", "comes with the older indexmap"),
+    ("indexmap", "serde_with, which webauthn-rs uses, knows both; not in the program"),
+    ("nom", "the readers of certificates have not moved on; lettre has"),
+    ("password-hash", "comes with the older argon2"),
+    ("rand_core", "comes with the older password-hash"),
+    ("schemars", "serde_with, which webauthn-rs uses, knows both; not in the program"),
+    ("spki", "comes with the older x509-cert"),
     ("syn", "some procedural macros have not moved on; not in the program"),
     ("synstructure", "some procedural macros have not moved on; not in the program"),
+    ("thiserror", "webauthn-rs has not moved on"),
+    ("thiserror-impl", "webauthn-rs has not moved on; not in the program"),
     ("tower-http", "reqwest, which only the tests use, has not moved on"),
+    ("x509-cert", "for binding a PostgreSQL login to its TLS connection has not moved on; crypto-glue has"),
 ];
 
 /// Libraries of the system, or their wrappers: the first build must need a C compiler alone.

@@ -12,7 +12,7 @@ use mailward::clock::{DAY, MINUTE, Millis, SECOND};
 use mailward::config::Config;
 use mailward::domain::account::Account;
 use mailward::domain::actor::{Role, Who};
-use mailward::domain::effect::PERSON;
+use mailward::domain::effect::{PERSON, PROJECTION};
 use mailward::domain::email_address::EmailAddress;
 use mailward::domain::ids::ChangeId;
 use mailward::domain::password::Password;
@@ -20,14 +20,15 @@ use mailward::domain::scope::ScopeSet;
 use mailward::mailserver::doveadm::DoveadmError;
 use mailward::mailserver::{MailServer, Session, SessionMask};
 use mailward::store::audit::{self, Refusal};
-use mailward::store::engine::{Db, params};
+use mailward::store::engine::{Db, Tx, params};
+use mailward::store::feed::{self, Mark};
 use mailward::store::outbox::{self, Waiting};
+use mailward::store::settings;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::support::postbox::postbox;
 use crate::support::world::{self, Answer, ORGANIZATION_SCOPES, PASSWORD, Someone, World, config, operator};
 
 const MAIL_SERVER: &str = "mx1";
@@ -72,41 +73,6 @@ async fn limited(world: &World, local: &str, role: Role, days: i64) -> Account {
     create::create(&world.app, &operator(), world.zoid, new).await.expect("a new user").0
 }
 
-/// A mail server that takes every mail; what it took comes out of the channel.
-async fn postbox() -> (String, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    let (sender, mails) = channel(100);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(take_mail(stream, sender.clone()));
-        }
-    });
-    (address, mails)
-}
-
-async fn take_mail(stream: TcpStream, mails: Sender<String>) -> std::io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
-    let mut lines = BufReader::new(reader).lines();
-    writer.write_all(b"220 postbox\r\n").await?;
-    while let Some(line) = lines.next_line().await? {
-        if line != "DATA" {
-            writer.write_all(if line == "QUIT" { b"221 bye\r\n" } else { b"250 good\r\n" }).await?;
-            continue;
-        }
-        writer.write_all(b"354 go on\r\n").await?;
-        let mut mail = String::new();
-        while let Some(line) = lines.next_line().await?.filter(|line| line != ".") {
-            mail.push_str(&line);
-            mail.push('\n');
-        }
-        // The test may have seen enough.
-        let _ = mails.send(mail).await;
-        writer.write_all(b"250 taken\r\n").await?;
-    }
-    Ok(())
-}
-
 fn with_notices(address: &str) -> Config {
     let mut config = config();
     config.mail.notices_smtp = address.to_owned();
@@ -114,6 +80,31 @@ fn with_notices(address: &str) -> Config {
 }
 
 both_engines! {
+    async fn an_effect_that_nobody_can_read_keeps_nothing_else_waiting(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        let strange = reset(&world, &world.other).await;
+        let change: i64 = strange.change().expect("a change").parse().expect("a number");
+        let spoil = async move |tx: &mut Tx| {
+            let sql = "UPDATE outbox SET effect = '{\"effect\":\"of tomorrow\"}' WHERE change_id = $1 AND target = 'mx1'";
+            tx.execute(sql, params![change]).await
+        };
+        assert_eq!(world.app.db.write(spoil).await.expect("spoiled"), 1);
+        let answer = reset(&world, &world.member).await;
+        world.settle().await;
+        assert_eq!(kicked(&world), [format!("m{}@g1", world.member.account_id)]);
+        assert!(!effects(&world, &answer, MAIL_SERVER).await.is_empty());
+        // A newer program may read it; the receipt says what is the matter.
+        let receipt = world.get(&world.owner.org_token, &format!("/api/organization/{}/changes/{change}", world.zoid)).await;
+        let shown = receipt.ok().json()["data"]["effects"].clone();
+        let unknown = shown.as_array().expect("effects").iter().find(|one| one["effect"] == "unknown").expect("it is shown");
+        assert_eq!((unknown["state"].as_str(), unknown["server"].as_str()), (Some("pending"), Some("mx1")));
+        assert!(unknown["what"].as_str().expect("words").starts_with("error: this program cannot read"), "{unknown}");
+        world.app.clock.advance(2 * DAY);
+        world.settle().await;
+        assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM outbox WHERE due_at IS NOT NULL AND target = 'mx1'").await, 0, "given up");
+    }
+
     async fn an_effect_is_carried_out_and_then_left_alone(db: Db) {
         let world = World::start(db).await;
         world.settle().await;
@@ -248,9 +239,9 @@ both_engines! {
 
         // It was only slow, and comes back: what the other one did stands.
         let (late, due) = (dead.clone(), world.app.clock.now());
-        world.app.db.write(async move |tx| outbox::put_off(tx, &late, "too late", due).await).await.expect("written");
+        world.app.db.write(async move |tx| outbox::put_off(tx, &late, "too late", due)).await.expect("written");
         let now = world.app.clock.now();
-        world.app.db.write(async move |tx| outbox::finish(tx, &dead, "too late", now).await).await.expect("written");
+        world.app.db.write(async move |tx| outbox::finish(tx, &dead, "too late", now)).await.expect("written");
         let after = effects(&world, &answer, MAIL_SERVER).await.remove(0);
         assert_eq!((after.due_at, after.done_at, after.outcome), (None, done.done_at, done.outcome));
     }
@@ -376,6 +367,44 @@ both_engines! {
         worker::tidy(&world.app).await.expect("tidied");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM outbox WHERE due_at IS NULL").await, 0);
         assert_eq!(effects(&world, &waiting, MAIL_SERVER).await.len(), 1, "what was not done is not forgotten");
+    }
+
+    async fn what_was_forgotten_stays_known_when_something_older_is_done_late(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        fail(&world, Some(DoveadmError::Timeout));
+        let late = reset(&world, &world.member).await;
+        let newer = world.own_mode(&world.other, "displaynameupdate", json!({"displayName": "Otto Lund"})).await;
+        newer.ok();
+        world.settle().await;
+        world.app.clock.advance(5 * DAY);
+        fail(&world, None);
+        for pause in [0, 2 * SECOND, 15 * SECOND] {
+            world.app.clock.advance(pause);
+            world.settle().await;
+        }
+        assert!(effects(&world, &late, MAIL_SERVER).await[0].done_at.is_some(), "five days late");
+
+        let marks = async || {
+            let mut tx = world.app.db.read().await.expect("a connection");
+            let swept = settings::swept(&mut tx).await.expect("a number");
+            (swept, settings::swept_transaction(&mut tx).await.expect("a number"))
+        };
+        world.app.clock.advance(25 * DAY + MINUTE);
+        worker::tidy(&world.app).await.expect("tidied");
+        let before = marks().await;
+        assert!(effects(&world, &newer, PROJECTION).await.is_empty(), "forgotten");
+        assert_eq!(effects(&world, &late, MAIL_SERVER).await.len(), 1, "not yet");
+        world.app.clock.advance(5 * DAY);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert!(effects(&world, &late, MAIL_SERVER).await.is_empty(), "forgotten too");
+        assert_eq!(marks().await, before, "what is newer is forgotten all the same");
+
+        // A host that lacks the newer one is not told that nothing happened.
+        let mut tx = world.app.db.snapshot().await.expect("a snapshot");
+        let now = feed::now(&mut tx).await.expect("a mark");
+        let held = Mark::upto(now.number(before.0, before.1) - 1);
+        assert_eq!(feed::since(&mut tx, &held, &now).await.expect("an answer"), None);
     }
 
     async fn refusals_of_a_minute_become_one_entry_each_when_it_is_over(db: Db) {

@@ -21,6 +21,7 @@ impl Mode for AddEmailAlias {
         method: super::Method::Put,
         forms: Forms::AdminOnly,
         operation: Operation::Update,
+        verb: None,
         summary: "Gives the account more addresses.",
         parameters: &[Parameter::must(
             "emailAlias",

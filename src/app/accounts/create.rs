@@ -5,10 +5,14 @@ use secrecy::ExposeSecret;
 use super::disable_user::DisableUser;
 use super::display_name_update::name;
 use super::update_personal_info::UpdatePersonalInfo;
-use super::{AccountMode, Mode, address};
+use super::{AccountMode, Mode, address, wanted_role};
 use crate::app::App;
-use crate::app::change::{self, Ask, Caller, Context, Door, Prepared, authenticate, enqueue, follow_up};
-use crate::app::journal::{self, Entry, Outcome};
+use crate::app::call::{Caller, Context, Door, authenticate};
+use crate::app::change::{self, Ask, Done, Entrance, Prepared, enqueue, enter, plan, transact};
+use crate::app::confirmed::Named;
+use crate::app::forecast::{Forecast, OnAccount};
+use crate::app::journal::{self, Entry};
+use crate::app::organizations;
 use crate::clock::{DAY, Millis};
 use crate::domain::account::{
     Account, Credential, Facts, NewPassword, Profile, Switches, Transition, differences,
@@ -16,9 +20,10 @@ use crate::domain::account::{
 use crate::domain::actor::Role;
 use crate::domain::claim::Claimed;
 use crate::domain::email_address::EmailAddress;
+use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId, UserId};
 use crate::domain::password::{Password, PasswordKind};
-use crate::domain::rights::{self, Forms, Names, Route};
+use crate::domain::rights::{self, Forms, Given, Names, Route};
 use crate::domain::scope::Operation;
 use crate::domain::switch::{Hand, Reason};
 use crate::error::{Error, Result};
@@ -34,6 +39,8 @@ pub struct NewUser {
     pub password: Password,
     pub one_time_password: bool,
     pub role: Role,
+    /// A help-desk administrator's limits, and nobody else's.
+    pub help_desk: Option<HelpDesk>,
     pub profile: Profile,
     /// Days from now after which the user is disabled.
     pub expires_in_days: Option<i64>,
@@ -60,14 +67,15 @@ impl NewUser {
         let password = body.secret_required("password")?;
         let mut profile = Profile::default();
         personal.fill(&mut profile);
-        if profile.display_name.is_empty() {
-            profile.display_name = format!("{} {}", profile.first_name, profile.last_name).trim().to_owned();
-        }
+        profile.name_if_unnamed();
+        let role = body.text(["role", "roleName"])?.map_or(Ok(Role::Member), str::parse)?;
+        let (role, help_desk) = wanted_role(body, role)?;
         Ok(Self {
             address: address(body.text_required(["primaryEmailAddress", "emailAddress"])?)?,
             password: Password::prepare(password.expose_secret())?,
             one_time_password: body.flag("oneTimePassword")?.unwrap_or(false),
-            role: body.text(["role", "roleName"])?.map_or(Ok(Role::Member), str::parse)?,
+            role,
+            help_desk,
             profile,
             expires_in_days: expiry.filter(|days| *days > 0),
         })
@@ -81,70 +89,127 @@ impl NewUser {
 /// Creates a user; answers the account and the change.
 ///
 /// # Errors
-/// As DESIGN.md §5: rights, address, password. After an error nothing was changed.
+/// As [`run`].
 pub async fn create(
     app: &App,
     context: &Context,
     organization: OrganizationId,
     new: NewUser,
 ) -> Result<(Account, ChangeId)> {
+    let done = run(app, context, organization, new).await?;
+    done.accounts
+        .into_iter()
+        .next()
+        .zip(done.change)
+        .ok_or_else(|| Error::internal("a dry run makes nobody; ask for its forecast"))
+}
+
+/// Creates a user; in a dry run, says what that would do.
+///
+/// # Errors
+/// `BadToken`; what rights, address and password are refused with; `Unavailable`: after these nothing was changed.
+/// `Unconfirmed`: it was made, or it was not.
+pub async fn run(app: &App, context: &Context, organization: OrganizationId, new: NewUser) -> Result<Done> {
     let address = new.address.to_string();
     let outcome = attempt(app, context, organization, new).await;
     if let Err(error) = &outcome {
-        journal::refused(app, context, "createUser", &address, error).await;
+        journal::refused(app, context, "createUser", Some(organization), &address, error).await;
     }
     outcome
 }
 
-async fn attempt(
-    app: &App,
-    context: &Context,
-    organization: OrganizationId,
-    new: NewUser,
-) -> Result<(Account, ChangeId)> {
-    let ids = (app.ids.next().await?, app.ids.next().await?);
+async fn attempt(app: &App, context: &Context, organization: OrganizationId, new: NewUser) -> Result<Done> {
+    let pass = match enter(app, context).await? {
+        Entrance::Pass(pass) => pass,
+        Entrance::MadeBefore(done) => return Ok(done),
+    };
     let delimiter = app.config.addresses.recipient_delimiter;
     let rehearsed = Prepared::rehearsal(new.kind());
     {
         let mut snapshot = app.db.snapshot().await?;
+        let nobody = (UserId::GREATEST, AccountId::GREATEST);
         let (account, facts, _) =
-            plan(&mut snapshot, context, organization, &new, ids, &rehearsed, delimiter, app.clock.now())
+            plan(&mut snapshot, context, organization, &new, nobody, &rehearsed, delimiter, app.clock.now())
                 .await?;
         facts.policy.password.check(&new.password, new.kind(), &account.personal_words())?;
     }
-    let hash = app.hasher.hash(&new.password, app.random.salt()).await?;
-    let prepared = Prepared { password: Some(NewPassword { hash, kind: new.kind() }) };
-    let change: ChangeId = app.ids.next().await?;
+    let prepared = if context.dry_run {
+        rehearsed
+    } else {
+        let hash = app.hasher.hash(&new.password, app.random.salt()).await?;
+        Prepared { password: Some(NewPassword { hash, kind: new.kind() }), ..Prepared::default() }
+    };
+    let ids = (context.id(app).await?, context.id(app).await?);
+    let change: ChangeId = context.id(app).await?;
+    // A dry run takes none; nobody stands there.
+    let ordinal = if context.dry_run { -1 } else { app.ids.ordinal(organization).await? };
     let now = app.clock.now();
-    let context = context.clone();
-    let (account, position) = app
-        .db
-        .write(async move |tx| {
-            let (account, _, notes) =
-                plan(tx, &context, organization, &new, ids, &prepared, delimiter, now).await?;
-            store::accounts::insert(tx, &account).await?;
-            let actor = authenticate(tx, &context.caller, now).await?;
-            let mut blank = account.clone();
-            blank.role = Role::Member;
-            blank.profile = Profile::default();
-            let entry = Entry {
-                organization,
-                change,
-                step: 0,
-                at: now,
-                actor: &actor,
-                context: &context,
-                verb: "createUser",
-                target: Some(&account),
-                outcome: Outcome::Changed { differences: differences(&blank, &account), notes },
-            };
-            journal::write(tx, &entry).await?;
-            let position = enqueue(tx, &account, change, &[], now).await?;
-            Ok((account, position))
-        })
-        .await?;
-    follow_up(app, position).await;
-    Ok((account, change))
+    let inner = context.clone();
+    let named = Named { change, verb: "createUser", at: now };
+    transact(app, context, pass, named, async move |tx| {
+        let (account, _, notes) =
+            plan(tx, &inner, organization, &new, ids, &prepared, delimiter, now).await?;
+        let actor = authenticate(tx, &inner.caller, now).await?;
+        store::accounts::insert(tx, &account, ordinal).await?;
+        let mut blank = account.clone();
+        blank.role = Role::Member;
+        blank.help_desk = None;
+        blank.profile = Profile::default();
+        let forecast = inner.dry_run.then(|| Forecast {
+            changes: true,
+            accounts: vec![OnAccount::new(&account, &blank, notes.clone())],
+            ..Forecast::default()
+        });
+        let entry = Entry {
+            organization,
+            change,
+            step: 0,
+            at: now,
+            actor: &actor,
+            context: &inner,
+            verb: "createUser",
+            target: Some(&account),
+            differences: differences(&blank, &account),
+            notes,
+        };
+        journal::write(tx, &entry)?;
+        let position = Some(enqueue(tx, &account, change, &[], now)?);
+        let accounts = vec![account];
+        let organization = Some(organization);
+        Ok(Done { change: Some(change), organization, position, accounts, forecast, ..Done::default() })
+    })
+    .await
+}
+
+/// Whether each of these could be created now, all of them looked at in one moment.
+///
+/// # Errors
+/// The database's.
+pub async fn check(
+    app: &App,
+    context: &Context,
+    organization: OrganizationId,
+    all: &[NewUser],
+) -> Result<Vec<Result<()>>> {
+    let (now, delimiter) = (app.clock.now(), app.config.addresses.recipient_delimiter);
+    let mut snapshot = app.db.snapshot().await?;
+    let mut answers = Vec::with_capacity(all.len());
+    for new in all {
+        let nobody = (UserId::GREATEST, AccountId::GREATEST);
+        let rehearsed = Prepared::rehearsal(new.kind());
+        let planned =
+            plan(&mut snapshot, context, organization, new, nobody, &rehearsed, delimiter, now).await;
+        answers.push(match planned {
+            Ok((account, facts, _)) => {
+                facts.policy.password.check(&new.password, new.kind(), &account.personal_words())
+            }
+            Err(error @ (Error::Internal(_) | Error::Unavailable { .. } | Error::BadToken)) => {
+                return Err(error);
+            }
+            Err(error) => Err(error),
+        });
+    }
+    Ok(answers)
 }
 
 type Planned = (Account, Facts, std::collections::BTreeMap<&'static str, String>);
@@ -162,21 +227,18 @@ async fn plan(
     now: Millis,
 ) -> Result<Planned> {
     let actor = authenticate(tx, &context.caller, now).await?;
-    let nobody = Names { path: None, own_path: false, own_zuid: false };
     let route = Route::Organization(organization);
-    rights::form(&actor, route, Forms::AdminOnly, Operation::Create, nobody)?;
-    let held = store::organizations::load(tx, organization)
-        .await?
-        .ok_or_else(|| Error::NotFound(format!("Organization id {organization} is invalid")))?;
-    rights::may_grant(&actor, None, new.role)?;
+    rights::form(&actor, route, Forms::AdminOnly, Operation::Create, None, Names::NOBODY)?;
+    let held = organizations::load(tx, organization).await?;
+    rights::may_grant(&actor, None, Given { role: new.role, help_desk: new.help_desk.as_ref() })?;
+    plan::know_domains(tx, organization, new.help_desk.as_ref()).await?;
     let facts = Facts {
         addresses: store::addresses::facts(tx, organization, std::slice::from_ref(&new.address)).await?,
         policy: held.policy,
         delimiter,
         other_super_admins: 0,
     };
-    let hand =
-        Hand { who: actor.who(), rank: actor.rank(), own: false, at: now, reason: context.reason.clone() };
+    let hand = Hand::of(&actor, now, context.reason.as_ref());
     let known = facts.addresses.get(&new.address).cloned().unwrap_or_default();
     let claimed =
         crate::domain::claim::claim(&new.address, &known, id, &hand, context.release.as_ref(), &facts)?;
@@ -188,6 +250,7 @@ async fn plan(
         id,
         version: 1,
         role: new.role,
+        help_desk: new.help_desk.clone(),
         profile: new.profile.clone(),
         mailbox: format!("m{id}"),
         primary: new.address.clone(),
@@ -218,6 +281,7 @@ pub fn simple(address: EmailAddress, password: Password, role: Role, display_nam
         password,
         one_time_password: false,
         role,
+        help_desk: None,
         profile: Profile { display_name: name("displayName", display_name)?, ..Profile::default() },
         expires_in_days: None,
     })
@@ -247,12 +311,8 @@ const EXPIRED_AT_ONCE: usize = 100;
 
 async fn end_term(app: &App, expired: &Expired) -> Result<()> {
     let context = Context {
-        caller: Caller::Clock,
-        door: Door::Clock,
-        request_id: "expiry".to_owned(),
-        source: None,
         reason: Reason::parse("the user's term has ended")?,
-        release: None,
+        ..Context::new(Caller::Clock, Door::Clock, "expiry".to_owned())
     };
     let ask = Ask {
         route: Route::Organization(expired.organization),

@@ -1,5 +1,6 @@
 //! `POST …/appPasswords`. A password for one device, made here and shown once.
 
+use secrecy::ExposeSecret as _;
 use sha2::{Digest, Sha256};
 
 use super::display_name_update::name;
@@ -9,6 +10,7 @@ use crate::clock::DAY;
 use crate::domain::account::Transition;
 use crate::domain::app_password::{AppPassword, Protocols};
 use crate::domain::ids::AppPasswordId;
+use crate::domain::password::Password;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::{Error, Result};
@@ -19,13 +21,15 @@ pub struct CreateAppPassword {
     pub name: String,
     pub protocols: Protocols,
     pub expires_in_days: Option<i64>,
+    /// The person's own, to prove to be there.
+    pub current: Option<Password>,
     /// Given by `made`, which the door calls before the change.
     new: Option<(AppPasswordId, String)>,
 }
 
 impl CreateAppPassword {
     pub fn new(name: String, protocols: Protocols, expires_in_days: Option<i64>) -> Self {
-        Self { name, protocols, expires_in_days, new: None }
+        Self { name, protocols, expires_in_days, current: None, new: None }
     }
 
     /// With its id and the password itself, of which only the SHA-256 is kept.
@@ -73,6 +77,7 @@ impl Mode for CreateAppPassword {
         method: super::Method::Elsewhere,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: None,
         summary: "Makes an app password for chosen protocols. The answer shows it once.",
         parameters: &[
             Parameter::must("name", ParameterKind::Text, "What the person calls the device."),
@@ -82,8 +87,13 @@ impl Mode for CreateAppPassword {
                 "Of imap, pop and smtp; all when left out.",
             ),
             Parameter::may("expiresInDays", ParameterKind::Number, "Days until it opens nothing any more."),
+            Parameter::must(
+                "currentPassword",
+                ParameterKind::Text,
+                "The person's current password: an app password outlives the token that asks for it.",
+            ),
         ],
-        sample: r#"{"name": "Telephone", "protocols": ["imap", "smtp"], "expiresInDays": 365}"#,
+        sample: r#"{"name": "Telephone", "protocols": ["imap", "smtp"], "expiresInDays": 365, "currentPassword": "correct-horse-7"}"#,
     };
 
     fn parse(body: &Body) -> Result<Self> {
@@ -96,10 +106,25 @@ impl Mode for CreateAppPassword {
         if expires_in_days.is_some_and(|days| !(1..=3650).contains(&days)) {
             return Err(Error::bad_value("expiresInDays", "between 1 and 3650 days"));
         }
-        Ok(Self::new(called, opens, expires_in_days))
+        let current = body.secret("currentPassword")?;
+        // What cannot be a password is a wrong one.
+        let current = current.map(|text| Password::prepare(text.expose_secret())).transpose();
+        let current = current.map_err(|_| Error::BadCredentials)?;
+        Ok(Self { current, ..Self::new(called, opens, expires_in_days) })
     }
 
-    fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
+    fn demands_proof(&self) -> bool {
+        true
+    }
+
+    fn current_password(&self) -> Option<&Password> {
+        self.current.as_ref()
+    }
+
+    fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()> {
+        if change.hand.own {
+            prepared.proof.holds(&change.account)?;
+        }
         let (id, digest) =
             self.new.clone().ok_or_else(|| Error::internal("the app password was not made"))?;
         let now = change.hand.at;

@@ -21,6 +21,7 @@ impl Mode for DeleteEmailAlias {
         method: super::Method::Put,
         forms: Forms::AdminOnly,
         operation: Operation::Update,
+        verb: None,
         summary: "Takes addresses away. Each is kept for this account for a term before somebody else can have it.",
         parameters: &[Parameter::must(
             "emailAlias",

@@ -20,6 +20,7 @@ impl Mode for DeleteUser {
         method: super::Method::Delete,
         forms: Forms::AdminOnly,
         operation: Operation::Delete,
+        verb: None,
         summary: "Deletes users. Their mail stays where it is, and their addresses are kept for a term.",
         parameters: &[
             Parameter::may(

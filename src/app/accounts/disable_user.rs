@@ -4,6 +4,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::{SwitchName, Transition};
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -24,6 +25,7 @@ impl Mode for DisableUser {
         method: super::Method::Put,
         forms: Forms::AdminOnly,
         operation: Operation::Update,
+        verb: Some(Verb::Switches),
         summary: "Disables the user everywhere and revokes every token and session. Mail keeps arriving unless it is blocked.",
         parameters: &[
             Parameter::may(
@@ -44,20 +46,25 @@ impl Mode for DisableUser {
             Parameter::may(
                 "removeAlias",
                 ParameterKind::Flag,
-                "Whether every address but the primary one is taken away; each is kept for the user for the usual term. Default false.",
+                "Whether every address but the primary one is taken away; each is kept for the user for the usual term. Not for the help desk. Default false.",
             ),
         ],
         sample: r#"{"zuid": "11111111", "mode": "disableUser", "blockIncoming": "true", "removeMailforward": "true", "removeGroupMembership": "true", "removeAlias": "true"}"#,
     };
 
     fn parse(body: &Body) -> Result<Self> {
-        body.has("password"); // the administrator's own, in earlier editions of the API
+        body.ignore("password"); // the administrator's own, in earlier editions of the API
         Ok(Self {
             block_incoming: body.flag("blockIncoming")?.unwrap_or(false),
             remove_mail_forward: body.flag("removeMailforward")?.unwrap_or(false),
             remove_group_membership: body.flag("removeGroupMembership")?.unwrap_or(false),
             remove_alias: body.flag("removeAlias")?.unwrap_or(false),
         })
+    }
+
+    /// Addresses are taken away by administrators; switches alone are the help desk's.
+    fn verb(&self) -> Option<Verb> {
+        if self.remove_alias { None } else { Self::INFO.verb }
     }
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {

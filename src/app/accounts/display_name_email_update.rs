@@ -5,6 +5,7 @@ use super::{Mode, ModeInfo, Parameter, ParameterKind, address};
 use crate::app::change::Prepared;
 use crate::domain::account::Transition;
 use crate::domain::email_address::EmailAddress;
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -23,6 +24,7 @@ impl Mode for DisplayNameEmailUpdate {
         method: super::Method::Put,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: Some(Verb::Rename),
         summary: "Changes the display name and the primary address in one step.",
         parameters: &[
             Parameter::must("displayName", ParameterKind::Text, "The new display name."),

@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::Transition;
+use crate::domain::help_desk::Verb;
 use crate::domain::plain_text::is_plain_line;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
@@ -21,6 +22,7 @@ impl Mode for DisplayNameUpdate {
         method: super::Method::Put,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: Some(Verb::Rename),
         summary: "Changes the display name.",
         parameters: &[Parameter::must("displayName", ParameterKind::Text, "The new display name.")],
         sample: r#"{"zuid": "11111111", "mode": "displaynameupdate", "displayName": "Rebecca Anderson"}"#,

@@ -4,6 +4,7 @@ use super::{Mode, ModeInfo, Parameter, ParameterKind, address};
 use crate::app::change::Prepared;
 use crate::domain::account::Transition;
 use crate::domain::email_address::EmailAddress;
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -21,6 +22,7 @@ impl Mode for EmailUpdate {
         method: super::Method::Put,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: Some(Verb::Rename),
         summary: "Makes an address the primary one of the account. The old one stays as an alias; an own alias swaps with it.",
         parameters: &[Parameter::must("emailAddress", ParameterKind::Text, "The new primary address.")],
         sample: r#"{"zuid": "11111111", "mode": "emailupdate", "emailAddress": "rebecca@zylker.com"}"#,

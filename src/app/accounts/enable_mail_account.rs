@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo};
 use crate::app::change::Prepared;
 use crate::domain::account::{SwitchName, Transition};
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -18,13 +19,14 @@ impl Mode for EnableMailAccount {
         method: super::Method::Put,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: Some(Verb::Switches),
         summary: "Lifts the block of the mail account only.",
         parameters: &[],
         sample: r#"{"zuid": 1111111, "mode": "enableMailAccount"}"#,
     };
 
     fn parse(body: &Body) -> Result<Self> {
-        body.has("password"); // the administrator's own, in earlier editions of the API
+        body.ignore("password"); // the administrator's own, in earlier editions of the API
         Ok(Self)
     }
 

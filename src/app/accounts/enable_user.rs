@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::{SwitchName, Transition};
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -20,6 +21,7 @@ impl Mode for EnableUser {
         method: super::Method::Put,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: Some(Verb::Switches),
         summary: "Lifts the user block and the block of the mail account; with unblockIncoming the block of incoming mail too.",
         parameters: &[Parameter::may(
             "unblockIncoming",
@@ -30,7 +32,7 @@ impl Mode for EnableUser {
     };
 
     fn parse(body: &Body) -> Result<Self> {
-        body.has("password"); // the administrator's own, in earlier editions of the API
+        body.ignore("password"); // the administrator's own, in earlier editions of the API
         Ok(Self { unblock_incoming: body.flag("unblockIncoming")?.unwrap_or(false) })
     }
 

@@ -10,9 +10,10 @@ use std::fmt;
 use crate::app::change::Prepared;
 use crate::domain::account::Transition;
 use crate::domain::actor::Role;
-use crate::domain::email_address::EmailAddress;
+use crate::domain::email_address::{DomainName, EmailAddress};
+use crate::domain::help_desk::{HelpDesk, Verb};
 use crate::domain::password::{Password, PasswordKind};
-use crate::domain::rights::Forms;
+use crate::domain::rights::{Forms, Given};
 use crate::domain::scope::Operation;
 use crate::error::{Error, Result};
 use crate::wire::Body;
@@ -49,8 +50,29 @@ pub trait Mode: Sized {
     }
 
     /// The role that the users get.
-    fn new_role(&self) -> Option<Role> {
+    fn new_role(&self) -> Option<Given<'_>> {
         None
+    }
+
+    /// What the help desk needs to have been given for this call; `None` keeps it out.
+    fn verb(&self) -> Option<Verb> {
+        Self::INFO.verb
+    }
+
+    /// Whether somebody who does this to the own account must prove to be there: what it makes
+    /// outlives the token.
+    fn demands_proof(&self) -> bool {
+        false
+    }
+
+    /// The current password, if it was sent as that proof.
+    fn current_password(&self) -> Option<&Password> {
+        None
+    }
+
+    /// Whether what opens the account beside its password is taken back too (`app::compromise`).
+    fn takes_back_ways_in(&self) -> bool {
+        false
     }
 }
 
@@ -64,6 +86,8 @@ pub struct ModeInfo {
     pub method: Method,
     pub forms: Forms,
     pub operation: Operation,
+    /// What the help desk needs to have been given for it; `None` keeps it out.
+    pub verb: Option<Verb>,
     /// One sentence for people.
     pub summary: &'static str,
     pub parameters: &'static [Parameter],
@@ -97,6 +121,8 @@ pub enum ParameterKind {
     Number,
     Flag,
     Addresses,
+    /// A list of texts that are no addresses.
+    Words,
     Users,
     Object,
 }
@@ -134,7 +160,6 @@ macro_rules! modes {
 
         /// A mode with its parameters.
         #[derive(Debug, Clone)]
-        #[expect(clippy::large_enum_variant, reason = "one per request, moved a few times")]
         pub enum AccountMode {
             $($name($file::$name),)*
         }
@@ -173,8 +198,24 @@ macro_rules! modes {
                 match self { $(Self::$name(mode) => mode.targets(),)* }
             }
 
-            pub fn new_role(&self) -> Option<Role> {
+            pub fn demands_proof(&self) -> bool {
+                match self { $(Self::$name(mode) => mode.demands_proof(),)* }
+            }
+
+            pub fn current_password(&self) -> Option<&Password> {
+                match self { $(Self::$name(mode) => mode.current_password(),)* }
+            }
+
+            pub fn takes_back_ways_in(&self) -> bool {
+                match self { $(Self::$name(mode) => mode.takes_back_ways_in(),)* }
+            }
+
+            pub fn new_role(&self) -> Option<Given<'_>> {
                 match self { $(Self::$name(mode) => mode.new_role(),)* }
+            }
+
+            pub fn verb(&self) -> Option<Verb> {
+                match self { $(Self::$name(mode) => mode.verb(),)* }
             }
         }
     };
@@ -200,6 +241,7 @@ modes! {
     delete_user::DeleteUser,
     create_app_password::CreateAppPassword,
     revoke_app_password::RevokeAppPassword,
+    secure_account::SecureAccount,
 }
 
 impl AccountMode {
@@ -233,4 +275,30 @@ impl AccountMode {
 /// An address parameter.
 fn address(text: &str) -> Result<EmailAddress> {
     EmailAddress::parse(text)
+}
+
+/// Which role a body gives, and a help desk's limits: `role: admin` with `isCustomAdmin`, `verbs` and
+/// `domains`.
+fn wanted_role(body: &Body, role: Role) -> Result<(Role, Option<HelpDesk>)> {
+    let custom = body.flag("isCustomAdmin")?.unwrap_or(role == Role::HelpDesk);
+    let verbs = body.text_list("verbs")?;
+    let domains = body.text_list("domains")?;
+    match (role, custom) {
+        (Role::Admin | Role::HelpDesk, true) => {}
+        (Role::Member | Role::SuperAdmin, true) | (Role::HelpDesk, false) => {
+            return Err(Error::bad_value("isCustomAdmin", "a custom administrator has the role admin"));
+        }
+        // Somebody who names limits must not get the whole role by having forgotten a word.
+        (Role::Member | Role::Admin | Role::SuperAdmin, false) if verbs.is_some() || domains.is_some() => {
+            return Err(Error::bad_value(
+                "isCustomAdmin",
+                "verbs and domains limit a custom administrator; send role admin and isCustomAdmin true",
+            ));
+        }
+        (Role::Member | Role::Admin | Role::SuperAdmin, false) => return Ok((role, None)),
+    }
+    let verbs = verbs.unwrap_or_default().into_iter().map(str::parse).collect::<Result<Vec<_>>>()?;
+    let domains =
+        domains.map(|names| names.into_iter().map(DomainName::parse).collect::<Result<_>>()).transpose()?;
+    Ok((Role::HelpDesk, Some(HelpDesk::new(verbs, domains)?)))
 }

@@ -1,9 +1,12 @@
 //! Looking at accounts: one, a page, the own.
 
+use super::TargetName;
 use crate::app::App;
-use crate::app::change::{Caller, authenticate};
+use crate::app::call::{Caller, authenticate, prefetch_caller};
+use crate::app::organizations;
+use crate::clock::Millis;
 use crate::domain::actor::{Actor, Signed};
-use crate::domain::email_address::EmailAddress;
+use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{OrganizationId, no_such_account};
 use crate::domain::rights::{self, View};
 use crate::error::{Error, Result};
@@ -16,14 +19,8 @@ use crate::store::organizations::{Counts, Domain, Organization};
 /// Most rows of one page; more is clamped.
 pub const MOST_ROWS: i64 = 200;
 
-/// How a path names an account that is only looked at.
-#[derive(Debug, Clone)]
-pub enum Named {
-    Number(i64),
-    Address(EmailAddress),
-}
-
-/// A page of the organization's users, by creation; `start` counts from 0. Empty past the end.
+/// A page of the organization's users, by creation; `start` counts from 0. Empty past the end. A help
+/// desk with chosen domains is shown the users of these, domain by domain.
 ///
 /// # Errors
 /// Rights.
@@ -35,32 +32,46 @@ pub async fn page(
     limit: i64,
 ) -> Result<Vec<Listed>> {
     let mut tx = app.db.snapshot().await?;
-    looks_at(&mut tx, app, caller, View::Users(zoid)).await?;
+    let actor = looks_at(&mut tx, caller, app.clock.now(), View::Users(zoid)).await?;
     if limit <= 0 {
         return Ok(Vec::new());
     }
-    store::lists::page(&mut tx, zoid, start, limit.min(MOST_ROWS)).await
+    let limit = limit.min(MOST_ROWS);
+    match rights::help_desk(&actor).and_then(HelpDesk::domains) {
+        None => store::lists::page(&mut tx, zoid, start, limit).await,
+        Some(domains) => store::lists::page_of_domains(&mut tx, zoid, domains, start, limit).await,
+    }
 }
 
 /// One user of the organization.
 ///
 /// # Errors
 /// Rights; `NotFound` for an unknown or foreign id or address.
-pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Named) -> Result<Listed> {
-    let mut tx = app.db.read().await?;
-    looks_at(&mut tx, app, caller, View::Users(zoid)).await?;
+pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &TargetName) -> Result<Listed> {
+    let mut tx = app.db.look().await?;
+    let now = app.clock.now();
+    prefetch_caller(&mut tx, caller, now);
+    if let TargetName::Number(number) = named
+        && let Some(handle) = Handle::of(*number)
+    {
+        store::accounts::prefetch(&mut tx, zoid, handle);
+        if let Handle::User(user) = handle {
+            store::accounts::prefetch_last_sign_in(&mut tx, zoid, user);
+        }
+    }
+    let actor = looks_at(&mut tx, caller, now, View::Users(zoid)).await?;
     let (handle, missing) = match named {
-        Named::Number(number) => (Handle::of(*number), no_such_account(*number)),
-        Named::Address(address) => {
+        TargetName::Number(number) => (Handle::of(*number), no_such_account(*number)),
+        TargetName::Address(address) => {
             let missing = Error::NotFound(format!("no user of this organization has the address {address}"));
             let address = address.without_detail(app.config.addresses.recipient_delimiter);
-            let owner = store::addresses::account_of(&mut tx, &address).await?;
-            let here = owner.filter(|(organization, _)| *organization == zoid);
-            (here.map(|(_, account)| Handle::Account(account)), missing)
+            (store::addresses::handle_of(&mut tx, zoid, &address).await?, missing)
         }
     };
     let Some(handle) = handle else { return Err(missing) };
-    listed(&mut tx, zoid, handle).await?.ok_or(missing)
+    let listed = listed(&mut tx, zoid, handle).await?.ok_or(missing)?;
+    rights::may_see(&actor, &listed.account)?;
+    Ok(listed)
 }
 
 /// The caller's own account.
@@ -68,8 +79,8 @@ pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Named
 /// # Errors
 /// `MissingScope`, or `NotFound` when `number` is given and is not the own accountId.
 pub async fn own(app: &App, caller: &Caller, number: Option<i64>) -> Result<Listed> {
-    let mut tx = app.db.read().await?;
-    let signed = own_view(&mut tx, app, caller, View::Own).await?;
+    let mut tx = app.db.look().await?;
+    let signed = own_view(&mut tx, caller, app.clock.now(), View::Own).await?;
     if let Some(number) = number.filter(|number| *number != signed.account.get()) {
         return Err(no_such_account(number));
     }
@@ -95,7 +106,7 @@ pub async fn organization(
         }
     };
     rights::may_view(&actor, View::Organization(zoid))?;
-    let organization = load_organization(&mut tx, zoid).await?;
+    let organization = organizations::load(&mut tx, zoid).await?;
     Ok(OrganizationView {
         domains: store::organizations::domains(&mut tx, zoid).await?,
         counts: store::organizations::counts(&mut tx, zoid).await?,
@@ -119,9 +130,9 @@ pub struct OrganizationView {
 /// # Errors
 /// Rights.
 pub async fn domains(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<Vec<Domain>> {
-    let mut tx = app.db.read().await?;
-    looks_at(&mut tx, app, caller, View::Domains(zoid)).await?;
-    load_organization(&mut tx, zoid).await?;
+    let mut tx = app.db.look().await?;
+    looks_at(&mut tx, caller, app.clock.now(), View::Domains(zoid)).await?;
+    organizations::load(&mut tx, zoid).await?;
     store::organizations::domains(&mut tx, zoid).await
 }
 
@@ -130,8 +141,8 @@ pub async fn domains(app: &App, caller: &Caller, zoid: OrganizationId) -> Result
 /// # Errors
 /// `MissingScope`.
 pub async fn profile(app: &App, caller: &Caller) -> Result<Listed> {
-    let mut tx = app.db.read().await?;
-    let signed = own_view(&mut tx, app, caller, View::Profile).await?;
+    let mut tx = app.db.look().await?;
+    let signed = own_view(&mut tx, caller, app.clock.now(), View::Profile).await?;
     listed(&mut tx, signed.organization, Handle::User(signed.user)).await?.ok_or(Error::BadToken)
 }
 
@@ -141,23 +152,17 @@ async fn listed(tx: &mut Tx, zoid: OrganizationId, handle: Handle) -> Result<Opt
     Ok(Some(Listed { account, last_sign_in }))
 }
 
-async fn looks_at(tx: &mut Tx, app: &App, caller: &Caller, view: View) -> Result<Actor> {
-    let actor = authenticate(tx, caller, app.clock.now()).await?;
+async fn looks_at(tx: &mut Tx, caller: &Caller, now: Millis, view: View) -> Result<Actor> {
+    let actor = authenticate(tx, caller, now).await?;
     rights::may_view(&actor, view)?;
     if let (View::Users(zoid), Actor::Operator { .. } | Actor::Clock) = (view, &actor) {
-        load_organization(tx, zoid).await?;
+        organizations::load(tx, zoid).await?;
     }
     Ok(actor)
 }
 
-async fn load_organization(tx: &mut Tx, zoid: OrganizationId) -> Result<Organization> {
-    store::organizations::load(tx, zoid)
-        .await?
-        .ok_or_else(|| Error::NotFound(format!("Organization id {zoid} is invalid")))
-}
-
-async fn own_view(tx: &mut Tx, app: &App, caller: &Caller, view: View) -> Result<Signed> {
-    match looks_at(tx, app, caller, view).await? {
+async fn own_view(tx: &mut Tx, caller: &Caller, now: Millis, view: View) -> Result<Signed> {
+    match looks_at(tx, caller, now, view).await? {
         Actor::User(signed) => Ok(signed),
         Actor::Operator { .. } | Actor::Clock => {
             Err(Error::NotFound("the command line has no account of its own".to_owned()))

@@ -4,6 +4,7 @@ use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::{Ends, Transition};
 use crate::domain::effect::Notice;
+use crate::domain::help_desk::Verb;
 use crate::domain::password::{Password, PasswordKind};
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
@@ -26,6 +27,7 @@ impl Mode for ResetPassword {
         method: super::Method::Put,
         forms: Forms::AdminOnly,
         operation: Operation::Update,
+        verb: Some(Verb::Reset),
         summary: "Gives the user a new password. By default it is a one-time password, and every token and session ends.",
         parameters: &[
             Parameter::must("password", ParameterKind::Text, "The new password."),
@@ -50,7 +52,7 @@ impl Mode for ResetPassword {
 
     fn parse(body: &Body) -> Result<Self> {
         // Earlier editions of the API asked for the administrator's own password; it is not looked at.
-        body.has("adminPassword");
+        body.ignore("adminPassword");
         let password = body.secret_required("password")?;
         Ok(Self {
             password: Password::prepare(secrecy::ExposeSecret::expose_secret(&password))?,

@@ -21,6 +21,7 @@ impl Mode for RevokeAppPassword {
         method: super::Method::Elsewhere,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: None,
         summary: "Revokes an app password and ends the sessions that were opened with it.",
         parameters: &[Parameter::must("appPasswordId", ParameterKind::Number, "Which one.")],
         sample: r#"{"appPasswordId": "100000000001"}"#,

@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::{SwitchName, Transition};
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -20,6 +21,7 @@ impl Mode for UpdateImapStatus {
         method: super::Method::Put,
         forms: Forms::AdminOrOwn,
         operation: Operation::Update,
+        verb: Some(Verb::Switches),
         summary: "Switches IMAP on or off.",
         parameters: &[Parameter::must(
             "imapAccessEnabled",

@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::{SwitchName, Transition};
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -20,6 +21,7 @@ impl Mode for UpdateIncomingStatus {
         method: super::Method::Put,
         forms: Forms::AdminOnly,
         operation: Operation::Update,
+        verb: Some(Verb::Switches),
         summary: "Blocks incoming mail or accepts it again. Senders are refused while they speak, so nothing is lost silently.",
         parameters: &[Parameter::must(
             "incomingBlocked",

@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::{SwitchName, Transition};
+use crate::domain::help_desk::Verb;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;
@@ -20,6 +21,7 @@ impl Mode for UpdateOutgoingStatus {
         method: super::Method::Put,
         forms: Forms::AdminOnly,
         operation: Operation::Update,
+        verb: Some(Verb::Switches),
         summary: "Blocks sending or allows it again, also inside connections that are open.",
         parameters: &[Parameter::must("outgoingBlocked", ParameterKind::Flag, "Whether sending is refused.")],
         sample: r#"{"zuid": "11111111", "mode": "updateOutgoingStatus", "outgoingBlocked": "true"}"#,

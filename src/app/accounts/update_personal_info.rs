@@ -34,6 +34,7 @@ impl Mode for UpdatePersonalInfo {
         method: super::Method::Put,
         forms: Forms::AdminOnly,
         operation: Operation::Update,
+        verb: None,
         summary: "Changes names, telephone numbers and the postal address. What is left out stays.",
         parameters: &[
             Parameter::may("displayName", ParameterKind::Text, "The display name."),

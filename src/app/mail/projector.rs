@@ -1,19 +1,24 @@
 //! Keeps the look-up files of this machine's mail servers at the main database's position. Whoever
 //! has made a change waits here for its own position; one turn serves everybody who waits.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use crate::app::mail::feed::Walk;
 use crate::app::random::Random;
 use crate::config::Config;
-use crate::domain::ids::{AccountId, OrganizationId};
+use crate::crash::{self, Point};
+use crate::domain::ids::{AccountId, ChangeId};
 use crate::error::{Error, Result};
+use crate::machine::users::Users;
 use crate::store;
 use crate::store::engine::{Db, EngineKind, Reading, Tx};
+use crate::store::feed::Changed;
+use crate::store::outbox::Concerned;
 use crate::store::projection::{Applied, Change, Drift, MailboxState, Options, Projection, Rebuilt};
 use crate::store::settings;
 
@@ -21,8 +26,12 @@ use crate::store::settings;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Changes that are brought over in one go.
 const MOST_CHANGES: i64 = 2000;
-/// Accounts read at a time for a rebuild.
-const PAGE: i64 = 1000;
+/// States that wait here at most.
+const MOST_FRESH: usize = 4096;
+/// Whatever there is.
+pub const NEWEST: i64 = i64::MAX;
+/// What a receipt says where there are no look-ups.
+pub const NO_FILES: &str = "no look-up files are configured; no mail server was told";
 
 /// Who shows the mail servers how accounts stand.
 pub enum Projector {
@@ -36,6 +45,7 @@ pub enum Projector {
 
 pub struct Files {
     projection: Arc<Mutex<Projection>>,
+    fresh: FreshStates,
     /// The position that both files hold, as far as this process knows.
     applied: AtomicI64,
     /// A file had to be made anew; servers that run have the old one open.
@@ -49,29 +59,26 @@ impl Projector {
         if db.engine() == EngineKind::Postgres {
             return Ok(Self::Views);
         }
-        let (Some(auth_dir), Some(maps_dir)) = (&config.mail.auth_dir, &config.mail.maps_dir) else {
-            return Ok(Self::None);
-        };
-        let name = hex::encode(random.salt());
-        let instance =
-            db.write(async move |tx| settings::get_or_set(tx, settings::INSTANCE, &name).await).await?;
-        let options = Options {
-            auth_dir: auth_dir.clone(),
-            maps_dir: maps_dir.clone(),
-            auth_group: group("mail.auth_group", &config.mail.auth_group)?,
-            maps_group: group("mail.maps_group", &config.mail.maps_group)?,
-            instance,
-        };
+        let Some(mut options) = options(config)? else { return Ok(Self::None) };
+        options.instance = instance(db, random).await?;
         let mut projection = Projection::open(options)?;
         let applied = AtomicI64::new(projection.position().unwrap_or(-1));
         let projection = Arc::new(Mutex::new(projection));
-        Ok(Self::Files(Files { projection, applied, replaced: AtomicBool::new(false) }))
+        let (fresh, replaced) = (FreshStates::default(), AtomicBool::new(false));
+        Ok(Self::Files(Files { projection, fresh, applied, replaced }))
+    }
+
+    /// Whether a change does well to read the new states of its accounts: [`reach`](Self::reach) takes them.
+    pub fn wants_states(&self) -> bool {
+        matches!(self, Self::Files(_))
     }
 
     /// Waits until the mail servers see everything up to the position, for at most two seconds.
-    /// Answers whether they do; what was not done then is done by the worker.
-    pub async fn reach(&self, db: &Db, position: i64) -> bool {
+    /// Answers whether they do; what was not done then is done by the worker. States that the change has read
+    /// itself need not be read again.
+    pub async fn reach(&self, db: &Db, position: i64, fresh: &[Fresh]) -> bool {
         let Self::Files(files) = self else { return true };
+        files.fresh.put(fresh);
         match tokio::time::timeout(PATIENCE, files.catch_up(db, position)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -91,7 +98,7 @@ impl Projector {
     /// When they cannot be written.
     pub async fn catch_up(&self, db: &Db) -> Result<()> {
         match self {
-            Self::Files(files) => files.catch_up(db, i64::MAX).await,
+            Self::Files(files) => files.catch_up(db, NEWEST).await,
             Self::Views | Self::None => Ok(()),
         }
     }
@@ -113,13 +120,13 @@ impl Projector {
     }
 
     /// The position that holds for the mail servers, and what that means for a receipt.
-    pub fn standing(&self) -> (i64, &'static str) {
+    pub fn reached(&self) -> (i64, &'static str) {
         match self {
             Self::Files(files) => {
                 (files.applied.load(Ordering::Acquire), "the look-up files of this machine hold it")
             }
             Self::Views => (i64::MAX, "the mail servers read the database's views"),
-            Self::None => (i64::MAX, "no look-up files are configured; no mail server was told"),
+            Self::None => (i64::MAX, NO_FILES),
         }
     }
 
@@ -139,7 +146,7 @@ impl Projector {
     /// `Refused` where there are none.
     pub async fn verify(&self, db: &Db, repair: bool) -> Result<Drift> {
         let Self::Files(files) = self else { return Err(no_files()) };
-        files.catch_up(db, i64::MAX).await?;
+        files.catch_up(db, NEWEST).await?;
         let projection = Arc::clone(&files.projection).lock_owned().await;
         let snapshot = db.snapshot().await?;
         let handle = tokio::runtime::Handle::current();
@@ -164,6 +171,32 @@ impl Projector {
     }
 }
 
+/// Where the configured look-up files are; of which database is not said yet. `None` when there are none.
+///
+/// # Errors
+/// `BadValue` for a group that this machine does not have.
+pub fn options(config: &Config) -> Result<Option<Options>> {
+    let (Some(auth_dir), Some(maps_dir)) = (&config.mail.auth_dir, &config.mail.maps_dir) else {
+        return Ok(None);
+    };
+    Ok(Some(Options {
+        auth_dir: auth_dir.clone(),
+        maps_dir: maps_dir.clone(),
+        auth_group: group("mail.auth_group", &config.mail.auth_group)?,
+        maps_group: group("mail.maps_group", &config.mail.maps_group)?,
+        instance: String::new(),
+    }))
+}
+
+/// The name of this database, by which files know it again; given to it when it has none.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn instance(db: &Db, random: &Random) -> Result<String> {
+    let name = hex::encode(random.salt());
+    db.write(async move |tx| settings::get_or_set(tx, settings::INSTANCE, &name).await).await
+}
+
 fn no_files() -> Error {
     Error::Refused("there are no look-up files: mail.auth_dir and mail.maps_dir are not set".to_owned())
 }
@@ -173,15 +206,52 @@ fn group(option: &str, name: &str) -> Result<Option<u32>> {
     if name.is_empty() {
         return Ok(None);
     }
-    let groups =
-        std::fs::read_to_string("/etc/group").map_err(|error| Error::caused("reading /etc/group", error))?;
-    let number = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    });
-    match number {
+    match Users::read().gid_of(name) {
         Some(number) => Ok(Some(number)),
         None => Err(Error::bad_value(option, format!("there is no group {name} on this machine"))),
+    }
+}
+
+/// How an account stands for the mail servers after a change, as its own transaction saw it.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    pub change: ChangeId,
+    pub account: AccountId,
+    /// `None` when it is gone.
+    pub state: Option<MailboxState>,
+}
+
+/// States that wait to be written. To read them again would cost more than to write them: after each commit the
+/// connections for reading begin with an empty cache.
+#[derive(Default)]
+struct FreshStates(std::sync::Mutex<HashMap<AccountId, Fresh>>);
+
+impl FreshStates {
+    fn put(&self, fresh: &[Fresh]) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MOST_FRESH {
+            // Nobody has come for them; the database has them all.
+            held.clear();
+        }
+        held.extend(fresh.iter().map(|fresh| (fresh.account, fresh.clone())));
+    }
+
+    /// The states of those accounts whose newest change has left one here; and what is to be read.
+    fn take(&self, changed: &[Concerned]) -> (Vec<Change>, Vec<Changed>) {
+        let newest: HashMap<_, _> = changed.iter().map(|row| (row.account, row.change)).collect();
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = HashMap::new();
+        for (account, change) in &newest {
+            if let Some(account) = account
+                && let Some(fresh) = held.remove(account).filter(|fresh| fresh.change.get() == *change)
+            {
+                states.insert(*account, Change { account_id: account.get(), state: fresh.state });
+            }
+        }
+        let is_read = |row: &&Concerned| row.account.is_some_and(|account| states.contains_key(&account));
+        let unread = changed.iter().filter(|row| !is_read(row));
+        let unread = unread.map(|row| (row.organization, row.account)).collect();
+        (states.into_values().collect(), unread)
     }
 }
 
@@ -197,27 +267,32 @@ impl Files {
                 return Ok(());
             };
             let mut snapshot = db.snapshot().await?;
-            let swept = settings::swept(&mut snapshot).await?;
-            if have < swept || have > store::outbox::newest(&mut snapshot).await? {
-                // Older than what is remembered, or of a future that a restore took back.
+            let changed = store::outbox::changed_since(&mut snapshot, have, MOST_CHANGES).await?;
+            // Older than what is remembered, or of a future that a restore took back.
+            let lost = have < settings::swept(&mut snapshot).await?
+                || (changed.is_empty() && have > store::outbox::newest(&mut snapshot).await?);
+            if lost {
                 drop(snapshot);
                 self.rebuild(db, projection).await?;
                 return Ok(());
             }
-            let changed = store::outbox::changed_since(&mut snapshot, have, MOST_CHANGES).await?;
-            let Some((upto, _, _)) = changed.last().copied() else {
+            let Some(upto) = changed.last().map(|row| row.position) else {
                 self.applied.store(have, Ordering::Release);
                 return Ok(());
             };
-            let (changes, domains) = states(&mut snapshot, &changed).await?;
+            let (mut changes, unread) = self.fresh.take(&changed);
+            let (read, domains) = states(&mut snapshot, &unread).await?;
+            changes.extend(read);
             drop(snapshot);
             // Off the async threads: another writer may hold the file for seconds.
+            crash::at(Point::Projecting);
             let (applied, back) = blocking(move || {
                 let applied = projection.apply(have, upto, &changes, domains.as_deref())?;
                 Ok((applied, projection))
             })
             .await?;
             projection = back;
+            crash::at(Point::Projected);
             match applied {
                 Applied::Done | Applied::AlreadyThere => self.applied.store(upto, Ordering::Release),
                 Applied::Behind { .. } => {}
@@ -280,36 +355,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 /// The states now of what changed, and the domains when those may have changed.
-async fn states(
-    tx: &mut Tx,
-    changed: &[(i64, OrganizationId, Option<AccountId>)],
-) -> Result<(Vec<Change>, Option<Vec<String>>)> {
-    let mut changes = Vec::new();
-    let whole: BTreeSet<_> =
-        changed.iter().filter(|(_, _, account)| account.is_none()).map(|(_, zoid, _)| *zoid).collect();
-    for zoid in &whole {
-        let mut after = 0;
-        loop {
-            let page = store::mailboxes::page(tx, *zoid, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.account_id;
-            changes.extend(
-                page.into_iter().map(|state| Change { account_id: state.account_id, state: Some(state) }),
-            );
-        }
+async fn states(tx: &mut Tx, changed: &[Changed]) -> Result<(Vec<Change>, Option<Vec<String>>)> {
+    let (mut changes, mut walk) = (Vec::new(), Walk::of(changed));
+    while let Some((_, page)) = walk.next(tx).await? {
+        changes.extend(page);
     }
-    let single: BTreeSet<_> = changed
-        .iter()
-        .filter(|(_, zoid, _)| !whole.contains(zoid))
-        .filter_map(|(_, zoid, account)| Some((*zoid, (*account)?)))
-        .collect();
-    for (zoid, account) in single {
-        let state = store::mailboxes::one(tx, zoid, account).await?;
-        changes.push(Change { account_id: account.get(), state });
-    }
-    let domains = match whole.is_empty() {
-        true => None,
-        false => Some(store::organizations::verified_domains(tx).await?),
+    let domains = match changed.iter().any(|(_, account)| account.is_none()) {
+        false => None,
+        true => Some(store::organizations::verified_domains(tx).await?),
     };
     Ok((changes, domains))
 }
@@ -328,24 +381,13 @@ async fn anywhere(tx: &mut Tx, number: i64) -> Result<Option<MailboxState>> {
 struct Source {
     snapshot: Reading,
     handle: tokio::runtime::Handle,
-    organizations: std::vec::IntoIter<OrganizationId>,
-    current: Option<OrganizationId>,
-    after: i64,
-    page: std::vec::IntoIter<MailboxState>,
-    started: bool,
+    walk: Option<Walk>,
+    page: std::vec::IntoIter<Change>,
 }
 
 impl Source {
     fn new(snapshot: Reading, handle: tokio::runtime::Handle) -> Self {
-        Self {
-            snapshot,
-            handle,
-            organizations: Vec::new().into_iter(),
-            current: None,
-            after: 0,
-            page: Vec::new().into_iter(),
-            started: false,
-        }
+        Self { snapshot, handle, walk: None, page: Vec::new().into_iter() }
     }
 
     fn domains(&mut self) -> Result<Vec<String>> {
@@ -353,30 +395,17 @@ impl Source {
     }
 
     fn advance(&mut self) -> Result<Option<MailboxState>> {
-        if !self.started {
-            self.started = true;
-            let all = self.handle.block_on(store::organizations::all(&mut self.snapshot))?;
-            let ids: Vec<_> = all.into_iter().map(|organization| organization.id).collect();
-            self.organizations = ids.into_iter();
-        }
         loop {
-            if let Some(state) = self.page.next() {
-                self.after = state.account_id;
+            if let Some(state) = self.page.by_ref().find_map(|change| change.state) {
                 return Ok(Some(state));
             }
-            let zoid = match self.current {
-                Some(zoid) => zoid,
-                None => {
-                    let Some(next) = self.organizations.next() else { return Ok(None) };
-                    (self.current, self.after) = (Some(next), 0);
-                    next
-                }
+            let mut walk = match self.walk.take() {
+                Some(walk) => walk,
+                None => self.handle.block_on(Walk::of_all(&mut self.snapshot))?,
             };
-            let page =
-                self.handle.block_on(store::mailboxes::page(&mut self.snapshot, zoid, self.after, PAGE))?;
-            if page.is_empty() {
-                self.current = None;
-            }
+            let page = self.handle.block_on(walk.next(&mut self.snapshot))?;
+            self.walk = Some(walk);
+            let Some((_, page)) = page else { return Ok(None) };
             self.page = page.into_iter();
         }
     }
@@ -386,5 +415,40 @@ impl Iterator for Source {
     type Item = Result<MailboxState>;
     fn next(&mut self) -> Option<Self::Item> {
         self.advance().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::OrganizationId;
+
+    fn change(number: i64) -> ChangeId {
+        ChangeId::new(200_000_000_000_000_000 + number).expect("a changeId")
+    }
+
+    fn account(number: i64) -> AccountId {
+        AccountId::new(2_560_636_000_000_009_000 + number).expect("an accountId")
+    }
+
+    fn row(position: i64, of: i64, whose: Option<i64>) -> Concerned {
+        let organization = OrganizationId::new(10_000_001).expect("a zoid");
+        Concerned { position, change: change(of).get(), organization, account: whose.map(account) }
+    }
+
+    #[test]
+    fn a_state_is_taken_once_and_only_where_no_later_change_concerns_its_account() {
+        let fresh = FreshStates::default();
+        let left = |of: i64, whose: i64| Fresh { change: change(of), account: account(whose), state: None };
+        fresh.put(&[left(1, 1), left(2, 2)]);
+
+        // Each change writes several rows; the second account was changed again by another process.
+        let changed = [row(1, 1, Some(1)), row(2, 1, Some(1)), row(3, 2, Some(2)), row(4, 3, Some(2))];
+        let (states, unread) = fresh.take(&changed);
+        assert_eq!(states.iter().map(|state| state.account_id).collect::<Vec<_>>(), [account(1).get()]);
+        assert_eq!(unread.iter().map(|(_, whose)| *whose).collect::<Vec<_>>(), [Some(account(2)); 2]);
+
+        let (states, unread) = fresh.take(&[row(5, 1, Some(1)), row(6, 4, None)]);
+        assert_eq!((states.len(), unread.len()), (0, 2), "what was taken is read from now on");
     }
 }

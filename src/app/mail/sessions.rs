@@ -2,20 +2,26 @@
 //! that was checked just before may register late. What a server did not confirm is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::clock::{MINUTE, Millis, SECOND};
+use crate::crash::{self, Point};
 use crate::domain::effect::{Effect, Sessions};
 use crate::error::{Error, Result};
 use crate::mailserver::doveadm::DoveadmError;
 use crate::mailserver::{MailServer, Session, SessionMask};
 use crate::store;
+use crate::store::feed::Mark;
 use crate::store::outbox::Waiting;
 
 /// For how long a worker has claimed effects to itself; longer than a server may take to answer.
 const CLAIM: Millis = 30 * SECOND;
+/// For how long a host's files are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Effects told to a server in one call.
 const MOST: i64 = 100;
 /// When sessions are ended, counted from the first time: later than the slowest login.
@@ -47,17 +53,30 @@ impl Progress {
     }
 }
 
+/// What a host's files hold, as the node knows that holds the link to its agent.
+pub type Shown = watch::Receiver<Option<Mark>>;
+
 /// Tells one server everything that is due for it; answers how many effects were taken up.
 pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
+    tell_what_shows(app, server, None).await
+}
+
+/// The same for a server that looks into other files than those of this machine.
+pub async fn tell_what_shows(app: &App, server: &MailServer, shown: Option<&mut Shown>) -> Result<usize> {
     let (name, now) = (server.name().to_owned(), app.clock.now());
     let claimed =
         app.db.write(async move |tx| store::outbox::claim(tx, &name, now, now + CLAIM, MOST).await).await?;
     if claimed.is_empty() {
         return Ok(0);
     }
+    crash::at(Point::Claimed);
     // Never before the look-ups show the change: a client would come straight back in.
     let newest = claimed.iter().map(|effect| effect.position).max().unwrap_or(0);
-    if !app.projector.shows(newest) && !app.projector.reach(&app.db, newest).await {
+    let shows = match shown {
+        None => app.projector.shows(newest) || app.projector.reach(&app.db, newest, &[]).await,
+        Some(shown) => come_to_hold(app, shown, &claimed).await,
+    };
+    if !shows {
         return put_all_off(app, claimed, "the look-up files are behind").await;
     }
     let wanted = Wanted::of(&claimed);
@@ -65,6 +84,8 @@ pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
         Ok(done) => done,
         Err(error) => return put_all_off(app, claimed, &error.to_string()).await,
     };
+    crash::at(Point::Told);
+    app.metrics.ended(server.name(), ended.values().sum());
     let now = app.clock.now();
     let taken = claimed.len();
     let mut results = Vec::with_capacity(taken);
@@ -74,7 +95,7 @@ pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
         progress.failures = 0;
         progress.error = None;
         let first_at = *progress.first_at.get_or_insert(now);
-        match mask(&effect.effect) {
+        match mask_of(&effect.effect) {
             Some(mask) => {
                 progress.ended += ended.get(&mask.as_doveadm()).copied().unwrap_or(0);
                 progress.verified = !left.iter().any(|name| mask.matches(name));
@@ -93,14 +114,24 @@ pub async fn tell(app: &App, server: &MailServer) -> Result<usize> {
         .write(async move |tx| {
             for (effect, text, next) in &results {
                 match next {
-                    Some(due) => store::outbox::put_off(tx, effect, text, *due).await?,
-                    None => store::outbox::finish(tx, effect, text, now).await?,
+                    Some(due) => store::outbox::put_off(tx, effect, text, *due)?,
+                    None => store::outbox::finish(tx, effect, text, now)?,
                 }
             }
             Ok(())
         })
         .await?;
+    crash::at(Point::Finished);
     Ok(taken)
+}
+
+/// Waits until a host's files hold the changes of these effects, for a moment at most; whether they do.
+async fn come_to_hold(app: &App, shown: &mut Shown, claimed: &[Waiting]) -> bool {
+    let numbers: Vec<i64> = claimed.iter().map(|effect| effect.number(app.db.engine())).collect();
+    let holds = |mark: &Option<Mark>| {
+        mark.as_ref().is_some_and(|mark| numbers.iter().all(|number| mark.holds(*number)))
+    };
+    matches!(tokio::time::timeout(PATIENCE, shown.wait_for(holds)).await, Ok(Ok(_)))
 }
 
 /// What all claimed effects together ask for.
@@ -123,7 +154,7 @@ impl Wanted {
             let sweeps = Progress::of(effect).sweeps;
             wanted.last |= sweeps + 1 >= SWEEPS.len();
             wanted.whole |= effect.effect == Effect::Reconcile;
-            match mask(&effect.effect) {
+            match mask_of(&effect.effect) {
                 Some(mask @ SessionMask::All { .. }) if sweeps > 0 => wanted.again.push(mask),
                 Some(mask) => wanted.at_once.push(mask),
                 None => {}
@@ -181,14 +212,19 @@ fn unanswered(why: DoveadmError) -> Error {
     Error::Refused(why.to_string())
 }
 
-fn mask(effect: &Effect) -> Option<SessionMask> {
+fn mask_of(effect: &Effect) -> Option<SessionMask> {
     let Effect::EndSessions { mailbox, sessions } = effect else { return None };
-    let exact = |credential| SessionMask::Exact { mbox: mailbox.clone(), credential };
-    Some(match sessions {
-        Sessions::All => SessionMask::All { mbox: mailbox.clone() },
+    Some(mask(mailbox, sessions))
+}
+
+/// Which sessions those are, in the mail server's terms.
+pub fn mask(mailbox: &str, sessions: &Sessions) -> SessionMask {
+    let exact = |credential| SessionMask::Exact { mbox: mailbox.to_owned(), credential };
+    match sessions {
+        Sessions::All => SessionMask::All { mbox: mailbox.to_owned() },
         Sessions::Generation(number) => exact(format!("g{number}")),
         Sessions::AppPassword(id) => exact(format!("a{id}")),
-    })
+    }
 }
 
 async fn put_all_off(app: &App, claimed: Vec<Waiting>, why: &str) -> Result<usize> {
@@ -200,7 +236,7 @@ async fn put_all_off(app: &App, claimed: Vec<Waiting>, why: &str) -> Result<usiz
                 progress.failures += 1;
                 progress.error = Some(why.clone());
                 let due = now + back_off(progress.failures);
-                store::outbox::put_off(tx, effect, &progress.text()?, due).await?;
+                store::outbox::put_off(tx, effect, &progress.text()?, due)?;
             }
             Ok(())
         })
@@ -218,7 +254,7 @@ pub fn back_off(failures: u32) -> Millis {
 /// sessions that are new.
 ///
 /// # Errors
-/// `Unavailable` when the server does not answer.
+/// `Refused` when the server does not answer.
 pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
     let sessions = server.who().await.map_err(unanswered)?;
     let dead = dead(app, sessions).await?;
@@ -230,7 +266,9 @@ pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
         names = dead.len(),
         "ending sessions that nothing lets in any more"
     );
-    Ok(server.kick(&dead).await.map_err(unanswered)?.iter().map(|ended| ended.sessions).sum())
+    let ended = server.kick(&dead).await.map_err(unanswered)?.iter().map(|ended| ended.sessions).sum();
+    app.metrics.ended(server.name(), ended);
+    Ok(ended)
 }
 
 /// The names among these sessions that nothing lets in any more, each once.

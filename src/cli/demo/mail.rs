@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::App;
+use crate::app::call::Context;
 use crate::app::demo::DemoMail;
+use crate::app::journal;
 use crate::app::mail::servers;
 use crate::app::random::Random;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::mailserver::config::{ConfigFile, PolicyServer};
 use crate::mailserver::private::{self, Ports, Servers, Wish};
 use crate::store::mail_servers::MailServerRow;
 
@@ -19,6 +22,11 @@ use crate::store::mail_servers::MailServerRow;
 pub const SERVER: &str = "demo";
 /// Owns the mail: a user of every Debian that nobody is logged in as.
 const MAIL_USER: &str = "mail";
+
+/// In whose name its mail server comes and goes.
+pub fn context() -> Context {
+    journal::operator("demo", "demo".to_owned())
+}
 
 /// Directory and servers; both go when this is dropped.
 pub struct House {
@@ -50,6 +58,15 @@ impl House {
         mail.auth_group = "dovecot".to_owned();
         mail.maps_group = "postfix".to_owned();
         mail.mail_root = house.dir.join("mail");
+        let [logins] = private::free_ports();
+        mail.logins_listen = ([127, 0, 0, 1], logins).into();
+        mail.logins_key_file = house.dir.join("logins.key");
+        private::write(&ConfigFile {
+            path: mail.logins_key_file.clone(),
+            group: None,
+            mode: 0o600,
+            text: format!("{}\n", house.key),
+        })?;
         mail.notices_smtp = format!("127.0.0.1:{}", house.ports.smtp);
         Ok(house)
     }
@@ -67,8 +84,14 @@ impl House {
             mail_user: MAIL_USER.to_owned(),
             doveadm_key: self.key.clone().into(),
             tls: None,
-            policy_server: None,
+            policy_server: Some(PolicyServer {
+                url: format!("http://{}/policy", app.config.mail.logins_listen),
+                token: self.key.clone().into(),
+                nonce: hex::encode(Random::System.salt()).into(),
+            }),
         };
+        // What starts now opens the files as they are: a reload would only disturb the first logins.
+        app.projector.take_replaced();
         let start = move || Servers::start(&wish.dir, &private::files(&wish)?, &wish.mail_user, wish.ports);
         let started = tokio::task::spawn_blocking(start).await;
         self.servers = Some(started.map_err(|cause| Error::caused("starting the mail servers", cause))??);
@@ -80,7 +103,7 @@ impl House {
             ca_file: None,
             created_at: app.clock.now(),
         };
-        servers::add(app, row, false).await
+        servers::add(app, &context(), row, false).await
     }
 
     /// Where clients connect.

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{Finding, good, mode, warning, wrong};
-use crate::app::mail::servers;
+use crate::app::mail::{agents, servers};
 use crate::clock::{MINUTE, Millis};
 use crate::config::Config;
 use crate::error::Result;
+use crate::machine::users::Users;
 use crate::store;
 use crate::store::engine::Db;
 use crate::store::projection;
@@ -38,15 +39,15 @@ pub fn of_machine(config: &Config) -> Vec<Finding> {
     let mail = &config.mail;
     let mut findings = Vec::new();
     if let (Some(auth), Some(maps)) = (&mail.auth_dir, &mail.maps_dir) {
-        let accounts = Accounts::read();
+        let users = Users::read();
         let service =
             config.database.sqlite_path().and_then(|path| fs::metadata(path).ok()).map(|meta| meta.uid());
         for (option, group, server, dir, file) in [
             ("mail.auth_group", &mail.auth_group, "dovecot", auth, "auth.sqlite"),
             ("mail.maps_group", &mail.maps_group, "postfix", maps, "maps.sqlite"),
         ] {
-            findings.extend(accounts.group(option, group, server, service));
-            findings.extend(of_look_ups(dir, file, group, accounts.gid(group)));
+            findings.extend(of_group(&users, option, group, server, service));
+            findings.extend(of_look_ups(dir, file, group, users.gid_of(group)));
         }
         findings.extend(of_drop_ins());
     } else if mail.dovecot_password_file.is_none() && mail.postfix_password_file.is_none() {
@@ -97,6 +98,15 @@ async fn examine(db: &Db, config: &Config, now: Millis) -> Result<Vec<Finding>> 
         }
     }
     let rows = store::mail_servers::all(&mut *db.read().await?).await?;
+    for status in store::mail_agents::statuses(&mut *db.read().await?).await? {
+        findings.push(match agents::is_here(&status, now) {
+            Ok(()) => good(format!("the mail host {} has its agent at {}", status.name, status.node)),
+            Err(why) => wrong(
+                format!("the mail host {}: {why}; it goes on with what it has", status.name),
+                "see that `mailward mail-agent run` runs there and what it logs; `mailward mail-agent list`",
+            ),
+        });
+    }
     if rows.is_empty() && config.mail.auth_dir.is_some() {
         findings.push(warning(
             "no mail server is known: changes hold at the next login, but open sessions are not ended",
@@ -205,85 +215,43 @@ fn of_drop_ins() -> Option<Finding> {
 
 // Users and groups -------------------------------------------------------------------------
 
-struct Accounts {
-    passwd: String,
-    group: String,
-}
-
-impl Accounts {
-    fn read() -> Self {
-        let read = |file| fs::read_to_string(file).unwrap_or_default();
-        Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
+/// Whether a look-up file's group is for its mail server and for Mailward alone.
+fn of_group(users: &Users, option: &str, group: &str, server: &str, service: Option<u32>) -> Vec<Finding> {
+    if group.is_empty() {
+        return vec![warning(
+            format!("{option} is empty: only the owner of the folder's group reads the look-ups"),
+            "name a group that only the mail server and Mailward are in",
+        )];
     }
-
-    fn gid(&self, group: &str) -> Option<u32> {
-        fields(&self.group, group)?.get(2)?.parse().ok()
+    if users.gid_of(group).is_none() {
+        return vec![wrong(
+            format!("there is no group {group}"),
+            format!("groupadd --system {group}; usermod -aG {group} {server}"),
+        )];
     }
-
-    fn name_of(&self, uid: u32) -> Option<&str> {
-        let lines = self.passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        lines
-            .into_iter()
-            .find(|line| line.get(2).and_then(|id| id.parse().ok()) == Some(uid))
-            .map(|line| line[0])
-    }
-
-    /// Everybody in the group, by its own line or as their first one.
-    fn members(&self, group: &str) -> Vec<&str> {
-        let listed = fields(&self.group, group).and_then(|line| line.get(3).copied()).unwrap_or_default();
-        let mut all: Vec<&str> = listed.split(',').filter(|name| !name.is_empty()).collect();
-        let gid = self.gid(group).map(|gid| gid.to_string());
-        for line in self.passwd.lines() {
-            let line: Vec<_> = line.split(':').collect();
-            if line.get(3).map(ToString::to_string) == gid && gid.is_some() && !all.contains(&line[0]) {
-                all.push(line[0]);
-            }
-        }
-        all
-    }
-
-    fn group(&self, option: &str, group: &str, server: &str, service: Option<u32>) -> Vec<Finding> {
-        if group.is_empty() {
-            return vec![warning(
-                format!("{option} is empty: only the owner of the folder's group reads the look-ups"),
-                "name a group that only the mail server and Mailward are in",
-            )];
-        }
-        if self.gid(group).is_none() {
-            return vec![wrong(
-                format!("there is no group {group}"),
-                format!("groupadd --system {group}; usermod -aG {group} {server}"),
-            )];
-        }
-        let members = self.members(group);
-        let mut ill = Vec::new();
-        let mut must = vec![server];
-        // Root needs no membership.
-        must.extend(service.filter(|uid| *uid != 0).and_then(|uid| self.name_of(uid)));
-        for name in &must {
-            if fields(&self.passwd, name).is_some() && !members.contains(name) {
-                ill.push(wrong(
-                    format!("{name} is not in the group {group}, so it cannot use the look-ups"),
-                    format!("usermod -aG {group} {name}, and restart it"),
-                ));
-            }
-        }
-        for name in members.iter().filter(|name| !must.contains(name)) {
-            ill.push(warning(
-                format!("{name} is in the group {group} too, and can read and change the look-ups"),
-                format!("gpasswd -d {name} {group}"),
+    let members = users.members_of(group);
+    let mut ill = Vec::new();
+    let mut must = vec![server];
+    // Root needs no membership.
+    must.extend(service.filter(|uid| *uid != 0).and_then(|uid| users.name_of(uid)));
+    for name in &must {
+        if users.ids_of(name).is_some() && !members.contains(name) {
+            ill.push(wrong(
+                format!("{name} is not in the group {group}, so it cannot use the look-ups"),
+                format!("usermod -aG {group} {name}, and restart it"),
             ));
         }
-        if ill.is_empty() {
-            ill.push(good(format!("the group {group} is for {} alone", must.join(" and "))));
-        }
-        ill
     }
-}
-
-fn fields<'a>(file: &'a str, name: &str) -> Option<Vec<&'a str>> {
-    let lines = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    lines.into_iter().find(|line| line.first() == Some(&name))
+    for name in members.iter().filter(|name| !must.contains(name)) {
+        ill.push(warning(
+            format!("{name} is in the group {group} too, and can read and change the look-ups"),
+            format!("gpasswd -d {name} {group}"),
+        ));
+    }
+    if ill.is_empty() {
+        ill.push(good(format!("the group {group} is for {} alone", must.join(" and "))));
+    }
+    ill
 }
 
 // Dovecot ----------------------------------------------------------------------------------
@@ -585,13 +553,10 @@ userdb {
 
     #[test]
     fn groups_have_their_two_members_and_no_others() {
-        let accounts = |group: &str| Accounts {
-            passwd: "root:x:0:0::/:\ndovecot:x:100:110::/:\nmailward:x:200:210::/:\neve:x:300:310::/:\n"
-                .into(),
-            group: format!("dovecot:x:110:\n{group}"),
-        };
+        let passwd = "root:x:0:0::/:\ndovecot:x:100:110::/:\nmailward:x:200:210::/:\neve:x:300:310::/:\n";
         let ill = |group: &str| {
-            let found = accounts(group).group("mail.auth_group", "mwauth", "dovecot", Some(200));
+            let users = Users::from_files(passwd, format!("dovecot:x:110:\n{group}"));
+            let found = of_group(&users, "mail.auth_group", "mwauth", "dovecot", Some(200));
             found.into_iter().filter(|one| one.state != State::Good).map(|one| one.what).collect::<Vec<_>>()
         };
         assert_eq!(ill("mwauth:x:400:dovecot,mailward\n"), [""; 0]);

@@ -1,22 +1,26 @@
 //! `mailward mail-server config`: complete files for Postfix and Dovecot, and what root does once.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use crate::app::open::read_private;
 use crate::app::random::Random;
 use crate::cli::desk::Desk;
-use crate::config::{Config as Options, EVERYWHERE, Mail};
+use crate::config::{Config as Options, EVERYWHERE};
+use crate::domain::secret::fingerprint;
 use crate::error::{Error, Result};
+use crate::machine::files;
+use crate::machine::users::Users;
 use crate::mailserver::config::{
-    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Place, Settings, Tls,
+    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Environment, PolicyServer, Settings, Tls,
 };
+use crate::store::engine::PostgresPlace;
 
 /// Write the complete, commented files of Postfix or Dovecot, or the SQL of their roles
 ///
@@ -41,6 +45,12 @@ pub struct Config {
     /// The generation of Dovecot's files [default: of the installed one; 2.4 is untested]
     #[arg(long, value_name = "VERSION")]
     dovecot_version: Option<String>,
+    /// Where the mail servers reach PostgreSQL's primary [default: the first host of database.url]
+    ///
+    /// With several hosts: an address that follows the primary, since Dovecot 2.3 dies of a list whose
+    /// first host does not answer. A mail host with an agent needs none.
+    #[arg(long, value_name = "HOST")]
+    database_host: Option<String>,
     /// The user that runs Mailward [default: the owner of the database's file, else mailward]
     #[arg(long, value_name = "USER")]
     service_user: Option<String>,
@@ -64,19 +74,23 @@ impl Config {
         let (files, commands) = match self.server {
             Which::Roles => self.roles(&options)?,
             Which::Postfix | Which::Dovecot => {
-                let settings = settings(&options, self.secrets(&options, &user)?)?;
+                let mut settings = settings(&options, self.secrets(&options, &user)?)?;
+                self.at_the_primary(&mut settings.contract, &options, desk)?;
                 let mut files = match self.server {
                     Which::Dovecot => config::dovecot(&settings, self.version(desk)?),
                     Which::Postfix | Which::Roles => config::postfix(&settings),
                 };
                 // PostgreSQL itself is asked; there is nothing to bring up to date.
                 if matches!(settings.contract, Contract::Sqlite { .. }) {
-                    files.extend(self.drop_ins(file.as_deref(), &user)?);
+                    files.extend(match on_an_agents_host(&options) {
+                        true => self.only(config::after_agent()),
+                        false => self.drop_ins(file.as_deref(), &user)?,
+                    });
                 }
-                (files, self.commands(&settings, &options.mail, &user))
+                (files, self.commands(&settings, &options, &user))
             }
         };
-        match &self.directory {
+        match self.directory.as_ref().filter(|_| !desk.global.dry_run) {
             None => desk.answer(
                 || {
                     let texts: String = files.iter().map(headed).collect();
@@ -98,6 +112,32 @@ impl Config {
                 )
             }
         }
+    }
+
+    /// Puts in where the primary is reached, as it was said; where nothing was, says what was taken.
+    fn at_the_primary(&self, contract: &mut Contract, options: &Options, desk: &Desk) -> Result<()> {
+        let Contract::Postgres { host, .. } = contract else {
+            return match self.database_host {
+                Some(_) => {
+                    Err(Error::bad_value("--database-host", "an embedded database is on no other host"))
+                }
+                None => Ok(()),
+            };
+        };
+        let known = PostgresPlace::of(&options.database.url)?.hosts.len();
+        match &self.database_host {
+            Some(said) => {
+                safe("--database-host", said)?;
+                host.clone_from(said);
+            }
+            None if known > 1 => desk.note(&format!(
+                "the mail servers are told of {host} alone, the first of {known} hosts: logins and mail wait while \
+                 it is not the primary. Name an address that follows the primary with --database-host, or give \
+                 the mail host an agent (docs/guide/mail-hosts.md)"
+            )),
+            None => {}
+        }
+        Ok(())
     }
 
     /// The SQL in a file for root alone, since both passwords are in it, and how to run it.
@@ -168,12 +208,25 @@ impl Config {
                 placeholder(&mail.doveadm_key_file.display().to_string())
             }
             Which::Dovecot => {
-                make_key(&mail.doveadm_key_file, user)?;
                 let option = "mail.doveadm_key_file";
+                make_key(option, &mail.doveadm_key_file, user)?;
                 safe(option, &read_private(option, &mail.doveadm_key_file)?)?
             }
         };
-        Ok(Secrets { key, password })
+        let logins = match self.server {
+            Which::Postfix | Which::Roles => None,
+            // No node listens there.
+            Which::Dovecot if on_an_agents_host(options) => None,
+            Which::Dovecot if self.directory.is_none() => {
+                Some(placeholder(&mail.logins_key_file.display().to_string()))
+            }
+            Which::Dovecot => {
+                let option = "mail.logins_key_file";
+                make_key(option, &mail.logins_key_file, user)?;
+                Some(safe(option, &read_private(option, &mail.logins_key_file)?)?)
+            }
+        };
+        Ok(Secrets { key, logins, password })
     }
 
     fn drop_ins(&self, file: Option<&Path>, user: &str) -> Result<Vec<ConfigFile>> {
@@ -187,15 +240,20 @@ impl Config {
             }
             Some(_) | None => String::new(),
         };
+        Ok(self.only(config::systemd(&format!("{}{config} projection catch-up", program.display()), user)))
+    }
+
+    /// Those of the one server.
+    fn only(&self, all: Vec<ConfigFile>) -> Vec<ConfigFile> {
         let name = match self.server {
             Which::Postfix | Which::Roles => "postfix",
             Which::Dovecot => "dovecot",
         };
-        let all = config::systemd(&format!("{}{config} projection catch-up", program.display()), user);
-        Ok(all.into_iter().filter(|one| one.path.to_string_lossy().contains(name)).collect())
+        all.into_iter().filter(|one| one.path.to_string_lossy().contains(name)).collect()
     }
 
-    fn commands(&self, settings: &Settings, mail: &Mail, user: &str) -> String {
+    fn commands(&self, settings: &Settings, options: &Options, user: &str) -> String {
+        let mail = &options.mail;
         let mut text = String::new();
         let contract = match (self.server, &settings.contract) {
             (Which::Postfix | Which::Roles, Contract::Sqlite { .. }) => "postfix postfix-sqlite",
@@ -214,11 +272,14 @@ impl Config {
             Which::Postfix | Which::Roles => {
                 text.push_str("newaliases\npostfix check\nsystemctl restart postfix\n")
             }
+            Which::Dovecot if on_an_agents_host(options) => text.push_str(
+                "systemctl enable --now mailward-mail-agent\ndoveconf -n >/dev/null\nsystemctl restart dovecot\n",
+            ),
             Which::Dovecot => {
                 let scheme = if mail.doveadm_listen.ip().is_loopback() { "http" } else { "https" };
                 let trust = if scheme == "https" { " --ca-file CA.pem" } else { "" };
                 text.push_str(&format!(
-                    "doveconf -n >/dev/null\nsystemctl restart dovecot\n\
+                    "systemctl restart mailward\ndoveconf -n >/dev/null\nsystemctl restart dovecot\n\
                      mailward mail-server add {} {scheme}://{} --key-file {}{trust}\n",
                     settings.hostname,
                     mail.doveadm_listen,
@@ -228,6 +289,11 @@ impl Config {
         }
         text
     }
+}
+
+/// Whether an agent keeps the look-up files of this machine.
+fn on_an_agents_host(options: &Options) -> bool {
+    !options.mail_agent.nodes.is_empty()
 }
 
 /// The roles of Dovecot and Postfix, and the options that name their passwords.
@@ -240,6 +306,8 @@ fn placeholder(file: &str) -> SecretString {
 
 struct Secrets {
     key: SecretString,
+    /// Of the door where Dovecot tells of logins.
+    logins: Option<SecretString>,
     /// Of this server's role in PostgreSQL.
     password: Option<SecretString>,
 }
@@ -256,15 +324,9 @@ fn safe(option: &str, secret: &str) -> Result<SecretString> {
 fn service_user(options: &Options) -> String {
     let owner =
         options.database.sqlite_path().and_then(|path| fs::metadata(path).ok()).map(|meta| meta.uid());
-    let named = owner.filter(|uid| *uid != 0).and_then(|uid| {
-        let passwd = fs::read_to_string("/etc/passwd").ok()?;
-        passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-        })
-    });
-    named.unwrap_or_else(|| "mailward".to_owned())
+    let users = Users::read();
+    let named = owner.filter(|uid| *uid != 0).and_then(|uid| users.name_of(uid));
+    named.unwrap_or("mailward").to_owned()
 }
 
 fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
@@ -302,15 +364,26 @@ fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
             tls: !door.ip().is_loopback(),
             key: secrets.key,
         }),
-        policy_server: None,
-        place: Place::Host(Tls { certificate, key }),
+        policy_server: secrets.logins.map(|token| PolicyServer {
+            url: format!("http://{}/policy", mail.logins_listen),
+            // Says nothing of the key; it only has to be nobody else's.
+            nonce: hex::encode(&fingerprint(&format!("nonce of {}", token.expose_secret()))[..16]).into(),
+            token,
+        }),
+        place: Environment::Host(Tls { certificate, key }),
     })
 }
 
 fn contract(options: &Options, password: Option<SecretString>) -> Result<Contract> {
     let mail = &options.mail;
     if options.database.sqlite_path().is_none() {
-        let (host, port, database) = postgres_place(&options.database.url)?;
+        let PostgresPlace { hosts, database } = PostgresPlace::of(&options.database.url)?;
+        let database = database.ok_or_else(|| {
+            Error::bad_value("database.url", "it names no database, which the mail servers need")
+        })?;
+        let (host, port) = hosts.into_iter().next().ok_or_else(|| {
+            Error::bad_value("database.url", "it names no host, which the mail servers need")
+        })?;
         let password = password.unwrap_or_default();
         let (dovecot_password, postfix_password) = (password.clone(), password);
         return Ok(Contract::Postgres { host, port, database, dovecot_password, postfix_password });
@@ -329,43 +402,15 @@ fn contract(options: &Options, password: Option<SecretString>) -> Result<Contrac
     })
 }
 
-/// Host, port and database of the URL; the first of several hosts.
-fn postgres_place(url: &str) -> Result<(String, u16, String)> {
-    let bad = |why: &str| Error::bad_value("database.url", format!("{why}, which the mail servers need"));
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, path) = place.split_once('/').unwrap_or((place, ""));
-    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
-    let parameter = |name: &str| {
-        let mut all = url::form_urlencoded::parse(query.as_bytes());
-        all.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-    };
-    let first = hosts.split(',').next().unwrap_or_default();
-    let (host, port) = match first.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port.to_owned())),
-        Some(_) | None => (first, None),
-    };
-    let host = url::form_urlencoded::parse(host.replace('+', "%2B").as_bytes())
-        .next()
-        .map(|(host, _)| host.into_owned())
-        .filter(|host| !host.is_empty());
-    let host = host.or_else(|| parameter("host")).ok_or_else(|| bad("it names no host"))?;
-    let port = port.or_else(|| parameter("port")).unwrap_or_else(|| "5432".to_owned());
-    let port = port.parse().map_err(|_| bad("it names no good port"))?;
-    let database = if path.is_empty() { parameter("dbname") } else { Some(path.to_owned()) };
-    Ok((host, port, database.ok_or_else(|| bad("it names no database"))?))
-}
-
 fn machine_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }
 
 /// Makes the key where there is none, for Mailward's user alone.
-fn make_key(file: &Path, user: &str) -> Result<()> {
-    let failed = |cause: std::io::Error| {
-        Error::bad_value("mail.doveadm_key_file", format!("cannot make {}: {cause}", file.display()))
-    };
+fn make_key(option: &str, file: &Path, user: &str) -> Result<()> {
+    let failed =
+        |cause: std::io::Error| Error::bad_value(option, format!("cannot make {}: {cause}", file.display()));
     if file.exists() {
         return Ok(());
     }
@@ -373,25 +418,14 @@ fn make_key(file: &Path, user: &str) -> Result<()> {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     let key = hex::encode([Random::System.salt(), Random::System.salt()].concat());
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let mut made = made.map_err(failed)?;
+    let mut made = files::new_private(file).map_err(failed)?;
     writeln!(made, "{key}").map_err(failed)?;
     if rustix::process::geteuid().is_root()
-        && let Some((uid, gid)) = ids_of(user)
+        && let Some((uid, gid)) = Users::read().ids_of(user)
     {
         chown(file, Some(uid), Some(gid)).map_err(failed)?;
     }
     Ok(())
-}
-
-fn ids_of(user: &str) -> Option<(u32, u32)> {
-    let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next()? == user).then_some(())?;
-        let uid = fields.nth(1)?.parse().ok()?;
-        Some((uid, fields.next()?.parse().ok()?))
-    })
 }
 
 fn headed(file: &ConfigFile) -> String {
@@ -459,13 +493,13 @@ fn put(root: &Path, file: &ConfigFile) -> Result<Written> {
     let draft = beside("mailward-new");
     let _of_a_run_that_failed = fs::remove_file(&draft);
     let write = || {
-        let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut out = files::new_private(&draft)?;
         out.write_all(file.text.as_bytes())?;
         out.sync_all()
     };
     write().map_err(failed)?;
     let given = file.group.is_none_or(|group| {
-        group_number(group).is_some_and(|number| chown(&draft, None, Some(number)).is_ok())
+        Users::read().gid_of(group).is_some_and(|number| chown(&draft, None, Some(number)).is_ok())
     });
     fs::set_permissions(&draft, Permissions::from_mode(file.mode))
         .and_then(|()| fs::rename(&draft, &path))
@@ -473,33 +507,9 @@ fn put(root: &Path, file: &ConfigFile) -> Result<Written> {
     Ok(Written { path, mode: file.mode, group_missing: file.group.filter(|_| !given), unchanged, kept })
 }
 
-fn group_number(name: &str) -> Option<u32> {
-    let groups = fs::read_to_string("/etc/group").ok()?;
-    groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next()? == name).then_some(())?;
-        fields.nth(1)?.parse().ok()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_database_is_found_in_every_form_of_its_url() {
-        for (url, expected) in [
-            ("postgres://mailward@db.internal/desk", ("db.internal", 5432, "desk")),
-            ("postgresql://m:p@a:6000,b:7000/desk?sslmode=require", ("a", 6000, "desk")),
-            ("postgres://m@%2Fvar%2Frun%2Fpostgresql/desk", ("/var/run/postgresql", 5432, "desk")),
-            ("postgres:///desk?host=/run/pg&port=5433", ("/run/pg", 5433, "desk")),
-        ] {
-            let (host, port, database) = postgres_place(url).expect(url);
-            assert_eq!((host.as_str(), port, database.as_str()), expected, "{url}");
-        }
-        postgres_place("postgres:///desk").expect_err("no host");
-        postgres_place("postgres://db.internal").expect_err("no database");
-    }
 
     #[test]
     fn a_secret_that_would_end_its_line_is_refused() {

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::queries;
-use super::{ConfigFile, Contract, DovecotVersion, Place, PolicyServer, Settings, Tls, fill};
+use super::{ConfigFile, Contract, DovecotVersion, Environment, PolicyServer, Settings, Tls, fill};
 
 /// The files of Dovecot, complete; the one with the doveadm key and those with a database password
 /// can be read by root alone, or by Dovecot's group.
@@ -154,10 +154,10 @@ fn auth_groups(contract: &Contract) -> String {
     }
 }
 
-fn place(place: &Place) -> String {
+fn place(place: &Environment) -> String {
     match place {
-        Place::Host(_) => String::new(),
-        Place::Lab(lab) => {
+        Environment::Host(_) => String::new(),
+        Environment::Lab(lab) => {
             let dir = lab.dir.display();
             format!(
                 "# A private server for tests.\nbase_dir = {dir}/run/dovecot\nstate_dir = {dir}/run/state\n\
@@ -167,18 +167,18 @@ fn place(place: &Place) -> String {
     }
 }
 
-fn listen(place: &Place) -> &'static str {
+fn listen(place: &Environment) -> &'static str {
     match place {
-        Place::Host(_) => "*, ::",
-        Place::Lab(_) => "127.0.0.1",
+        Environment::Host(_) => "*, ::",
+        Environment::Lab(_) => "127.0.0.1",
     }
 }
 
-fn tls(tls: Option<&Tls>, place: &Place, version: DovecotVersion) -> String {
+fn tls(tls: Option<&Tls>, place: &Environment, version: DovecotVersion) -> String {
     let mut text = match (place, tls) {
-        (Place::Host(_), _) => "ssl = required\n".to_owned(),
-        (Place::Lab(_), Some(_)) => "ssl = yes\n".to_owned(),
-        (Place::Lab(_), None) => "ssl = no\n".to_owned(),
+        (Environment::Host(_), _) => "ssl = required\n".to_owned(),
+        (Environment::Lab(_), Some(_)) => "ssl = yes\n".to_owned(),
+        (Environment::Lab(_), None) => "ssl = no\n".to_owned(),
     };
     if let Some(Tls { certificate, key }) = tls {
         let (certificate, key) = (certificate.display(), key.display());
@@ -191,46 +191,46 @@ fn tls(tls: Option<&Tls>, place: &Place, version: DovecotVersion) -> String {
         text.push_str("ssl_min_protocol = TLSv1.2\n");
     }
     let clear = match (place, version) {
-        (Place::Host(_), DovecotVersion::V2_3) => "disable_plaintext_auth = yes\n",
-        (Place::Lab(_), DovecotVersion::V2_3) => "disable_plaintext_auth = no\n",
-        (Place::Host(_), DovecotVersion::V2_4) => "auth_allow_cleartext = no\n",
-        (Place::Lab(_), DovecotVersion::V2_4) => "auth_allow_cleartext = yes\n",
+        (Environment::Host(_), DovecotVersion::V2_3) => "disable_plaintext_auth = yes\n",
+        (Environment::Lab(_), DovecotVersion::V2_3) => "disable_plaintext_auth = no\n",
+        (Environment::Host(_), DovecotVersion::V2_4) => "auth_allow_cleartext = no\n",
+        (Environment::Lab(_), DovecotVersion::V2_4) => "auth_allow_cleartext = yes\n",
     };
     text + clear
 }
 
-fn delays(place: &Place) -> String {
+fn delays(place: &Environment) -> String {
     match place {
-        Place::Host(_) => "# Guessing is slowed down by this delay and by a penalty per address (service anvil, on by default).\n\
+        Environment::Host(_) => "# Guessing is slowed down by this delay and by a penalty per address (service anvil, on by default).\n\
                            auth_failure_delay = 2 secs\n"
             .to_owned(),
-        Place::Lab(_) => "# Tests only: no delay after a failed login.\nauth_failure_delay = 0 secs\n".to_owned(),
+        Environment::Lab(_) => "# Tests only: no delay after a failed login.\nauth_failure_delay = 0 secs\n".to_owned(),
     }
 }
 
-fn anvil(place: &Place) -> String {
+fn anvil(place: &Environment) -> String {
     match place {
-        Place::Host(_) => String::new(),
-        Place::Lab(_) => {
+        Environment::Host(_) => String::new(),
+        Environment::Lab(_) => {
             "# Tests only: no penalty for failed logins.\nservice anvil {\n  unix_listener anvil-auth-penalty {\n    mode = 0\n  }\n}\n"
                 .to_owned()
         }
     }
 }
 
-fn listeners(place: &Place, name: &str, lab_port: impl Fn(&super::Lab) -> u16) -> String {
+fn listeners(place: &Environment, name: &str, lab_port: impl Fn(&super::Lab) -> u16) -> String {
     let clear = match place {
-        Place::Host(_) => 0,
-        Place::Lab(lab) => lab_port(lab),
+        Environment::Host(_) => 0,
+        Environment::Lab(lab) => lab_port(lab),
     };
     let (comment, secure) = match (place, name) {
-        (Place::Host(_), "imap") => {
+        (Environment::Host(_), "imap") => {
             ("  # TLS from the first byte only (RFC 8314).\n", "    port = 993\n    ssl = yes\n")
         }
-        (Place::Host(_), _) => {
+        (Environment::Host(_), _) => {
             ("  # TLS from the first byte only (RFC 8314).\n", "    port = 995\n    ssl = yes\n")
         }
-        (Place::Lab(_), _) => ("", "    port = 0\n"),
+        (Environment::Lab(_), _) => ("", "    port = 0\n"),
     };
     format!(
         "{comment}  inet_listener {name} {{\n    port = {clear}\n  }}\n  inet_listener {name}s {{\n{secure}  }}"
@@ -242,12 +242,12 @@ fn policy_file(policy: &PolicyServer, version: DovecotVersion) -> String {
     let (timeout, attributes) = match version {
         DovecotVersion::V2_3 => (
             "auth_policy_server_timeout_msecs = 250\n",
-            "auth_policy_request_attributes = login=%{original_user} remote=%{rip} protocol=%s session_id=%{session} \
-             mech=%m gate=%{passdb:reason} key=%{passdb:mw_mbox}\n",
+            "auth_policy_request_attributes = login=%{original_user} pwhash=%{hashed_password} remote=%{rip} protocol=%s \
+             session_id=%{session} mech=%m gate=%{passdb:reason} key=%{passdb:mw_mbox}\n",
         ),
         DovecotVersion::V2_4 => (
             "auth_policy {\n  http_client_request_timeout = 250ms\n}\n",
-            "auth_policy_request_attributes {\n  login = %{original_user}\n  remote = %{remote_ip}\n  protocol = %{protocol}\n  \
+            "auth_policy_request_attributes {\n  login = %{original_user}\n  pwhash = %{hashed_password}\n  remote = %{remote_ip}\n  protocol = %{protocol}\n  \
              session_id = %{session}\n  mech = %{mechanism}\n  gate = %{passdb:reason}\n  key = %{passdb:mw_mbox}\n}\n",
         ),
     };

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 pub use dovecot::dovecot;
 pub use postfix::postfix;
 pub use queries::roles;
-pub use systemd::systemd;
+pub use systemd::{after_agent, systemd};
 
 /// What the files are made from.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Settings {
     pub doveadm: Option<DoveadmDoor>,
     /// Lets Mailward slow down guessing at Dovecot's logins; `None` leaves it out.
     pub policy_server: Option<PolicyServer>,
-    pub place: Place,
+    pub place: Environment,
 }
 
 /// Where the servers read accounts.
@@ -81,7 +81,7 @@ pub struct Tls {
 
 /// A real host, or a private pair of servers for tests.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum Environment {
     /// Debian's directories and the usual ports: 25, 465, 587, 993, 995; passwords only inside TLS;
     /// Dovecot's delay and penalty for failed logins stay on.
     Host(Tls),
@@ -124,29 +124,29 @@ pub struct ConfigFile {
 impl Settings {
     fn postfix_dir(&self) -> PathBuf {
         match &self.place {
-            Place::Host(_) => "/etc/postfix".into(),
-            Place::Lab(lab) => lab.dir.join("postfix"),
+            Environment::Host(_) => "/etc/postfix".into(),
+            Environment::Lab(lab) => lab.dir.join("postfix"),
         }
     }
 
     fn dovecot_dir(&self) -> PathBuf {
         match &self.place {
-            Place::Host(_) => "/etc/dovecot".into(),
-            Place::Lab(lab) => lab.dir.join("dovecot"),
+            Environment::Host(_) => "/etc/dovecot".into(),
+            Environment::Lab(lab) => lab.dir.join("dovecot"),
         }
     }
 
     fn queue_dir(&self) -> PathBuf {
         match &self.place {
-            Place::Host(_) => "/var/spool/postfix".into(),
-            Place::Lab(lab) => lab.dir.join("spool"),
+            Environment::Host(_) => "/var/spool/postfix".into(),
+            Environment::Lab(lab) => lab.dir.join("spool"),
         }
     }
 
     fn tls(&self) -> Option<&Tls> {
         match &self.place {
-            Place::Host(tls) => Some(tls),
-            Place::Lab(lab) => lab.tls.as_ref(),
+            Environment::Host(tls) => Some(tls),
+            Environment::Lab(lab) => lab.tls.as_ref(),
         }
     }
 }

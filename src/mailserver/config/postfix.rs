@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::queries;
-use super::{ConfigFile, Contract, Place, Settings, Tls, fill};
+use super::{ConfigFile, Contract, Environment, Settings, Tls, fill};
 
 /// The files of Postfix, complete; those with a database password can be read by root and Postfix alone.
 pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
@@ -13,7 +13,7 @@ pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
         Contract::Sqlite { .. } => "sqlite",
         Contract::Postgres { .. } => "pgsql",
     };
-    let host = matches!(settings.place, Place::Host(_));
+    let host = matches!(settings.place, Environment::Host(_));
     let choose = |on_host: &str, in_lab: &str| if host { on_host } else { in_lab }.to_owned();
     let main = [
         ("PLACE", place(&settings.place)),
@@ -40,12 +40,12 @@ pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
         )
     };
     let (smtp, plain, wrapped) = match &settings.place {
-        Place::Host(_) => (
+        Environment::Host(_) => (
             "smtp".to_owned(),
             submission("submission", "submission", false),
             submission("submissions", "submissions", true),
         ),
-        Place::Lab(lab) => (
+        Environment::Lab(lab) => (
             format!("127.0.0.1:{}", lab.smtp),
             submission(&format!("127.0.0.1:{}", lab.submission), "submission", false),
             String::new(),
@@ -88,10 +88,10 @@ fn connect(contract: &Contract) -> String {
     }
 }
 
-fn place(place: &Place) -> String {
+fn place(place: &Environment) -> String {
     match place {
-        Place::Host(_) => String::new(),
-        Place::Lab(lab) => {
+        Environment::Host(_) => String::new(),
+        Environment::Lab(lab) => {
             let dir = lab.dir.display();
             format!(
                 "\n# A private server for tests.\nqueue_directory = {dir}/spool\ndata_directory = {dir}/data\n\
@@ -118,10 +118,10 @@ fn tls(tls: Option<&Tls>) -> String {
     )
 }
 
-fn tuning(place: &Place) -> String {
+fn tuning(place: &Environment) -> String {
     match place {
-        Place::Host(_) => String::new(),
-        Place::Lab(_) => {
+        Environment::Host(_) => String::new(),
+        Environment::Lab(_) => {
             "\n# --- Tests only: no brakes ---\nin_flow_delay = 0\nsmtpd_client_connection_rate_limit = 0\n\
                           smtpd_client_connection_count_limit = 0\nsmtpd_error_sleep_time = 0\nbiff = no\n"
                 .to_owned()

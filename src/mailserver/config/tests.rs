@@ -19,7 +19,7 @@ fn settings(contract: Contract) -> Settings {
             token: "policy-token".to_owned().into(),
             nonce: "nonce".to_owned().into(),
         }),
-        place: Place::Host(Tls {
+        place: Environment::Host(Tls {
             certificate: "/etc/ssl/mail.pem".into(),
             key: "/etc/ssl/private/mail.key".into(),
         }),

@@ -1,7 +1,7 @@
 //! Brings the tables up to date: numbered steps, one text for both engines, each applied once.
 //!
 //! Three words in braces differ: `{ID}`, `{NEW_ID}` and `{BYTES}`; a statement that begins with
-//! `{POSTGRES}` is for that engine alone. Everything pending runs in one
+//! `{POSTGRES}` or `{SQLITE}` is for that engine alone. Everything pending runs in one
 //! transaction, under a lock, so that two nodes may start at once.
 
 use sha2::{Digest, Sha256};
@@ -25,6 +25,12 @@ impl Step {
         hex::encode(Sha256::digest(self.sql.as_bytes()))
     }
 
+    /// The newest step that the oldest program knows which may go on with these tables: what the text says
+    /// in a line `-- Beside: N`. A step that only widens says it; without it, every older program refuses.
+    pub fn beside(&self) -> Option<i64> {
+        self.sql.lines().find_map(|line| line.strip_prefix(BESIDE)?.trim().parse().ok())
+    }
+
     fn statements(&self, engine: EngineKind) -> Vec<String> {
         let (id, new_id, bytes) = match engine {
             EngineKind::Sqlite => ("INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT", "BLOB"),
@@ -45,14 +51,20 @@ impl Step {
         statements.retain(|statement| {
             statement.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
         });
-        let here = |statement: &String| engine == EngineKind::Postgres || !statement.contains(POSTGRES_ONLY);
-        statements.retain(here);
-        statements.iter().map(|statement| statement.replace(POSTGRES_ONLY, "")).collect()
+        let (ours, theirs) = match engine {
+            EngineKind::Sqlite => (SQLITE_ONLY, POSTGRES_ONLY),
+            EngineKind::Postgres => (POSTGRES_ONLY, SQLITE_ONLY),
+        };
+        statements.retain(|statement| !statement.contains(theirs));
+        statements.iter().map(|statement| statement.replace(ours, "")).collect()
     }
 }
 
+const BESIDE: &str = "-- Beside:";
 /// Marks a statement that only PostgreSQL runs.
 const POSTGRES_ONLY: &str = "{POSTGRES}";
+/// Marks a statement that only SQLite runs.
+const SQLITE_ONLY: &str = "{SQLITE}";
 
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +79,8 @@ pub struct Applied {
 
 /// Applies every pending step, all or none, and does nothing when there is none.
 ///
-/// Refuses a database that a newer program migrated, and steps whose text has changed since they
-/// were applied. `now` is noted beside each step.
+/// Refuses a database that a newer program migrated, unless its steps say that this one may go on beside
+/// it; and steps whose text has changed since they were applied. `now` is noted beside each step.
 pub async fn migrate(db: &Db, steps: &[Step], now: Millis) -> Result<Applied> {
     let steps = in_order(steps)?;
     db.write_as(Manner::Migration, async move |tx| {
@@ -81,10 +93,14 @@ pub async fn migrate(db: &Db, steps: &[Step], now: Millis) -> Result<Applied> {
                number BIGINT NOT NULL PRIMARY KEY,
                name TEXT NOT NULL,
                checksum TEXT NOT NULL,
-               applied_at BIGINT NOT NULL
+               applied_at BIGINT NOT NULL,
+               beside BIGINT
              )",
         )
         .await?;
+        if !says_beside(tx).await? {
+            tx.script("ALTER TABLE migration ADD COLUMN beside BIGINT").await?;
+        }
         let before = recorded(tx).await?;
         let pending = compare(&before, &steps)?;
         for step in &pending {
@@ -92,8 +108,8 @@ pub async fn migrate(db: &Db, steps: &[Step], now: Millis) -> Result<Applied> {
                 tx.script(&statement).await.map_err(|cause| told(step, cause))?;
             }
             tx.execute_one(
-                "INSERT INTO migration (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",
-                params![step.number, step.name, &step.checksum(), now],
+                "INSERT INTO migration (number, name, checksum, applied_at, beside) VALUES ($1, $2, $3, $4, $5)",
+                params![step.number, step.name, &step.checksum(), now, step.beside()],
             )
             .await?;
         }
@@ -106,16 +122,31 @@ pub async fn migrate(db: &Db, steps: &[Step], now: Millis) -> Result<Applied> {
 /// The steps that [`migrate`] would apply; the same refusals.
 pub async fn pending(db: &Db, steps: &[Step]) -> Result<Vec<Step>> {
     let steps = in_order(steps)?;
-    let mut tx = db.snapshot().await?;
+    compare(&found(&mut *db.snapshot().await?).await?, &steps)
+}
+
+/// Whether a newer program has migrated the database, and this one may go on beside it: not with what
+/// needs to know every table.
+///
+/// # Errors
+/// As [`pending`].
+pub async fn is_ahead(db: &Db, steps: &[Step]) -> Result<bool> {
+    let steps = in_order(steps)?;
+    let before = found(&mut *db.snapshot().await?).await?;
+    compare(&before, &steps)?;
+    Ok(before.last().is_some_and(|last| last.number > newest_known(&steps)))
+}
+
+/// The steps that were applied, also to a database without any table.
+async fn found(tx: &mut Tx) -> Result<Vec<Recorded>> {
     let exists = match tx.engine() {
         EngineKind::Sqlite => "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'migration'",
         EngineKind::Postgres => "SELECT relname AS name FROM pg_class WHERE oid = to_regclass('migration')",
     };
-    let before = match tx.query_opt(exists, params![], |row| row.get::<String>("name")).await? {
-        Some(_) => recorded(&mut tx).await?,
-        None => Vec::new(),
-    };
-    compare(&before, &steps)
+    match tx.query_opt(exists, params![], |row| row.get::<String>("name")).await? {
+        Some(_) => recorded(tx).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The newest step that this program knows; 0 for none.
@@ -126,19 +157,44 @@ pub fn newest_known(steps: &[Step]) -> i64 {
 struct Recorded {
     number: i64,
     checksum: String,
+    beside: Option<i64>,
 }
 
 async fn recorded(tx: &mut Tx) -> Result<Vec<Recorded>> {
-    tx.query_all("SELECT number, checksum FROM migration ORDER BY number", params![], |row| {
-        Ok(Recorded { number: row.get("number")?, checksum: row.get("checksum")? })
+    let sql = match says_beside(tx).await? {
+        true => "SELECT number, checksum, beside FROM migration ORDER BY number",
+        false => "SELECT number, checksum, CAST(NULL AS BIGINT) AS beside FROM migration ORDER BY number",
+    };
+    tx.query_all(sql, params![], |row| {
+        Ok(Recorded {
+            number: row.get("number")?,
+            checksum: row.get("checksum")?,
+            beside: row.get("beside")?,
+        })
     })
     .await
+}
+
+/// Whether the list of steps has the column; the first programs made it without.
+async fn says_beside(tx: &mut Tx) -> Result<bool> {
+    let sql = match tx.engine() {
+        EngineKind::Sqlite => {
+            "SELECT COUNT(*) AS columns FROM pragma_table_info('migration') WHERE name = 'beside'"
+        }
+        EngineKind::Postgres => {
+            "SELECT COUNT(*) AS columns FROM information_schema.columns
+             WHERE table_schema = current_schema() AND table_name = 'migration' AND column_name = 'beside'"
+        }
+    };
+    tx.query_one(sql, params![], |row| row.get::<i64>("columns")).await.map(|columns| columns > 0)
 }
 
 /// What is left to do, if what was done is what this program would have done.
 fn compare(before: &[Recorded], steps: &[Step]) -> Result<Vec<Step>> {
     let newest = newest_known(steps);
-    if let Some(newer) = before.last().filter(|last| last.number > newest) {
+    let (before, newer) = before.split_at(before.partition_point(|record| record.number <= newest));
+    let forbids = |record: &&Recorded| record.beside.is_none_or(|beside| beside > newest);
+    if let Some(newer) = newer.iter().rfind(forbids) {
         return Err(Error::Refused(format!(
             "this database was migrated by a newer Mailward (schema {}, this binary knows {newest}); \
              use the newer binary",

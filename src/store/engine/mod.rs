@@ -3,8 +3,11 @@
 //! run on a [`Tx`]. `migrate` and `schema` describe the tables; the statements live in `store`.
 
 mod connect;
+mod flight;
+mod hold;
 mod lent;
 mod migrate;
+mod numbers;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -13,15 +16,16 @@ mod writer;
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use crate::params;
-pub use migrate::{Applied, Step, migrate, newest_known, pending};
+pub use migrate::{Applied, Step, is_ahead, migrate, newest_known, pending};
 pub use schema::schema;
 pub use value::{Column, Row, Value};
 
 use crate::error::{Error, Result};
+use flight::Wants;
 
 /// How a database is reached. The defaults suit a server; tests shorten the times.
 #[derive(Debug, Clone)]
@@ -47,7 +51,7 @@ impl Default for Options {
             pool_size: 16,
             connect_timeout: Duration::from_secs(3),
             wait_timeout: Duration::from_secs(5),
-            statement_timeout: Duration::from_secs(30),
+            statement_timeout: Duration::from_secs(10),
             tls_root_cert: None,
             busy_timeout: Duration::from_secs(5),
         }
@@ -70,10 +74,29 @@ enum Engine {
     Postgres(postgres::Postgres),
 }
 
-/// What a write is for: migrations may take long, and must see what another node has just done.
+/// How a change came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written<T> {
+    Committed(T),
+    /// COMMIT was sent, and no answer came: it is stored, or not, or will be.
+    Unconfirmed(T),
+}
+
+impl<T> Written<T> {
+    fn confirmed(self) -> Result<T> {
+        match self {
+            Self::Committed(value) => Ok(value),
+            Self::Unconfirmed(_) => Err(Error::Unconfirmed { change: None }),
+        }
+    }
+}
+
+/// What a write is for: migrations may take long, and must see what another node has just done; a
+/// rehearsal leaves nothing.
 #[derive(Clone, Copy, PartialEq)]
 enum Manner {
     Change,
+    Rehearsal,
     Migration,
 }
 
@@ -104,8 +127,7 @@ impl Db {
     ///
     /// The closure owns what it captures (`async move |tx| …`), may run several times, and waits
     /// for nothing but its `tx`: no other `Db` call, no timer, no network, and no slow work.
-    /// `Unavailable` means that nothing was changed, unless it says that the database did not
-    /// confirm the change. A panic in the closure resurfaces here.
+    /// `Unavailable` means that nothing was changed; `Unconfirmed`, that nobody knows. A panic in the closure resurfaces here.
     pub async fn write<T, F>(&self, change: F) -> Result<T>
     where
         F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
@@ -114,14 +136,39 @@ impl Db {
         self.write_as(Manner::Change, change).await
     }
 
+    /// [`write`](Db::write) for a change that can be recognized afterwards: where the connection broke
+    /// during the commit, it answers `Unconfirmed` with what the change would have answered.
+    pub async fn write_once<T, F>(&self, change: F) -> Result<Written<T>>
+    where
+        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => {
+                sqlite.writer.write(Manner::Change, change).await.map(Written::Committed)
+            }
+            Engine::Postgres(postgres) => postgres.write(Manner::Change, change).await,
+        }
+    }
+
+    /// Runs a change exactly as `write` would, answers what it answers, and undoes it: nothing is stored.
+    /// Only numbers that the database itself counts up (outbox positions on PostgreSQL) are used up.
+    pub async fn rehearse<T, F>(&self, change: F) -> Result<T>
+    where
+        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.write_as(Manner::Rehearsal, change).await
+    }
+
     async fn write_as<T, F>(&self, manner: Manner, change: F) -> Result<T>
     where
         F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         match &*self.0 {
-            Engine::Sqlite(sqlite) => sqlite.writer.write(change).await,
-            Engine::Postgres(postgres) => postgres.write(manner, change).await,
+            Engine::Sqlite(sqlite) => sqlite.writer.write(manner, change).await,
+            Engine::Postgres(postgres) => postgres.write(manner, change).await.and_then(Written::confirmed),
         }
     }
 
@@ -130,6 +177,17 @@ impl Db {
     pub async fn read(&self) -> Result<Reading> {
         let tx = match &*self.0 {
             Engine::Sqlite(sqlite) => sqlite.reader()?,
+            Engine::Postgres(postgres) => postgres.reader().await?,
+        };
+        Ok(Reading { tx: Some(tx), home: self.clone() })
+    }
+
+    /// A connection for a few statements on one answer. On SQLite they see the same moment, which costs less
+    /// than to look at the log anew for each; on PostgreSQL it would cost two round trips, and each sees
+    /// everything committed before it.
+    pub async fn look(&self) -> Result<Reading> {
+        let tx = match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.snapshot()?,
             Engine::Postgres(postgres) => postgres.reader().await?,
         };
         Ok(Reading { tx: Some(tx), home: self.clone() })
@@ -156,6 +214,21 @@ impl Db {
         }
     }
 
+    /// How the connections to PostgreSQL stand; `None` for SQLite, which has no such limit.
+    pub fn pool(&self) -> Option<PoolStanding> {
+        match &*self.0 {
+            Engine::Sqlite(_) => None,
+            Engine::Postgres(postgres) => {
+                let status = postgres.house.pool.status();
+                Some(PoolStanding {
+                    idle: status.available,
+                    used: status.size.saturating_sub(status.available),
+                    max: status.max_size,
+                })
+            }
+        }
+    }
+
     /// Ends the writer after what it has accepted, and closes the pool. Later calls are refused
     /// with `Unavailable`. Dropping the last clone does the same.
     pub async fn close(&self) {
@@ -177,6 +250,33 @@ impl Db {
     }
 }
 
+/// Connections of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolStanding {
+    pub idle: usize,
+    pub used: usize,
+    pub max: usize,
+}
+
+/// Where a PostgreSQL is, for others who connect to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresPlace {
+    /// Names, addresses or socket directories with their ports, in the order of the URL.
+    pub hosts: Vec<(String, u16)>,
+    /// `None` for the one with the user's name.
+    pub database: Option<String>,
+}
+
+impl PostgresPlace {
+    /// What a URL of PostgreSQL says.
+    ///
+    /// # Errors
+    /// `Malformed` for `database.url`.
+    pub fn of(url: &str) -> Result<Self> {
+        connect::place(url)
+    }
+}
+
 /// What the engine itself says about its promises, as (setting, value), for `doctor`.
 ///
 /// SQLite: asked on the connection that writes.
@@ -184,6 +284,16 @@ pub async fn durability(db: &Db) -> Result<Vec<(String, String)>> {
     match &*db.0 {
         Engine::Sqlite(_) => db.write(sqlite::durability).await,
         Engine::Postgres(_) => postgres::durability(&mut *db.read().await?).await,
+    }
+}
+
+/// Whether each connection has a server process of its own. Behind a pooler that gives every
+/// transaction whichever connection is free (pgbouncer's `pool_mode = transaction`) it has not: no
+/// setting of a session and no prepared statement can be relied on there.
+pub async fn keeps_sessions_apart(db: &Db) -> Result<bool> {
+    match &*db.0 {
+        Engine::Sqlite(_) => Ok(true),
+        Engine::Postgres(postgres) => postgres.keeps_sessions_apart().await,
     }
 }
 
@@ -232,7 +342,7 @@ pub struct Tx {
 
 enum Arm {
     Sqlite(rusqlite::Connection),
-    Postgres(lent::Lent),
+    Postgres(Box<lent::Lent>),
 }
 
 impl Tx {
@@ -310,6 +420,111 @@ impl Tx {
         row.ok_or_else(|| Error::NotFound("no such record".to_owned()))
     }
 
+    /// Announces a query of this transaction. PostgreSQL answers it in the same round trip as whatever is
+    /// waited for first, and the answer is kept until it is asked for; SQLite, which is not far away, runs it
+    /// when it is asked for. A write in between makes it forgotten.
+    pub fn prefetch(&mut self, sql: &'static str, params: &[Value<'_>]) {
+        match &mut self.arm {
+            Arm::Sqlite(_) => {}
+            Arm::Postgres(lent) => lent.queue(sql, params, Wants::Prefetched),
+        }
+    }
+
+    /// Runs a statement, however many rows it touches, without waiting for it: SQLite does it at
+    /// once; to PostgreSQL it goes together with the next statement that is waited for or with the
+    /// commit, which then tell its errors.
+    pub fn send(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<()> {
+        self.put(sql, params, Wants::Nothing).map(drop)
+    }
+
+    /// [`send`](Tx::send) for an `UPDATE` or `DELETE` that must touch exactly one row. None:
+    /// `Error::Stale`, here or where its errors are told.
+    pub fn send_one(&mut self, sql: &'static str, params: &[Value<'_>]) -> Result<()> {
+        match (self.put(sql, params, Wants::OneRow)?, self.engine()) {
+            (1, _) | (_, EngineKind::Postgres) => Ok(()),
+            (0, EngineKind::Sqlite) => Err(Error::Stale),
+            (many, EngineKind::Sqlite) => {
+                Err(Error::internal(format_args!("{many} rows instead of one: {}", first_line(sql))))
+            }
+        }
+    }
+
+    fn put(&mut self, sql: &'static str, params: &[Value<'_>], wants: Wants) -> Result<u64> {
+        let outcome = match &mut self.arm {
+            Arm::Sqlite(connection) => sqlite::execute(connection, sql, params),
+            Arm::Postgres(lent) => {
+                lent.queue(sql, params, wants);
+                Ok(0)
+            }
+        };
+        self.failed |= outcome.is_err();
+        #[cfg(debug_assertions)]
+        if outcome.is_ok() {
+            record(self.engine(), sql);
+        }
+        outcome
+    }
+
+    /// [`send`](Tx::send) for a statement that answers with exactly one row, which is there once
+    /// the change is committed.
+    pub fn send_query<T: Send + Sync + 'static>(
+        &mut self,
+        sql: &'static str,
+        params: &[Value<'_>],
+        read: fn(&Row<'_>) -> Result<T>,
+    ) -> Result<Later<T>> {
+        let later = Later(Arc::new(OnceLock::new()));
+        let slot = later.clone();
+        let fill = move |row: &Row<'_>| {
+            let _ = slot.0.set(read(row)?);
+            Ok(())
+        };
+        let outcome = match &mut self.arm {
+            Arm::Sqlite(connection) => sqlite::query(connection, sql, params, fill).map(drop),
+            Arm::Postgres(lent) => {
+                lent.queue(sql, params, Wants::Later(Box::new(fill)));
+                Ok(())
+            }
+        };
+        self.failed |= outcome.is_err();
+        #[cfg(debug_assertions)]
+        if outcome.is_ok() {
+            record(self.engine(), sql);
+        }
+        outcome.map(|()| later)
+    }
+
+    /// Transactions with a number below this have ended: what they wrote is seen, or never will be.
+    /// PostgreSQL's oldest running transaction; on SQLite, where changes come one after the other,
+    /// everything that is seen.
+    pub async fn settled(&mut self) -> Result<i64> {
+        if self.engine() == EngineKind::Sqlite {
+            return Ok(i64::MAX);
+        }
+        let sql = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) AS oldest";
+        self.query_one(sql, params![], |row| row.get("oldest")).await
+    }
+
+    /// Whose work this transaction sees, by PostgreSQL's numbers of transactions (`pg_snapshot`'s text): all below
+    /// the first, and below the second all but the listed ones. `None` on SQLite, where changes come
+    /// one after the other.
+    pub async fn sees(&mut self) -> Result<Option<String>> {
+        if self.engine() == EngineKind::Sqlite {
+            return Ok(None);
+        }
+        let sql = "SELECT CAST(pg_current_snapshot() AS TEXT) AS seen";
+        self.query_one(sql, params![], |row| row.get("seen")).await.map(Some)
+    }
+
+    /// Has PostgreSQL plan the statements that follow in this transaction for the values they come with,
+    /// where one plan does not suit what is frequent and what is rare. Costs a round trip there.
+    pub async fn plan_for_values(&mut self) -> Result<()> {
+        match self.engine() {
+            EngineKind::Sqlite => Ok(()),
+            EngineKind::Postgres => self.script("SET LOCAL plan_cache_mode = force_custom_plan").await,
+        }
+    }
+
     /// Runs one statement that is not known at build time: a migration's.
     async fn script(&mut self, sql: &str) -> Result<()> {
         let outcome = match &mut self.arm {
@@ -336,6 +551,23 @@ impl Tx {
             }
             outcome => outcome,
         }
+    }
+}
+
+/// An answer that is there once the change is committed.
+#[derive(Debug)]
+pub struct Later<T>(Arc<OnceLock<T>>);
+
+impl<T> Clone for Later<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Copy> Later<T> {
+    /// The answer; none before the commit, or where the database could not say what it was.
+    pub fn get(&self) -> Option<T> {
+        self.0.get().copied()
     }
 }
 

@@ -1,29 +1,107 @@
 //! PostgreSQL: a pool of connections, and serializable writes that are run again when they meet
 //! or when their connection breaks before COMMIT. `Postgres::write` is the heart.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
 use tokio::sync::RwLock;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 
-use super::connect::Hosts;
+use super::connect::{Hosts, KnownHosts};
 use super::lent::Lent;
-use super::{Arm, Manner, Options, Tx, bad_url, params, unavailable};
+use super::sqlite::lock;
+use super::{Arm, Manner, Options, Tx, Written, bad_url, params, unavailable};
 use crate::error::{Error, Result};
 
-const MOST_RUNS_OF_A_CHANGE: u32 = 10;
-/// A change that has met others so often is run alone on this node, and starts counting anew:
-/// of many changes of one row it would go on losing to those that come fresh.
+const MOST_RUNS_ALONE: u32 = 40;
+/// A change that has met others so often is run alone: of many changes of one row it would go on
+/// losing to those that come fresh.
 const MEETINGS_BEFORE_ALONE: u32 = 3;
+const TOGETHER: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE";
+/// On this node no other change runs then, and on the others none that runs alone. The lock is one
+/// that nothing else asks for; it is waited for before the transaction has seen anything.
+const ALONE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE; \
+                     LOCK TABLE migration IN SHARE UPDATE EXCLUSIVE MODE";
+/// After the wait for another node's migration, the next statement must see its work.
+const MIGRATE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0";
+/// How long a question of a few microseconds may take.
+const PROBE: Duration = Duration::from_secs(5);
 /// A migration may rewrite a large table.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// How often a node in use looks whether another host leads.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// Where connections come from.
+pub(super) struct House {
+    pub pool: Pool,
+    hosts: Hosts,
+    known_hosts: Arc<KnownHosts>,
+    trust: Mutex<Trust>,
+}
+
+struct Trust {
+    /// Connections that were made before lead to a server that broke one, or that was replaced.
+    since: Option<Instant>,
+    looked: Option<Instant>,
+}
+
+impl House {
+    pub async fn connection(self: &Arc<Self>) -> Result<Object> {
+        self.look_around();
+        loop {
+            let connection = self.pool.get().await.map_err(no_connection)?;
+            let made = Object::metrics(&connection).created;
+            if lock(&self.trust).since.is_none_or(|since| made > since) {
+                return Ok(connection);
+            }
+            drop(Object::take(connection));
+        }
+    }
+
+    /// A connection broke, or did not answer in time: those that are as old lead to the same server.
+    pub fn give_up(&self, broken: Object) {
+        let made = Object::metrics(&broken).created;
+        drop(Object::take(broken));
+        self.known_hosts.distrust_favourite();
+        self.trust_only_after(made);
+    }
+
+    /// Also those that are in use now, once they come back.
+    fn trust_only_after(&self, moment: Instant) {
+        let since = &mut lock(&self.trust).since;
+        *since = Some(since.map_or(moment, |since| since.max(moment)));
+        self.pool.retain(|_, others| others.created > moment);
+    }
+
+    /// A primary that was replaced may go on without noticing, and answer from the past: nothing on the
+    /// connections to it tells. So the other hosts are asked now and then.
+    fn look_around(self: &Arc<Self>) {
+        if !self.hosts.may_change() {
+            return;
+        }
+        let mut trust = lock(&self.trust);
+        if trust.looked.is_some_and(|looked| looked.elapsed() < LOOK_AROUND) {
+            return;
+        }
+        trust.looked = Some(Instant::now());
+        let house = Arc::clone(self);
+        tokio::spawn(async move {
+            if house.hosts.is_another_newer().await {
+                tracing::warn!("another database server leads now");
+                house.trust_only_after(Instant::now());
+            }
+        });
+    }
+}
+
 pub(super) struct Postgres {
-    pool: Pool,
+    pub house: Arc<House>,
     statement_timeout: Duration,
     /// Shared by the changes that run, or held by one that keeps meeting others. Fair.
     turns: RwLock<()>,
@@ -32,9 +110,10 @@ pub(super) struct Postgres {
 impl Postgres {
     pub fn open(url: &str, options: &Options) -> Result<Self> {
         let hosts = Hosts::parse(url, options)?;
+        let known_hosts = hosts.known_hosts();
         let create_timeout = hosts.patience();
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(tokio_postgres::Config::new(), hosts, recycling);
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), hosts.clone(), recycling);
         let pool = Pool::builder(manager)
             .max_size(options.pool_size)
             // The oldest connection first would walk over every server process for nothing.
@@ -45,41 +124,51 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|cause| bad_url(cause.to_string()))?;
-        Ok(Self { pool, statement_timeout: options.statement_timeout, turns: RwLock::new(()) })
+        let trust = Mutex::new(Trust { since: None, looked: None });
+        let house = Arc::new(House { pool, hosts, known_hosts, trust });
+        Ok(Self { house, statement_timeout: options.statement_timeout, turns: RwLock::new(()) })
     }
 
-    pub async fn write<T, F>(&self, manner: Manner, change: F) -> Result<T>
+    pub async fn write<T, F>(&self, manner: Manner, change: F) -> Result<Written<T>>
     where
         F: AsyncFn(&mut Tx) -> Result<T>,
     {
-        let (begin, limit) = match manner {
-            Manner::Change => ("BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE", self.statement_timeout),
-            // After the wait for another node's migration, the next statement must see its work.
-            Manner::Migration => ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", MIGRATION_TIMEOUT),
-        };
         let mut lost_before = false;
-        for run in 1..=MEETINGS_BEFORE_ALONE + MOST_RUNS_OF_A_CHANGE {
+        for run in 1..=MEETINGS_BEFORE_ALONE + MOST_RUNS_ALONE {
             // Taken before a connection is, and given back before a pause.
             let (mut shared, mut alone) = (None, None);
-            if manner == Manner::Change {
-                let taken = if run <= MEETINGS_BEFORE_ALONE {
-                    timeout(self.statement_timeout, self.turns.read()).await.map(|turn| shared = Some(turn))
-                } else {
-                    timeout(self.statement_timeout, self.turns.write()).await.map(|turn| alone = Some(turn))
-                };
-                taken.map_err(|_| unavailable("too many changes are waiting", 1))?;
-            }
+            let patience = self.statement_timeout;
+            let (taken, begin, limit) = match manner {
+                Manner::Change | Manner::Rehearsal if run <= MEETINGS_BEFORE_ALONE => {
+                    let turn = timeout(patience, self.turns.read()).await;
+                    (turn.map(|turn| shared = Some(turn)), TOGETHER, self.statement_timeout)
+                }
+                Manner::Change | Manner::Rehearsal => {
+                    let turn = timeout(patience, self.turns.write()).await;
+                    (turn.map(|turn| alone = Some(turn)), ALONE, self.statement_timeout)
+                }
+                Manner::Migration => (Ok(()), MIGRATE, MIGRATION_TIMEOUT),
+            };
+            taken.map_err(|_| unavailable("too many changes are waiting", 1))?;
             let mut tx = self.begin(begin, limit).await?;
             postgres(&mut tx).runs_again = true;
             let outcome = change(&mut tx).await;
             let outcome = tx.verdict(outcome);
             let lent = postgres(&mut tx);
             match outcome {
-                Ok(value) => match lent.commit().await {
-                    Ok(()) => return Ok(value),
-                    Err(Error::Again) => {}
-                    Err(error) => return Err(error),
-                },
+                Ok(value) => {
+                    let ended = match manner {
+                        Manner::Change | Manner::Migration => lent.commit().await,
+                        Manner::Rehearsal => lent.try_and_undo().await,
+                    };
+                    match ended {
+                        Ok(()) => return Ok(Written::Committed(value)),
+                        Err(Error::Again) => {}
+                        Err(_) if lent.unconfirmed => return Ok(Written::Unconfirmed(value)),
+                        Err(_) if lent.lost && !lost_before => lost_before = true,
+                        Err(error) => return Err(error),
+                    }
+                }
                 Err(Error::Again) => lent.roll_back().await,
                 // The server forgets a transaction whose connection breaks before COMMIT.
                 Err(_) if lent.lost && !lost_before => lost_before = true,
@@ -91,14 +180,14 @@ impl Postgres {
             // The connection is not held while we pause.
             drop(tx);
             drop((shared, alone));
-            sleep(pause(run.min(MEETINGS_BEFORE_ALONE))).await;
+            sleep(pause(run)).await;
         }
         Err(unavailable("too many changes met each other", 1))
     }
 
     pub async fn reader(&self) -> Result<Tx> {
-        let lent = Lent::new(connection(&self.pool).await?, self.pool.clone(), self.statement_timeout);
-        Ok(Tx { arm: Arm::Postgres(lent), failed: false })
+        let lent = Lent::new(self.house.connection().await?, Arc::clone(&self.house), self.statement_timeout);
+        Ok(Tx { arm: Arm::Postgres(Box::new(lent)), failed: false })
     }
 
     pub async fn snapshot(&self) -> Result<Tx> {
@@ -107,23 +196,43 @@ impl Postgres {
     }
 
     async fn begin(&self, begin: &'static str, limit: Duration) -> Result<Tx> {
-        let mut lost_before = false;
-        loop {
-            let mut tx = self.reader().await?;
-            let lent = postgres(&mut tx);
-            lent.limit = limit;
-            // Before it is sent: a caller who leaves now must not leave a transaction behind.
-            lent.open = true;
-            match lent.script(begin).await {
-                Ok(()) => return Ok(tx),
-                Err(_) if lent.lost && !lost_before => lost_before = true,
-                Err(error) => return Err(error),
+        let mut tx = self.reader().await?;
+        let lent = postgres(&mut tx);
+        lent.limit = limit;
+        lent.begin(begin);
+        Ok(tx)
+    }
+
+    /// See [`super::keeps_sessions_apart`].
+    pub async fn keeps_sessions_apart(&self) -> Result<bool> {
+        if self.house.pool.status().max_size < 2 {
+            return Ok(true);
+        }
+        let (one, two) = (self.house.connection().await?, self.house.connection().await?);
+        for _ in 0..3 {
+            // A pooler that mixes clients hands on what the first one has just given back.
+            if server_process(&one).await? == server_process(&two).await? {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
     pub fn close(&self) {
-        self.pool.close();
+        self.house.pool.close();
+    }
+}
+
+/// Not prepared: behind such a pooler two clients' statements get in each other's way.
+async fn server_process(client: &Object) -> Result<Option<String>> {
+    let answers = timeout(PROBE, client.simple_query("SELECT pg_backend_pid()")).await;
+    match answers {
+        Ok(Ok(answers)) => Ok(answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })),
+        Ok(Err(cause)) => Err(Error::caused("asking for the server's process", cause)),
+        Err(_) => Err(unavailable("the database did not answer in time", 2)),
     }
 }
 
@@ -134,9 +243,9 @@ fn postgres(tx: &mut Tx) -> &mut Lent {
     }
 }
 
-/// Doubled with each run, from about 1 ms, with chance so that two do not meet again.
+/// Doubled with each run, from about 1 ms to 60, with chance so that two do not meet again.
 fn pause(run: u32) -> Duration {
-    let longest = 1_000 << run.min(8);
+    let longest = 1_000 << run.min(6);
     Duration::from_micros(rand::random_range(longest / 2..longest))
 }
 
@@ -154,8 +263,8 @@ pub(super) async fn durability(tx: &mut Tx) -> Result<Vec<(String, String)>> {
 
 // Errors -----------------------------------------------------------------------------------
 
-pub(super) async fn connection(pool: &Pool) -> Result<Object> {
-    pool.get().await.map_err(|cause| match cause {
+fn no_connection(cause: PoolError) -> Error {
+    match cause {
         PoolError::Timeout(TimeoutType::Wait) => unavailable("every connection to the database is busy", 1),
         PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
             unavailable("the database does not answer", 2)
@@ -165,7 +274,7 @@ pub(super) async fn connection(pool: &Pool) -> Result<Object> {
         PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
             Error::caused("taking a connection", cause)
         }
-    })
+    }
 }
 
 fn cannot_connect(cause: &tokio_postgres::Error) -> Error {

@@ -1,9 +1,11 @@
 //! SQLite: the file, its connections for reading, statements and what their errors mean.
 //! Changes go through `writer`, which commits whoever is waiting together.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,13 +13,20 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-use super::value::Source;
+use super::value::{Names, Source};
 use super::writer::Writer;
 use super::{Arm, Options, Row, Tx, Value, bad_url, first_line, params, unavailable};
 use crate::error::{Error, Result};
+use crate::machine::files;
 
 const MOST_IDLE_READERS: usize = 64;
 const CACHED_STATEMENTS: usize = 256;
+/// For the pages of the connections that read at the same time, one on each core; 8 MiB hold the inner
+/// pages of the trees of a million accounts.
+const CACHE_KIB: usize = 16 * 1024;
+/// Pages of the log (16 MiB) after which they are folded into the file. SQLite's own thousand are a
+/// hundred changes, whose pages at the end of the tables are written again and again.
+const PAGES_BEFORE_CHECKPOINT: u32 = 4000;
 
 pub(super) struct Sqlite {
     path: PathBuf,
@@ -40,6 +49,7 @@ impl Sqlite {
             connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout).map_err(cannot)?;
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+            .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", PAGES_BEFORE_CHECKPOINT))
             .map_err(cannot)?;
         // SQLite falls back to reading where it may not write.
         if connection.is_readonly("main").map_err(cannot)? {
@@ -130,9 +140,8 @@ pub(super) fn closed() -> Error {
 
 /// SQLite syncs the folder for its logs, but not for a file that it finds already there.
 fn new_private_file(path: &Path) -> std::io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    files::new_private(path)?;
+    files::sync_folder(path)
 }
 
 /// The write-ahead log and its index take over the mode of the database's file.
@@ -151,6 +160,10 @@ fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> rusqlite::
     // them: that was most of the work of reading an account.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cache = (CACHE_KIB / cores).clamp(2 * 1024, 8 * 1024);
+    // Negative: KiB, not pages.
+    connection.pragma_update(None, "cache_size", -i64::try_from(cache).unwrap_or(2048))?;
     Ok(connection)
 }
 
@@ -178,19 +191,30 @@ pub(super) fn execute(connection: &Connection, sql: &str, params: &[Value<'_>]) 
 
 pub(super) fn query<T>(
     connection: &Connection,
-    sql: &str,
+    sql: &'static str,
     params: &[Value<'_>],
     mut read: impl FnMut(&Row<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut statement = connection.prepare_cached(sql).map_err(|cause| failed(connection, sql, cause))?;
     bind(&mut statement, sql, params)?;
-    let names: Vec<Box<str>> = statement.column_names().map(Box::from).collect();
+    let names = names(sql, &statement);
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(|cause| failed(connection, sql, cause))? {
         found.push(read(&Row(Source::Sqlite(row, &names)))?);
     }
     Ok(found)
+}
+
+/// The names of a statement's columns, read once on each thread: they stand in the statement's text.
+fn names(sql: &'static str, statement: &rusqlite::Statement<'_>) -> Rc<Names> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<(*const u8, usize), Rc<Names>>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        let names = known.entry((sql.as_ptr(), sql.len())).or_insert_with(|| Rc::new(Names::of(statement)));
+        Rc::clone(names)
+    })
 }
 
 pub(super) fn script(connection: &Connection, sql: &str) -> Result<()> {
@@ -262,6 +286,9 @@ fn error(doing: &str, cause: rusqlite::Error) -> Error {
     if let ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY = code.extended_code {
         let primary = code.extended_code == ffi::SQLITE_CONSTRAINT_PRIMARYKEY;
         return Error::Unique(constraint_name(message.as_deref().unwrap_or_default(), primary));
+    }
+    if code.extended_code == ffi::SQLITE_CONSTRAINT_TRIGGER {
+        return Error::READ_ONLY; // see `hold`, whose triggers are the only ones
     }
     let (why, seconds) = match code.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ("another program holds the database", 2),

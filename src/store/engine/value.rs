@@ -3,6 +3,7 @@
 //! The only place where the type systems of Rust, SQLite and PostgreSQL meet. A typed id
 //! adds one `From` (to store it) and one [`Column`] (to read it), nothing per engine.
 
+use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -40,10 +41,30 @@ pub trait Column<'r>: Sized {
 pub struct Row<'r>(pub(super) Source<'r>);
 
 pub(super) enum Source<'r> {
-    /// With the names of its columns: asked by name, the driver would read every name anew for
-    /// every column of every row.
-    Sqlite(&'r rusqlite::Row<'r>, &'r [Box<str>]),
+    Sqlite(&'r rusqlite::Row<'r>, &'r Names),
     Postgres(&'r tokio_postgres::Row),
+}
+
+/// The names of a statement's columns. Asked by name, the driver would read every name anew for every
+/// column of every row.
+pub(super) struct Names {
+    names: Vec<Box<str>>,
+    /// Columns are mostly read in the order of the statement: where the next one is looked for first.
+    next: Cell<usize>,
+}
+
+impl Names {
+    pub fn of(statement: &rusqlite::Statement<'_>) -> Self {
+        Self { names: statement.column_names().map(Box::from).collect(), next: Cell::new(0) }
+    }
+
+    fn place(&self, column: &str) -> Option<usize> {
+        let first = self.next.get();
+        let is = |place: &usize| self.names.get(*place).is_some_and(|name| **name == *column);
+        let place = (first..self.names.len()).chain(0..first).find(is)?;
+        self.next.set(place + 1);
+        Some(place)
+    }
 }
 
 impl Row<'_> {
@@ -52,7 +73,7 @@ impl Row<'_> {
         let value = match self.0 {
             Source::Sqlite(row, names) => {
                 let missing = || Error::internal(format_args!("the answer has no column {column}"));
-                let place = names.iter().position(|name| **name == *column).ok_or_else(missing)?;
+                let place = names.place(column).ok_or_else(missing)?;
                 row.get_ref(place).map_err(|cause| unreadable(column, &cause)).and_then(from_sqlite)
             }
             Source::Postgres(row) => row.try_get(column).map_err(|cause| unreadable(column, &cause)),

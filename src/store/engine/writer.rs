@@ -11,7 +11,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::sqlite::{closed, control, lock, sqlite};
-use super::{Arm, Tx, unavailable};
+use super::{Arm, Manner, Tx, unavailable};
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 
 const MOST_CHANGES_WAITING: usize = 4096;
@@ -35,13 +36,13 @@ impl Writer {
     }
 
     /// Queues a change and waits for the common COMMIT. A panic in it resurfaces here.
-    pub async fn write<T, F>(&self, change: F) -> Result<T>
+    pub async fn write<T, F>(&self, manner: Manner, change: F) -> Result<T>
     where
         F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let write = Box::new(Write { change, outcome: None, reply });
+        let write = Box::new(Write { manner, change, outcome: None, reply });
         match &*lock(&self.queue) {
             Some(queue) => queue.try_send(write).map_err(|refused| match refused {
                 mpsc::TrySendError::Full(_) => unavailable("too many changes are waiting", 1),
@@ -65,13 +66,21 @@ impl Writer {
 
 /// A change in the queue, whatever its closure and its result are.
 trait Waiting: Send {
-    /// Runs the change inside its savepoint; on `Err` it must leave no trace.
-    fn run(&mut self, tx: &mut Tx) -> Result<()>;
+    /// Runs the change inside its savepoint. Unless it is to be kept it must leave no trace.
+    fn run(&mut self, tx: &mut Tx) -> Result<Fate>;
     /// Tells the caller, after the common COMMIT.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
+/// What becomes of a change that succeeded.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Kept,
+    Undone,
+}
+
 struct Write<F, T> {
+    manner: Manner,
     change: F,
     outcome: Option<thread::Result<Result<T>>>,
     reply: oneshot::Sender<thread::Result<Result<T>>>,
@@ -82,17 +91,18 @@ where
     T: Send,
     F: AsyncFn(&mut Tx) -> Result<T> + Send,
 {
-    fn run(&mut self, tx: &mut Tx) -> Result<()> {
+    fn run(&mut self, tx: &mut Tx) -> Result<Fate> {
         let outcome =
             catch_unwind(AssertUnwindSafe(|| ready((self.change)(tx)))).map(|outcome| tx.verdict(outcome));
         tx.failed = false;
-        let kept = match &outcome {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.clone()),
-            Err(_) => Err(Error::internal("a change panicked")),
+        let fate = match (&outcome, self.manner) {
+            (Ok(Ok(_)), Manner::Rehearsal) => Ok(Fate::Undone),
+            (Ok(Ok(_)), Manner::Change | Manner::Migration) => Ok(Fate::Kept),
+            (Ok(Err(error)), _) => Err(error.clone()),
+            (Err(_), _) => Err(Error::internal("a change panicked")),
         };
         self.outcome = Some(outcome);
-        kept
+        fate
     }
 
     fn answer(self: Box<Self>, committed: Result<()>) {
@@ -137,15 +147,18 @@ fn run_together(
             batch.push(next);
         }
         control(tx, "SAVEPOINT change")?;
-        let kept = batch[place].run(tx);
+        let fate = batch[place].run(tx);
         if sqlite(tx).is_autocommit() {
             // SQLite gives up everything after some errors of the disk, earlier neighbours included.
-            return Err(kept.err().unwrap_or_else(|| Error::internal("a change ended the transaction")));
+            return Err(fate.err().unwrap_or_else(|| Error::internal("a change ended the transaction")));
         }
-        if kept.is_err() {
+        if !matches!(fate, Ok(Fate::Kept)) {
             control(tx, "ROLLBACK TO change")?;
         }
         control(tx, "RELEASE change")?;
     }
-    control(tx, "COMMIT")
+    crash::at(Point::Committing);
+    control(tx, "COMMIT")?;
+    crash::at(Point::Committed);
+    Ok(())
 }

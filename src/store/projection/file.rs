@@ -22,6 +22,9 @@ const DIR_MODE: u32 = 0o2770;
 const FILE_MODE: u32 = 0o660;
 /// A reader never blocks a writer in WAL mode; only a second writer (a rebuild) makes us wait.
 const BUSY: Duration = Duration::from_secs(5);
+/// Pages of the log (8 MiB) after which they are folded into the file, which whoever waits for that change waits
+/// for, too.
+const PAGES_BEFORE_CHECKPOINT: u32 = 2000;
 
 pub(super) struct File {
     kind: &'static Kind,
@@ -169,6 +172,19 @@ impl File {
                 Ok(Applied::NeedsRebuild { why })
             }
         }
+    }
+
+    /// See [`super::Projection::in_contact`]. A file that has to be rebuilt is left alone.
+    pub fn in_contact(&mut self, now: i64) -> Result<()> {
+        if self.damage().is_some() {
+            return Ok(());
+        }
+        let sql = "INSERT INTO contact (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = ?1";
+        for conn in self.conn.iter().chain(&self.deleted) {
+            let noted = conn.prepare_cached(sql).and_then(|mut statement| statement.execute([now]));
+            noted.map_err(|e| Error::caused("writing the mail projection", e))?;
+        }
+        Ok(())
     }
 
     /// Empties the file inside a transaction that is still open, by the gentlest way that works.
@@ -436,6 +452,11 @@ fn write(
             if old == new {
                 continue;
             }
+            if let (Some(update), [_], [row]) = (table.update, old.as_slice(), new.as_slice())
+                && transaction.prepare_cached(update)?.execute(rusqlite::params_from_iter(row))? == 1
+            {
+                continue;
+            }
             transaction.prepare_cached(table.delete)?.execute([change.account_id])?;
             let mut statement = transaction.prepare_cached(table.insert)?;
             for row in new {
@@ -567,6 +588,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // the checkpoint's sync, too, but could leave a file whose position is newer than its rows.
     // The value does not last in the file; readers that check points have their own.
     let _damage_is_found_by_inspect = conn.pragma_update(None, "synchronous", "NORMAL");
+    let _as_well = conn.pragma_update(None, "wal_autocheckpoint", PAGES_BEFORE_CHECKPOINT);
     Ok(conn)
 }
 

@@ -12,6 +12,7 @@ CREATE TABLE account (
     account_id INTEGER PRIMARY KEY,
     mbox TEXT NOT NULL UNIQUE,
     generation INTEGER,
+    pw_until INTEGER,
     sending TEXT NOT NULL,
     incoming TEXT
 );
@@ -36,7 +37,9 @@ CREATE TABLE domain (name TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
 -- machine that asks. The only text here that differs per engine.
 CREATE VIEW live_credential AS
     SELECT account_id, mbox, sending, 'g' || generation AS cred
-      FROM account WHERE generation IS NOT NULL
+      FROM account
+     WHERE generation IS NOT NULL
+       AND (pw_until IS NULL OR pw_until > CAST(strftime('%s', 'now') AS INTEGER) * 1000)
     UNION ALL
     SELECT a.account_id, a.mbox, a.sending, 'a' || p.app_id
       FROM app_password p JOIN account a ON a.account_id = p.account_id

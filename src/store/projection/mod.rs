@@ -8,7 +8,10 @@ mod rows;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Millis;
+use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 
 use file::File;
@@ -17,8 +20,9 @@ pub use rows::{IMAP_OFF, POP_OFF, SMTP_OFF};
 /// The version of the views; a new column or view raises it, see docs/contract.md.
 pub const CONTRACT_VERSION: i64 = 1;
 
-/// Everything the mail servers have to know of one account, as it stands at one position.
-#[derive(Clone, PartialEq, Eq)]
+/// Everything the mail servers have to know of one account, as it stands at one position. Written as JSON on its
+/// way to an agent alone.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailboxState {
     pub account_id: i64,
     /// The stable key of the mailbox: lower-case ASCII letters, digits, `-`, `_`. Never an address.
@@ -27,6 +31,8 @@ pub struct MailboxState {
     pub generation: i64,
     /// Argon2id PHC string of at most 64 MiB; `None`: the main password opens nothing.
     pub password_phc: Option<String>,
+    /// From this moment on the main password opens nothing, also while Mailward is stopped.
+    pub password_until: Option<Millis>,
     /// Why no mail protocol opens, shown only after the right password. `None`: open.
     pub gate: Option<String>,
     pub imap: bool,
@@ -44,10 +50,13 @@ pub struct MailboxState {
     /// Addresses that once belonged to the account, with what a sender is told, such as
     /// `550 5.1.6 Mailbox has moved, no forwarding address`.
     pub retired: Vec<(String, String)>,
+    /// Minutes without contact after which a host with an agent refuses logins. `None`: it goes on with what it
+    /// has; also where nobody notes the contact ([`Projection::in_contact`]).
+    pub cut_off_minutes: Option<i64>,
 }
 
 /// A password made by Mailward for one device, with the protocols it opens.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppPassword {
     /// Never used again for another one; the session is named `<mbox>@a<id>`.
     pub id: i64,
@@ -61,7 +70,7 @@ pub struct AppPassword {
 }
 
 /// The new state of one account; `None` when the mail servers shall no longer know it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Change {
     pub account_id: i64,
     pub state: Option<MailboxState>,
@@ -197,6 +206,15 @@ impl Projection {
         })
     }
 
+    /// Notes that the files were known to be up to date at this moment, for accounts that do not open on a host
+    /// that was cut off.
+    ///
+    /// # Errors
+    /// When Dovecot's file cannot be written at the moment.
+    pub fn in_contact(&mut self, now: Millis) -> Result<()> {
+        self.auth.in_contact(now)
+    }
+
     fn write(
         &mut self,
         changes: &[Change],
@@ -208,6 +226,7 @@ impl Projection {
         if matches!(auth, Applied::Behind { .. } | Applied::NeedsRebuild { .. }) {
             return Ok(auth);
         }
+        crash::at(Point::BetweenLookUps);
         let maps = self.maps.write(changes, domains, &decide)?;
         Ok(match (auth, maps) {
             (_, refused @ (Applied::Behind { .. } | Applied::NeedsRebuild { .. })) => refused,

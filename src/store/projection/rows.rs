@@ -26,13 +26,15 @@ pub(super) struct Table {
     pub select: &'static str,
     pub delete: &'static str,
     pub insert: &'static str,
+    /// Writes one row over the one that has its keys, which leaves the tables' indexes alone.
+    pub update: Option<&'static str>,
 }
 
 /// The rows of one account: in `account` (one), `address`, `app_password`.
 pub(super) type Rows = [Vec<Vec<Value>>; 3];
 
 macro_rules! table {
-    ($name:literal, $key:literal, $columns:literal, $places:literal) => {
+    ($name:literal, $key:literal, $columns:literal, $places:literal, $update:expr) => {
         Table {
             name: $name,
             select: concat!(
@@ -54,6 +56,7 @@ macro_rules! table {
                 $places,
                 ")"
             ),
+            update: $update,
         }
     };
 }
@@ -65,15 +68,20 @@ pub(super) const AUTH: Kind = Kind {
         table!(
             "account",
             "account_id",
-            "mbox, generation, pw, gate, gate_imap, gate_pop3, gate_smtp",
-            "?, ?, ?, ?, ?, ?, ?, ?"
+            "mbox, generation, pw, pw_until, gate, gate_imap, gate_pop3, gate_smtp, cut_minutes",
+            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
+            Some(
+                "UPDATE account SET generation = ?3, pw = ?4, pw_until = ?5, gate = ?6, gate_imap = ?7,
+                 gate_pop3 = ?8, gate_smtp = ?9, cut_minutes = ?10 WHERE account_id = ?1 AND mbox = ?2"
+            )
         ),
-        table!("address", "address", "address", "?, ?"),
+        table!("address", "address", "address", "?, ?", None),
         table!(
             "app_password",
             "app_id",
             "app_id, digest, imap, pop3, smtp, expires_at",
-            "?, ?, ?, ?, ?, ?, ?"
+            "?, ?, ?, ?, ?, ?, ?",
+            None
         ),
     ],
     has_domains: false,
@@ -84,9 +92,18 @@ pub(super) const MAPS: Kind = Kind {
     file_name: "maps.sqlite",
     schema: include_str!("maps.sql"),
     tables: [
-        table!("account", "account_id", "mbox, generation, sending, incoming", "?, ?, ?, ?, ?"),
-        table!("address", "address", "address, retired", "?, ?, ?"),
-        table!("app_password", "app_id", "app_id, expires_at", "?, ?, ?"),
+        table!(
+            "account",
+            "account_id",
+            "mbox, generation, pw_until, sending, incoming",
+            "?, ?, ?, ?, ?, ?",
+            Some(
+                "UPDATE account SET generation = ?3, pw_until = ?4, sending = ?5, incoming = ?6
+                 WHERE account_id = ?1 AND mbox = ?2"
+            )
+        ),
+        table!("address", "address", "address, retired", "?, ?, ?", None),
+        table!("app_password", "app_id", "app_id, expires_at", "?, ?, ?", None),
     ],
     has_domains: true,
     rows: maps_rows,
@@ -100,10 +117,12 @@ fn auth_rows(state: &MailboxState) -> Rows {
         text(&state.mbox),
         int(state.generation),
         optional(state.password_phc.clone()),
+        state.password_until.map_or(Value::Null, int),
         optional(state.gate.as_deref().map(one_line)),
         switch(state.imap, IMAP_OFF),
         switch(state.pop, POP_OFF),
         switch(state.smtp_login, SMTP_OFF),
+        state.cut_off_minutes.map_or(Value::Null, int),
     ];
     let addresses = addresses(state).into_iter().map(|address| vec![int(id), Value::Text(address)]).collect();
     let mut apps: Vec<_> = state.app_passwords.iter().collect();
@@ -137,6 +156,7 @@ fn maps_rows(state: &MailboxState) -> Rows {
         int(id),
         text(&state.mbox),
         state.password_phc.as_ref().map_or(Value::Null, |_| int(state.generation)),
+        state.password_until.map_or(Value::Null, int),
         refusal.map_or(text("DUNNO"), |why| Value::Text(action(&why, "550 5.7.1"))),
         optional(state.incoming.as_deref().map(|why| action(why, "550 5.2.1"))),
     ];

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::*;
+use crate::clock::{Clock, MINUTE, SECOND};
 
 struct World {
     dir: tempfile::TempDir,
@@ -63,10 +64,12 @@ fn options(dir: &Path) -> Options {
 
 fn person(account_id: i64, name: &str) -> MailboxState {
     MailboxState {
+        cut_off_minutes: None,
         account_id,
         mbox: account_id.to_string(),
         generation: 1,
         password_phc: Some(format!("$argon2id$of-{name}")),
+        password_until: None,
         gate: None,
         imap: true,
         pop: true,
@@ -379,6 +382,28 @@ fn no_secret_of_a_login_is_in_the_file_for_postfix() {
             );
         }
     }
+}
+
+#[test]
+fn a_password_whose_time_has_ended_opens_nothing_though_nobody_took_it_away() {
+    let mut world = World::filled();
+    let now = Clock::System.now();
+    let logins = |world: &World| -> (i64, i64, i64) {
+        let count =
+            |conn: &Connection, sql: &str| conn.query_row(sql, [], |row| row.get(0)).expect("a count");
+        (
+            count(&world.auth(), "SELECT COUNT(*) FROM mp_login WHERE login = 'ann@example.test'"),
+            count(&world.auth(), "SELECT COUNT(*) FROM mp_session WHERE mbox = '1' AND cred = 'g1'"),
+            count(&world.maps(), "SELECT COUNT(*) FROM mp_sasl WHERE mbox = '1' AND cred = 'g1'"),
+        )
+    };
+    let until = |until| MailboxState { password_until: Some(until), ..person(1, "ann") };
+    assert_eq!(world.apply(11, until(now + MINUTE)), Applied::Done);
+    assert_eq!(logins(&world), (1, 1, 1));
+    assert_eq!(world.apply(12, until(now - SECOND)), Applied::Done);
+    assert_eq!(logins(&world), (0, 0, 0));
+    assert_eq!(world.apply(13, person(1, "ann")), Applied::Done);
+    assert_eq!(logins(&world), (1, 1, 1));
 }
 
 #[test]

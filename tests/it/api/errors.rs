@@ -47,7 +47,7 @@ both_engines! {
     async fn unknown_routes_and_methods_are_told_apart(db: Db) {
         let world = World::start(db).await;
         let token = &world.owner.org_token;
-        for path in ["/", "/api", "/api/organisation", "/api/accounts/1/2", "/nothing", "/oauth/v2/tokens", "/api/organization/1/accounts/2/3"] {
+        for path in ["/api", "/api/organisation", "/api/accounts/1/2", "/nothing", "/oauth/v2/tokens", "/api/organization/1/accounts/2/3"] {
             let answer = world.get(token, path).await;
             let said = answer.refused(404, "URL_RULE_NOT_CONFIGURED");
             assert!(said.contains("/openapi.json"), "{said}");

@@ -1,13 +1,18 @@
 //! The HTTP door, as clients see it. What its tests share stands here.
 
 mod addresses;
+mod compromised;
+mod dry_run;
 mod errors;
+mod help_desk;
 mod journal;
 mod modes;
 mod oauth;
+mod once;
 mod organizations;
 mod own_password;
 mod passwords;
+mod safeguards;
 mod seeds;
 mod switches;
 mod users;
@@ -88,7 +93,7 @@ fn accounts_path(world: &World) -> String {
 }
 
 /// Changes the organization's policy.
-async fn policy(world: &World, edit: impl Fn(&mut Policy) + Send + Sync + 'static) {
+pub async fn policy(world: &World, edit: impl Fn(&mut Policy) + Send + Sync + 'static) {
     desk::update(&world.app, &operator(), world.zoid, move |organization, _| {
         edit(&mut organization.policy);
         Ok(())

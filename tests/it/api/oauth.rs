@@ -249,6 +249,35 @@ both_engines! {
         refused(&ask(SCOPES, &soid).await, "invalid_client");
     }
 
+    async fn a_clients_own_credentials_have_the_limits_of_a_refresh_token(db: Db) {
+        let world = World::start(db).await;
+        let client = Client::new(&world, ClientKind::SelfClient).await;
+        let soid = format!("ZohoMail.{}", world.zoid);
+        let fields = [("scope", "ZohoMail.organization.accounts.READ"), ("soid", soid.as_str())];
+        let mut tokens = Vec::new();
+        for _ in 0..10 {
+            tokens.push(text(&given(&client.ask(&world, "client_credentials", &fields).await), "access_token"));
+            world.app.clock.advance(SECOND);
+        }
+        let answer = client.ask(&world, "client_credentials", &fields).await;
+        assert_eq!(answer.json()["error"], "Access Denied", "{}", answer.text);
+        assert_eq!(answer.headers["retry-after"], "590");
+        world.app.clock.advance(10 * MINUTE);
+        for _ in 0..6 {
+            tokens.push(text(&given(&client.ask(&world, "client_credentials", &fields).await), "access_token"));
+            world.app.clock.advance(SECOND);
+        }
+        // Fifteen live; the sixteenth has ended the oldest, and nobody else's.
+        let list = accounts_path(&world);
+        assert_eq!(world.get(&tokens[0], &list).await.status, 401);
+        for token in &tokens[1..] {
+            world.get(token, &list).await.ok();
+        }
+        world.get(&world.owner.org_token, &list).await.ok();
+        let other = Client::new(&world, ClientKind::SelfClient).await;
+        given(&other.ask(&world, "client_credentials", &fields).await);
+    }
+
     async fn scopes_are_matched_without_regard_to_case_and_bound_the_token(db: Db) {
         let world = World::start(db).await;
         let client = Client::new(&world, ClientKind::SelfClient).await;

@@ -141,7 +141,9 @@ both_engines! {
         }
         // A neighbour in the same /64 is the same person; another network is not.
         from(&mut world, "[2001:db8::ffff]:4000");
-        world.self_password(&world.member.email, PASSWORD, NEW).await.refused(401, "INVALID_CREDENTIALS");
+        let refused = world.self_password(&world.member.email, PASSWORD, NEW).await;
+        refused.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
+        assert_eq!(refused.headers["retry-after"], "900");
         from(&mut world, "[2001:db8:0:1::1]:4000");
         done(&world.self_password(&world.member.email, PASSWORD, NEW).await);
         // What a stranger says in X-Forwarded-For is not believed, what a trusted proxy says is.
@@ -150,10 +152,10 @@ both_engines! {
             world.send("POST", "/self/password", &[JSON, ("x-forwarded-for", forwarded)], body.to_string()).await
         };
         from(&mut world, "[2001:db8::1]:4000");
-        said(&world, "192.0.2.7").await.refused(401, "INVALID_CREDENTIALS");
+        said(&world, "192.0.2.7").await.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
         from(&mut world, "10.1.2.3:4000");
-        said(&world, "2001:db8::9").await.refused(401, "INVALID_CREDENTIALS");
-        said(&world, "192.0.2.7, 2001:db8::9, 10.9.9.9").await.refused(401, "INVALID_CREDENTIALS");
+        said(&world, "2001:db8::9").await.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
+        said(&world, "192.0.2.7, 2001:db8::9, 10.9.9.9").await.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
         done(&said(&world, "2001:db8::9, 192.0.2.7").await);
     }
 }

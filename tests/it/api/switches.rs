@@ -229,7 +229,7 @@ both_engines! {
         let both: Vec<_> = [&world.owner, &olga].map(|one| TargetName::Number(one.zuid)).into();
         for mode in [
             AccountMode::DeleteUser(DeleteUser { users: both.clone() }),
-            AccountMode::ChangeRole(ChangeRole { users: both.clone(), role: Role::Admin }),
+            AccountMode::ChangeRole(ChangeRole { users: both.clone(), role: Role::Admin, help_desk: None }),
         ] {
             let ask = Ask { route: Route::Organization(world.zoid), path: None, zuid: None, mode };
             match change::run(&world.app, &operator(), ask).await {

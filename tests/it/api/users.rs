@@ -34,12 +34,16 @@ async fn page(world: &World, query: &str) -> Vec<i64> {
 async fn many(world: &World, like: &Someone, count: i64) -> Vec<i64> {
     let pattern = world.account(like).await;
     let ids = world.app.ids.next::<mailward::domain::ids::UserId>().await.expect("an id").get() + 1_000_000;
+    let mut ordinals = Vec::new();
+    for _ in 0..count {
+        ordinals.push(world.app.ids.ordinal(world.zoid).await.expect("an ordinal"));
+    }
     world
         .app
         .db
         .write(async move |tx| {
             let mut zuids = Vec::new();
-            for number in 0..count {
+            for (number, ordinal) in (0..count).zip(&ordinals) {
                 let address = EmailAddress::parse(&format!("many{number}@{}", pattern.primary.domain()))?;
                 let account = Account {
                     user: mailward::domain::ids::UserId::new(ids + number).expect("a zuid"),
@@ -50,7 +54,7 @@ async fn many(world: &World, like: &Someone, count: i64) -> Vec<i64> {
                     aliases: Vec::new(),
                     ..pattern.clone()
                 };
-                store::accounts::insert(tx, &account).await?;
+                store::accounts::insert(tx, &account, *ordinal).await?;
                 zuids.push(ids + number);
             }
             Ok(zuids)

@@ -61,6 +61,7 @@ async fn a_restored_copy_has_forgotten_what_was_given_out() {
         text(&place.json(&["client", "add", "--owner", "rebecca@example.org", "--name", "c"]), "client_id");
     let scope = "ZohoMail.accounts.READ";
     place.run(&["client", "code", &client, "--user", "rebecca@example.org", "--scope", scope]).good();
+    place.run(&["app-password", "create", "rebecca@example.org", "--name", "Telephone"]).good();
     place.run(&["backup", "copy.sqlite"]).good();
 
     let refusal = place.run(&["restore", "copy.sqlite"]).refused(3);
@@ -71,7 +72,9 @@ async fn a_restored_copy_has_forgotten_what_was_given_out() {
     let newest = text(&place.json(&["user", "add", "later@example.org"])["user"], "zuid");
 
     std::fs::rename(place.path("data"), place.path("old")).expect("moved away");
-    place.run(&["restore", "copy.sqlite"]).good();
+    let said = place.run(&["restore", "copy.sqlite"]).good();
+    assert!(said.err.contains("app password") && said.err.contains("new app passwords"), "{}", said.err);
+    assert_eq!(rows(&place, "data/mailward.sqlite", "SELECT COUNT(*) FROM app_password"), 0);
     let after = state(&place, "data/mailward.sqlite", &token).await;
     assert!(!after.token_works);
     assert_eq!(after.codes, 0);

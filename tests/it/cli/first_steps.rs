@@ -36,6 +36,26 @@ fn a_second_init_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn an_init_of_another_database_than_the_service_would_open_is_refused() {
+    let place = Place::empty();
+    place.write("mailward.toml", "[database]\nurl = \"sqlite:theirs.sqlite\"\n");
+    let init = |more: &[&str]| {
+        let all = ["init", "--organization", "E", "--domain", "example.org", "--admin", "admin@example.org"];
+        place.run(&[&all, more].concat())
+    };
+    let refusal = init(&["--database", "sqlite:other.sqlite"]).refused(2);
+    assert!(refusal.contains("mailward.toml is there") && refusal.contains("theirs.sqlite"), "{refusal}");
+    assert!(!place.path("other.sqlite").exists());
+    let secret =
+        place.write("secret.toml", "[database]\nurl = \"postgres://m:s3cret-word@db.internal/desk\"\n");
+    let config = secret.to_str().expect("text");
+    let refusal = init(&["--config", config, "--database", "sqlite:other.sqlite"]).refused(2);
+    assert!(refusal.contains("names a PostgreSQL") && !refusal.contains("s3cret-word"), "{refusal}");
+    init(&[]).good();
+    assert!(place.path("theirs.sqlite").exists());
+}
+
+#[test]
 fn an_init_that_would_fail_halfway_makes_nothing() {
     let place = Place::empty();
     let init = |password: &str, admin: &str| {
@@ -102,12 +122,28 @@ fn an_account_goes_through_its_life() {
 
     place.run(&["user", "role", &zuid, "admin"]).good();
     assert_eq!(place.json(&["user", "show", &zuid])["role"], "admin");
+    let limits = ["--may", "reset,switches", "--domain", "example.org"];
+    place.run(&[&["user", "role", &zuid, "help-desk"][..], &limits].concat()).good();
+    let shown = place.json(&["user", "show", &zuid]);
+    assert_eq!(shown["role"], "help_desk");
+    assert_eq!(shown["helpDesk"]["verbs"], serde_json::json!(["read", "reset", "switches"]));
+    assert_eq!(shown["helpDesk"]["domains"], serde_json::json!(["example.org"]));
+    place.run(&["user", "role", &zuid, "help-desk"]).refused(2);
+    place.run(&[&["user", "role", &zuid, "admin"][..], &limits].concat()).refused(2);
+    place.run(&["user", "role", &zuid, "help-desk", "--may", "everything"]).refused(2);
+    let refusal = place.run(&["user", "role", &zuid, "boss"]).refused(2);
+    assert!(refusal.contains("help-desk") && !refusal.contains("isCustomAdmin"), "{refusal}");
+    place.run(&["user", "role", &zuid, "help-desk", "--may", "read", "--domain", "else.example"]).refused(2);
     place.run(&["user", "delete", &zuid]).refused(2);
     place.run(&["user", "delete", &zuid, "--yes"]).good();
     place.run(&["user", "show", &zuid]).refused(4);
     // The address is kept for its former owner, until it is given out on purpose.
     let refusal = place.run(&["user", "add", "sales@example.org"]).refused(3);
     assert!(refusal.contains("--release-address"), "{refusal}");
+    // A reason alone is not that purpose, wherever it stands.
+    let again = place.run(&["--reason", "ticket 1", "user", "add", "sales@example.org"]).refused(3);
+    assert_eq!(again, refusal);
+    place.run(&["user", "add", "sales@example.org", "--reason", "ticket 1"]).refused(3);
     place.run(&["user", "add", "sales@example.org", "--release-address", "new shop"]).good();
 }
 

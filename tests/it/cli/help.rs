@@ -18,6 +18,24 @@ fn leaves(command: &Command, words: &[String], found: &mut Vec<(String, Command)
 }
 
 #[test]
+fn what_every_command_takes_is_taken_by_every_command() {
+    let mut definition = Cli::command();
+    definition.build();
+    let everywhere: Vec<_> = definition.get_arguments().filter(|one| one.is_global_set()).cloned().collect();
+    assert!(everywhere.len() > 4, "{everywhere:?}");
+    let mut all = Vec::new();
+    leaves(&definition, &[], &mut all);
+    for (name, command) in all {
+        for one in &everywhere {
+            // One of its own with the same id would take its place, and its value.
+            let same = command.get_arguments().find(|own| own.get_id() == one.get_id());
+            let long = same.and_then(clap::Arg::get_long);
+            assert_eq!(long, one.get_long(), "{name}");
+        }
+    }
+}
+
+#[test]
 fn every_command_has_a_sentence_and_an_example_that_can_be_typed() {
     let mut definition = Cli::command();
     definition.build();

@@ -2,8 +2,10 @@
 
 mod backups;
 mod configuration;
+mod dry_run;
 mod first_steps;
 mod help;
+mod mail_agents;
 mod mail_servers;
 mod operator;
 mod secrets;
@@ -75,6 +77,7 @@ impl Place {
             .current_dir(self.root())
             .env_clear()
             .env("MAILWARD_CONFIG", self.path("mailward.toml"))
+            .env("MAILWARD_MAIL_LOGINS_KEY_FILE", self.path("logins.key"))
             .env("MAILWARD_PASSWORDS_MEMORY_KIB", "64")
             .env("MAILWARD_PASSWORDS_PASSES", "1")
             .args(arguments);

@@ -67,3 +67,39 @@ both_engines! {
         assert!(operator::pulse(&world.app.db).await.expect("a pulse").orphans.is_empty());
     }
 }
+
+#[test]
+fn a_command_with_a_key_is_carried_out_once() {
+    let place = super::Place::initialised();
+    let add = ["user", "add", "tom@example.org", "--password-stdin", "--idempotency-key", "k1"];
+    let first = place.run_with(&add, "a good long one 77\n").good().out;
+    let again = place.run_with(&add, "a good long one 77\n").good().out;
+    assert!(again.starts_with("done before with this key"), "{again}");
+    let change = first.lines().find_map(|line| line.strip_prefix("change     ")).expect("a change");
+    assert!(again.contains(change), "{again}");
+    let other = place.run_with(&add, "another good one 77\n").refused(3);
+    assert!(other.contains("used for another request"), "{other}");
+
+    let reset = ["user", "reset-password", "tom@example.org", "--idempotency-key", "k2"];
+    assert!(place.run(&reset).good().out.contains("one-time password: "));
+    let refused = place.run(&reset).refused(3);
+    assert!(refused.contains("shown once") && refused.contains("reset the password"), "{refused}");
+    place.run(&["user", "list", "--idempotency-key", "two\nlines"]).refused(2);
+    let users = place.json(&["user", "list"]);
+    assert_eq!(users.as_array().expect("a list").len(), 2);
+}
+
+#[test]
+fn a_name_that_an_organization_only_claims_can_be_given_to_the_one_that_has_it() {
+    let place = super::Place::initialised();
+    let squatter = super::text(&place.json(&["org", "add", "Squatter"]), "zoid");
+    place.json(&["domain", "add", "famous.example", "--org", &squatter]);
+    let owner = super::text(&place.json(&["org", "add", "Owner"]), "zoid");
+    let add = ["domain", "add", "famous.example", "--verified", "--org", &owner];
+    let why = place.run(&add).refused(3);
+    assert!(why.contains(&squatter) && why.contains("mailward domain remove"), "{why}");
+    place.run(&["domain", "remove", "famous.example"]).good();
+    place.run(&add).good();
+    let kept = place.run(&["domain", "remove", "famous.example"]).refused(3);
+    assert!(kept.contains("is verified"), "{kept}");
+}

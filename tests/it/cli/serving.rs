@@ -1,22 +1,30 @@
 //! The listening program: where it listens, with which certificate, and how it ends.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::Place;
+use crate::support::certificates::trusting;
 
 const FIRST: (&str, &str) = (include_str!("certificates/first.pem"), include_str!("certificates/first.key"));
 const SECOND: (&str, &str) =
     (include_str!("certificates/second.pem"), include_str!("certificates/second.key"));
+
+#[test]
+fn who_finds_the_address_taken_is_told_how_to_give_another() {
+    let place = Place::initialised();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let refusal = place.run(&["serve", "--listen", &address]).refused(2);
+    assert!(refusal.contains(&address) && refusal.contains("--listen 127.0.0.1:0"), "{refusal}");
+}
 
 /// A running service; killed when the test is over.
 struct Service {
@@ -45,8 +53,13 @@ impl Service {
         });
         let mut service = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
         let line = service.wait_for("listening");
-        let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-        service.address = line["address"].as_str().and_then(|text| text.parse().ok()).expect("an address");
+        let address = match serde_json::from_str::<serde_json::Value>(&line) {
+            Ok(line) => line["address"].as_str().map(str::to_owned),
+            Err(_) => {
+                line.split("address=").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned)
+            }
+        };
+        service.address = address.and_then(|text| text.parse().ok()).expect("an address");
         service
     }
 
@@ -84,16 +97,8 @@ impl Service {
 
     /// The name in the certificate that the service shows to who trusts this one.
     fn trusted(&self, root: &str) -> bool {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(root.as_bytes()).expect("a certificate")).expect("a root");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         let name = ServerName::try_from("localhost").expect("a name");
-        let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+        let client = ClientConnection::new(trusting(root.as_bytes()), name).expect("a client");
         let mut stream = StreamOwned::new(client, self.connect());
         let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let mut answer = [0; 8];
@@ -167,6 +172,95 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     let (code, _) = service.end();
     assert_eq!(code, Some(0));
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+/// A change by the administrator on the own name: the head and the body of the request.
+fn change(place: &Place, name: &str) -> (String, String) {
+    let scope = ["--scope", "ZohoMail.organization.accounts.ALL"];
+    let token = place.json(&[&["token", "issue", "--user", "admin@example.org"][..], &scope].concat());
+    let token = super::text(&token, "access_token");
+    let shown = place.json(&["user", "show", "admin@example.org"]);
+    let zoid = super::text(&place.json(&["org", "list"])[0], "zoid");
+    let zuid = super::text(&shown, "zuid");
+    let body =
+        serde_json::json!({"mode": "displaynameupdate", "zuid": zuid, "displayName": name}).to_string();
+    let head = format!(
+        "PUT /api/organization/{zoid}/accounts/{zuid} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: Zoho-oauthtoken {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    (head, body)
+}
+
+fn read(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> &'a str {
+    let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {name} in {answer}"))
+}
+
+#[test]
+fn a_change_that_was_begun_is_finished_before_the_end() {
+    let place = Place::initialised();
+    let (head, body) = change(&place, "Finished");
+    let service = Service::start(&place, &[]);
+    let mut stream = service.connect();
+    let head = head.replacen("\r\n", "\r\nExpect: 100-continue\r\n", 1);
+    stream.write_all(head.as_bytes()).expect("the head");
+    // A request has begun when its body is asked for (RFC 9110 §10.1.1).
+    let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on).expect("the server wants the body");
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&go_on));
+    let (half, rest) = body.split_at(body.len() / 2);
+    stream.write_all(half.as_bytes()).expect("half of the body");
+    service.signal(Signal::TERM);
+    service.wait_for("stopping");
+    let refused = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        TcpStream::connect(service.address).is_err()
+    });
+    assert!(refused, "nobody new is let in");
+    stream.write_all(rest.as_bytes()).expect("the rest");
+    let answer = read(stream);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    service.wait_for("stopped");
+    let change = header(&answer, "x-mailward-change");
+    assert_eq!(super::text(&place.json(&["user", "show", "admin@example.org"]), "displayName"), "Finished");
+    let entries = place.json(&["audit", "list", "--limit", "1"]);
+    assert_eq!(super::text(&entries[0], "change"), change);
+}
+
+#[test]
+fn each_line_of_the_log_names_the_request_and_its_change() {
+    let place = Place::initialised();
+    for (json, name) in [("true", "First"), ("false", "Second")] {
+        let (head, body) = change(&place, name);
+        let service = Service::start(&place, &[("MAILWARD_LOG_JSON", json)]);
+        let mut stream = service.connect();
+        stream.write_all(format!("{head}{body}").as_bytes()).expect("asked");
+        let answer = read(stream);
+        let (request, change) = (header(&answer, "x-request-id"), header(&answer, "x-mailward-change"));
+        let line = service.wait_for(request);
+        if json == "true" {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("one object on one line");
+            assert_eq!((&line["request"], &line["change"]), (&request.into(), &change.into()), "{line}");
+            assert_eq!((&line["status"], &line["method"]), (&200.into(), &"PUT".into()), "{line}");
+        } else {
+            assert!(line.contains(&format!("request=\"{request}\"")), "{line}");
+            assert!(line.contains(&format!("change=\"{change}\"")) && line.contains("status=200"), "{line}");
+        }
+        let mut stream = service.connect();
+        stream
+            .write_all(b"GET /api/accounts/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .expect("asked");
+        let answer = read(stream);
+        let line = service.wait_for(header(&answer, "x-request-id"));
+        assert!(line.contains("400") && line.contains("change"), "a refusal has a line too: {line}");
+    }
 }
 
 #[test]

@@ -124,6 +124,7 @@ impl Siege {
             .replace("{id}", &self.target.zuid.to_string())
             .replace("{accountId}", &self.target.account_id.to_string())
             .replace("{appPasswordId}", "100000000001")
+            .replace("{clientId}", "1000.NONE")
             .replace("{changeId}", "200000000000000001")
             .replace("{domainName}", &self.world.domain)
     }
@@ -220,7 +221,7 @@ fn places(info: &ModeInfo) -> Option<(&'static str, &'static [&'static str])> {
         (Method::Elsewhere, "createAppPassword") => {
             Some(("POST", &["/api/accounts/{accountId}/appPasswords"]))
         }
-        (Method::Elsewhere, "revokeAppPassword") => None,
+        (Method::Elsewhere, "revokeAppPassword" | "secureAccount") => None,
         (Method::Elsewhere, other) => panic!("say here where {other} is called"),
     }
 }
@@ -267,6 +268,11 @@ fn wrong(kind: ParameterKind) -> Vec<Value> {
                 many(json!("a@b.example")),
             ];
             let bad = [json!(["no address"]), json!(["a@b\0.example"]), json!("@"), json!([""]), json!({})];
+            [json!(1), json!(true)].into_iter().chain(lists).chain(bad).collect()
+        }
+        ParameterKind::Words => {
+            let lists = [json!([1]), json!([null]), json!([["reset"]]), json!([{}]), many(json!("reset"))];
+            let bad = [json!(["nothing"]), json!(["res\0et"]), json!(""), json!([""]), json!({})];
             [json!(1), json!(true)].into_iter().chain(lists).chain(bad).collect()
         }
         ParameterKind::Users => {
@@ -597,7 +603,8 @@ both_engines! {
             }
             siege.nothing_changed(&format!("{method} {template}")).await;
         }
-        for path in ["/", "//", "/api", "/api/", "/api/organisation", "/api/%00", "/%ff", "/oauth/v2", "/..%2fetc/passwd", "/self/password/x", "*"] {
+        // `/` is the page of the sign-in.
+        for path in ["//", "/api", "/api/", "/api/organisation", "/api/%00", "/%ff", "/oauth/v2", "/..%2fetc/passwd", "/self/password/x", "*"] {
             for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "BREW"] {
                 siege.refused(Shot::new(method, path).token(&siege.world.owner.org_token)).await;
             }

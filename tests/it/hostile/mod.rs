@@ -3,4 +3,5 @@
 mod burden;
 mod input;
 mod isolation;
+mod published;
 mod secrets;

@@ -34,7 +34,7 @@ use tokio::net::TcpStream;
 use crate::support::child::in_a_child;
 use crate::support::databases::{TestDb, on_postgres, on_sqlite};
 use crate::support::tables::Tables;
-use crate::support::world::{World, client, config};
+use crate::support::world::{PASSWORD, World, client, config};
 
 #[test]
 fn a_secret_is_never_written_down_on_sqlite() {
@@ -392,7 +392,14 @@ async fn accepted(world: &World, server: &Server, search: &mut Search) {
     told.ok();
 
     let member = format!("/api/accounts/{}/appPasswords", world.member.account_id);
-    let told = server.json("POST", &member, &world.member.user_token, &json!({"name": "Telephone"})).await;
+    let told = server
+        .json(
+            "POST",
+            &member,
+            &world.member.user_token,
+            &json!({"name": "Telephone", "currentPassword": PASSWORD}),
+        )
+        .await;
     search.look("the new app password", &told.text);
     let app_password = told.ok()["data"]["password"].as_str().expect("a password").to_owned();
     search.canaries.push(Canary::new("an app password", &app_password));
@@ -686,7 +693,7 @@ async fn debug(world: &World, search: &mut Search) {
     };
     texts.push(format!("{given:?}"));
     let guess = Password::prepare(GUESS).expect("a password");
-    texts.push(format!("{:?}", verifier::verify(&world.app, &world.member.email, &guess, None).await));
+    texts.push(format!("{:?}", verifier::verify(&world.app, &world.member.email, Some(&guess), None).await));
     texts.push(format!("{:?}", world.account(&world.member).await));
     texts.push(format!("{:?} {:?}", world.app.db, world.app.hasher));
     let mut plain = Config::default();

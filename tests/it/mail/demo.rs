@@ -32,9 +32,24 @@ impl Demo {
         Self { child, details }
     }
 
+    /// Asks it to end, and waits until it has.
+    fn end(&mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), signal).expect("it lives");
+        self.child.wait().expect("it ends").code()
+    }
+
     fn port(&self, protocol: &str) -> u16 {
         let address = self.details["mail"][protocol].as_str().expect("an address");
         address.strip_prefix("127.0.0.1:").and_then(|port| port.parse().ok()).expect("a port on loopback")
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // A test that failed: killed outright it would leave its servers behind.
+        if let Ok(None) = self.child.try_wait() {
+            self.end(Signal::TERM);
+        }
     }
 }
 
@@ -82,8 +97,10 @@ fn it_serves_mail_and_leaves_nothing_behind_whichever_signal_ends_it() {
         assert!(std::net::TcpStream::connect(("127.0.0.1", demo.port("pop3"))).is_ok());
         let folder = folder(&demo);
 
-        kill_process(Pid::from_child(&demo.child), signal).expect("it lives");
-        assert_eq!(demo.child.wait().expect("it ends").code(), Some(0));
+        let log = fs::read_to_string(format!("/tmp/{folder}/log/dovecot.log")).expect("a log");
+        assert!(!log.contains("reloading"), "who logs in during a reload may be refused: {log}");
+
+        assert_eq!(demo.end(signal), Some(0));
         let (commands, folders) = traces();
         let left: Vec<_> = commands.iter().filter(|line| line.contains(&folder)).collect();
         assert!(left.is_empty(), "{left:?}");

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use mailward::mailserver::config::{
-    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Place, PolicyServer, Settings, Tls,
+    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Environment, PolicyServer, Settings, Tls,
 };
 use mailward::store::projection::Projection;
 
@@ -33,7 +33,7 @@ fn settings(contract: Contract, dir: &Path, tls: Tls) -> Settings {
             token: "t".into(),
             nonce: "n".into(),
         }),
-        place: Place::Host(tls),
+        place: Environment::Host(tls),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Real Postfix and Dovecot, started privately, seen by real clients.
 
 mod addresses;
+mod agents;
 mod clients;
 mod demo;
 mod files;

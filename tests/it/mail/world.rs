@@ -92,6 +92,7 @@ pub fn person(account_id: i64, name: &str) -> MailboxState {
         mbox: account_id.to_string(),
         generation: 1,
         password_phc: Some(phc("first")),
+        password_until: None,
         gate: None,
         imap: true,
         pop: true,
@@ -102,6 +103,7 @@ pub fn person(account_id: i64, name: &str) -> MailboxState {
         primary: format!("{name}@example.test"),
         app_passwords: vec![],
         retired: vec![],
+        cut_off_minutes: None,
     }
 }
 

@@ -6,13 +6,14 @@ use proptest::sample::select;
 
 use super::rules::{DAY, Millis, Mode, Rank, SelfRename, Switch};
 
-/// Addresses before the `@`; the first five belong to the first five people.
-pub const LOCALS: [&str; 14] = [
+/// Addresses before the `@`; the first six belong to the first six people.
+pub const LOCALS: [&str; 15] = [
     "ann",
     "bob",
     "cy",
     "dee",
     "walter",
+    "pia",
     "flo",
     "gus",
     "hal",
@@ -58,6 +59,17 @@ pub enum Step {
         new: &'static str,
         end_everything: Option<bool>,
     },
+    /// Two people turn one switch of one account on, and a third one turns it off.
+    Duel {
+        callers: [Who; 3],
+        target: usize,
+        switch: Switch,
+    },
+    /// Somebody takes many addresses in a row.
+    Renames {
+        person: usize,
+        times: usize,
+    },
     Advance(Millis),
     /// A week passes, and the worker disables whoever's term is over.
     Expire,
@@ -87,10 +99,19 @@ pub enum Credential {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Address {
-    pub local: usize,
+    pub local: Local,
     pub place: Place,
     /// In capitals.
     pub loud: bool,
+}
+
+/// An address among those that there are by then; one of the list where there is none.
+#[derive(Debug, Clone, Copy)]
+pub enum Local {
+    Listed(usize),
+    /// One that waits for its former account.
+    Freed(usize),
+    Alias(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -195,6 +216,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         40 => call(),
         7 => own_password(),
+        6 => duel(),
+        2 => (person(), 3..8usize).prop_map(|(person, times)| Step::Renames { person, times }),
         5 => select(times).prop_map(Step::Advance),
         3 => Just(Step::Expire),
         9 => Just(Step::Issue),
@@ -208,6 +231,7 @@ fn call() -> impl Strategy<Value = Step> {
     let caller = prop_oneof![
         6 => (0..2usize).prop_map(Who::Person),
         4 => (2..3usize).prop_map(Who::Person),
+        3 => (5..6usize).prop_map(Who::Person),
         8 => person().prop_map(Who::Person),
         1 => Just(Who::Stranger),
         2 => Just(Who::Operator),
@@ -227,6 +251,15 @@ fn call() -> impl Strategy<Value = Step> {
             what,
         },
     )
+}
+
+fn duel() -> impl Strategy<Value = Step> {
+    let who = || prop_oneof![6 => (0..4usize).prop_map(Who::Person), 2 => person().prop_map(Who::Person), 1 => Just(Who::Operator)];
+    let switches =
+        vec![Switch::User, Switch::Mail, Switch::Incoming, Switch::Outgoing, Switch::Imap, Switch::Pop];
+    (who(), who(), who(), person(), select(switches)).prop_map(|(one, other, third, target, switch)| {
+        Step::Duel { callers: [one, other, third], target, switch }
+    })
 }
 
 fn what() -> impl Strategy<Value = What> {
@@ -310,7 +343,7 @@ fn flag() -> impl Strategy<Value = Option<bool>> {
 }
 
 fn role() -> impl Strategy<Value = Rank> {
-    select(vec![Rank::Member, Rank::Admin, Rank::SuperAdmin])
+    select(vec![Rank::Member, Rank::HelpDesk, Rank::Admin, Rank::SuperAdmin])
 }
 
 fn password() -> impl Strategy<Value = &'static str> {
@@ -323,11 +356,12 @@ fn name() -> impl Strategy<Value = &'static str> {
 }
 
 fn address() -> impl Strategy<Value = Address> {
+    let local = prop_oneof![
+        5 => (0..LOCALS.len()).prop_map(Local::Listed),
+        2 => (0..6usize).prop_map(Local::Freed),
+        2 => (0..6usize).prop_map(Local::Alias),
+    ];
     let place =
         prop_oneof![20 => Just(Place::Verified), 1 => Just(Place::Unverified), 1 => Just(Place::Foreign)];
-    (0..LOCALS.len(), place, prop::bool::weighted(0.2)).prop_map(|(local, place, loud)| Address {
-        local,
-        place,
-        loud,
-    })
+    (local, place, prop::bool::weighted(0.2)).prop_map(|(local, place, loud)| Address { local, place, loud })
 }

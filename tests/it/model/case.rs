@@ -3,15 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mailward::app::accounts::create::{NewUser, create, expire, simple};
+use mailward::app::accounts::create::{self as creation, NewUser, create, expire, simple};
 use mailward::app::accounts::delete_user::DeleteUser;
 use mailward::app::accounts::{AccountMode, Mode as _};
-use mailward::app::change::{self, Ask, Context};
+use mailward::app::call::Context;
+use mailward::app::change::{self, Ask, Done};
+use mailward::app::forecast::Forecast;
 use mailward::app::organizations;
 use mailward::domain::account::{Account, SwitchName};
 use mailward::domain::actor::{Rank as ProductRank, Role, Who as ProductWho};
 use mailward::domain::effect::{Effect as ProductEffect, Sessions};
 use mailward::domain::email_address::{DomainName, EmailAddress};
+use mailward::domain::help_desk::{HelpDesk, Verb};
 use mailward::domain::ids::{ChangeId, OrganizationId};
 use mailward::domain::password::{Password, PasswordKind};
 use mailward::domain::policy::SelfRename as ProductSelfRename;
@@ -27,7 +30,10 @@ use mailward::wire::Body;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
-use super::calls::{Address, Credential, Guess, LOCALS, Naming, Place, REASON, Step, What, Who, Whose, Wish};
+use super::calls::{
+    Address, Credential, Guess, LOCALS, Local, Naming, Place, REASON, Step, What, Who, Whose, Wish,
+};
+use super::foretold::{Foretold, Given, counted};
 use super::rules::{
     Answer, By, Call, Caller, DAY, Effect, Held, Millis, Mode, Model, Named, Names, Person, Rank, Route,
     STRANGER, SelfRename, Switch, Token, Touched,
@@ -42,12 +48,16 @@ const FOREIGN_DOMAIN: &str = "elsewhere.example";
 
 /// How often each answer was given, over all sequences.
 #[derive(Debug, Default)]
-pub struct Tally(BTreeMap<String, u32>);
+pub struct Tally {
+    answers: BTreeMap<String, u32>,
+    /// Calls that were made as a dry run first.
+    pub foretold: u32,
+}
 
 impl Tally {
     /// The sequences must have met every kind of answer, or they say nothing.
     pub fn assert_broad(&self) {
-        println!("{:?}", self.0);
+        println!("{:?}, {} foretold", self.answers, self.foretold);
         for kind in [
             "Done",
             "Created",
@@ -64,35 +74,49 @@ impl Tally {
             "own password",
             "expired",
         ] {
-            assert!(self.0.get(kind).is_some_and(|times| *times >= 10), "hardly any {kind}: {:?}", self.0);
+            let enough = self.answers.get(kind).is_some_and(|times| *times >= 10);
+            assert!(enough, "hardly any {kind}: {:?}", self.answers);
         }
     }
 
     fn add(&mut self, kind: impl std::fmt::Debug) {
-        *self.0.entry(format!("{kind:?}").replace('"', "")).or_default() += 1;
+        *self.answers.entry(format!("{kind:?}").replace('"', "")).or_default() += 1;
     }
 }
 
 /// What the product answered, and the change it named.
 type Answered = (Answer, Option<ChangeId>);
 
-struct Case<'a> {
-    world: &'a World,
-    zoid: OrganizationId,
-    model: Model,
+pub struct Case<'a> {
+    pub(super) world: &'a World,
+    pub(super) zoid: OrganizationId,
+    pub(super) model: Model,
     /// zuid and accountId of each person of the model.
-    ids: Vec<(i64, i64)>,
+    pub(super) ids: Vec<(i64, i64)>,
     /// Everything a person was ever given, the newest last, three at a time: organization, user, both.
-    tokens: Vec<Vec<(Token, String)>>,
+    pub(super) tokens: Vec<Vec<(Token, String)>>,
+    /// Each call is made as a dry run first, and must then do what that said.
+    rehearses: bool,
+    /// What was given through clients, where calls are rehearsed; and at which count of the holder's ends.
+    pub(super) given: Vec<Given>,
+    pub(super) ended_of: BTreeMap<[u8; 32], u32>,
+    /// By the person who owns it.
+    pub(super) clients: BTreeMap<usize, String>,
+    pub(super) foretold: u32,
     /// The stranger's tokens, organization and user, renewed before they end.
     strange: (String, String),
-    audited: i64,
+    pub(super) audited: i64,
     refused: i64,
     log: Vec<String>,
 }
 
-pub async fn run(world: &World, steps: &[Step], tally: &mut Tally) -> Result<(), TestCaseError> {
-    let mut case = Case::start(world).await;
+pub async fn run(
+    world: &World,
+    steps: &[Step],
+    tally: &mut Tally,
+    rehearses: bool,
+) -> Result<(), TestCaseError> {
+    let mut case = Case::start(world, rehearses).await;
     let mut outcome = Ok(());
     for step in steps {
         outcome = case.step(step, tally).await;
@@ -103,12 +127,13 @@ pub async fn run(world: &World, steps: &[Step], tally: &mut Tally) -> Result<(),
     if outcome.is_ok() {
         outcome = case.compare_every_secret().await;
     }
+    tally.foretold += case.foretold;
     outcome.map_err(|why| TestCaseError::fail(format!("{}\n=> {why}", case.log.join("\n"))))
 }
 
 impl<'a> Case<'a> {
-    /// Two super administrators, an administrator and two members.
-    async fn start(world: &'a World) -> Self {
+    /// Two super administrators, an administrator, two members and one of the help desk.
+    async fn start(world: &'a World, rehearses: bool) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let app = &world.app;
@@ -127,6 +152,11 @@ impl<'a> Case<'a> {
             model: Model::new(app.clock.now(), domain.clone(), MOST_ALIASES),
             ids: Vec::new(),
             tokens: Vec::new(),
+            rehearses,
+            given: Vec::new(),
+            ended_of: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            foretold: 0,
             strange: strange(world).await,
             audited: 0,
             refused: 0,
@@ -138,12 +168,14 @@ impl<'a> Case<'a> {
             (Rank::Admin, None),
             (Rank::Member, None),
             (Rank::Member, Some(7)),
+            (Rank::HelpDesk, None),
         ];
         for (local, (role, days)) in LOCALS.into_iter().zip(people) {
             let address = EmailAddress::parse(&format!("{local}@{domain}")).expect("an address");
             let password = Password::prepare(PASSWORD).expect("a password");
             let mut new = simple(address.clone(), password, product_role(role), "").expect("a user");
             new.expires_in_days = days;
+            new.help_desk = (role == Rank::HelpDesk).then(every_verb);
             let (account, _) = create(app, &operator(), zoid, new).await.expect("a new user");
             case.ids.push((account.user.get(), account.id.get()));
             case.tokens.push(Vec::new());
@@ -158,6 +190,9 @@ impl<'a> Case<'a> {
             case.model.call(Caller::Operator, None, false, &call);
         }
         case.issue().await;
+        if rehearses {
+            case.give_out().await;
+        }
         case.audited = case.count("SELECT COUNT(*) AS n FROM audit WHERE organization_id = $1").await;
         case
     }
@@ -171,16 +206,42 @@ impl<'a> Case<'a> {
         match step {
             Step::Call { caller, credential, reason, release, what } => {
                 let reason = reason.then_some(REASON);
-                let (answer, touched) = self.call(*caller, *credential, reason, *release, what).await?;
-                tally.add(answer);
-                if answer == Answer::Done && touched.is_empty() {
-                    tally.add("nothing new");
-                }
-                self.compare(&touched).await
+                self.tried(*caller, *credential, reason, *release, what, tally).await
             }
             Step::OwnPassword { whose, guess, new, end_everything } => {
                 let touched = self.own_password(*whose, *guess, new, *end_everything, tally).await?;
                 self.compare(&touched).await
+            }
+            Step::Duel { callers, target, switch } => {
+                for (caller, on) in callers.iter().zip([true, true, false]) {
+                    let mode = match (switch, on) {
+                        (Switch::User, true) => {
+                            Wish::DisableUser { block_incoming: None, remove_alias: None }
+                        }
+                        (Switch::User, false) => Wish::EnableUser { unblock_incoming: None },
+                        (Switch::Mail, true) => Wish::Plain(Mode::DisableMail),
+                        (Switch::Mail, false) => Wish::Plain(Mode::EnableMail),
+                        (switch, on) => Wish::Plain(Mode::Turn(*switch, on)),
+                    };
+                    // Everybody on the own path where that is theirs.
+                    let naming = match caller {
+                        Who::Person(number) if self.person(*number) == self.person(*target) => Naming::Own,
+                        Who::Person(_) | Who::Stranger | Who::Operator => Naming::ZuidTwice,
+                    };
+                    let what = What::Mode { naming, target: Some(*target), other: 0, mode };
+                    self.tried(*caller, Credential::Both, None, false, &what, tally).await?;
+                }
+                Ok(())
+            }
+            Step::Renames { person, times } => {
+                for number in 0..*times {
+                    let address =
+                        Address { local: Local::Listed(6 + number), place: Place::Verified, loud: false };
+                    let mode = Wish::Email(address);
+                    let what = What::Mode { naming: Naming::Own, target: None, other: 0, mode };
+                    self.tried(Who::Person(*person), Credential::User, None, false, &what, tally).await?;
+                }
+                Ok(())
             }
             Step::Advance(by) => {
                 self.log.push(format!("{} minutes pass", by / 60_000));
@@ -199,6 +260,9 @@ impl<'a> Case<'a> {
             Step::Issue => {
                 self.log.push("new tokens for whoever has none".to_owned());
                 self.issue().await;
+                if self.rehearses {
+                    self.give_out().await;
+                }
                 Ok(())
             }
             Step::Organization { enabled } => {
@@ -235,6 +299,24 @@ impl<'a> Case<'a> {
         self.world.app.clock.advance(by);
         self.model.now = self.world.app.clock.now();
         self.strange = strange(self.world).await;
+    }
+
+    /// A call, and everything that can be seen of it.
+    async fn tried(
+        &mut self,
+        caller: Who,
+        credential: Credential,
+        reason: Option<&'static str>,
+        release: bool,
+        what: &What,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        let (answer, touched) = self.call(caller, credential, reason, release, what).await?;
+        tally.add(answer);
+        if answer == Answer::Done && touched.is_empty() {
+            tally.add("nothing new");
+        }
+        self.compare(&touched).await
     }
 
     /// Gives tokens to whoever has none that works.
@@ -275,7 +357,28 @@ impl<'a> Case<'a> {
             Place::Unverified => format!("later.{}", self.model.domain),
             Place::Foreign => FOREIGN_DOMAIN.to_owned(),
         };
-        format!("{}@{domain}", LOCALS[address.local])
+        let listed = |number: usize| LOCALS[number % LOCALS.len()].to_owned();
+        let known = |wanted: &dyn Fn(&str, &Held) -> bool, number: usize| {
+            let all: Vec<_> = self
+                .model
+                .addresses
+                .iter()
+                .filter(|(text, held)| wanted(text, held))
+                .map(|(text, _)| text)
+                .collect();
+            all.get(number % all.len().max(1)).and_then(|text| text.split('@').next()).map(str::to_owned)
+        };
+        let freed = |_: &str, held: &Held| matches!(held, Held::Former { .. });
+        let alias = |text: &str, held: &Held| match held {
+            Held::By(person) => self.model.people[*person].primary != text,
+            Held::Former { .. } => false,
+        };
+        let local = match address.local {
+            Local::Listed(number) => listed(number),
+            Local::Freed(number) => known(&freed, number).unwrap_or_else(|| listed(number)),
+            Local::Alias(number) => known(&alias, number).unwrap_or_else(|| listed(number)),
+        };
+        format!("{local}@{domain}")
     }
 
     /// The address as it is sent.
@@ -354,10 +457,21 @@ impl<'a> Case<'a> {
             if reason.is_some() { " with a reason" } else { "" },
             if release { " releasing" } else { "" },
         ));
+        let foretold = match self.rehearses {
+            true => Some(self.foretell(caller, &token, &request, reason, release).await?),
+            false => None,
+        };
         let (expected, touched) = self.model.call(caller, reason, release, &call);
-        let (answer, change) = match caller {
-            Caller::Operator => self.at_the_command_line(&request, reason, release).await?,
-            Caller::Token(_) => self.over_http(&token, &request, reason, release).await?,
+        let (answer, change, said) = match caller {
+            Caller::Operator => {
+                let (answered, said) = self.at_the_command_line(&request, reason, release).await?;
+                (answered.0, answered.1, said)
+            }
+            Caller::Token(_) => {
+                let answer = self.over_http(&token, &request, reason, release, false).await;
+                let (kind, change) = read(&answer)?;
+                (kind, change, answer.more_info())
+            }
         };
         let line = self.log.last_mut().expect("just pushed");
         line.push_str(&format!(" -> {answer:?}"));
@@ -370,9 +484,13 @@ impl<'a> Case<'a> {
             self.ids.push((newest.user.get(), newest.id.get()));
             self.tokens.push(Vec::new());
         }
+        if let Some(foretold) = foretold {
+            self.came_true(foretold, (answer, &said), change).await?;
+            self.foretold += 1;
+        }
         let noted = match (answer, caller) {
             (Answer::Done | Answer::Created | Answer::BadToken | Answer::BadCredentials, _) => false,
-            (_, Caller::Operator) => false,
+            (_, Caller::Operator) => true,
             (_, Caller::Token(token)) => token.holder != STRANGER,
         };
         self.refused += i64::from(noted);
@@ -421,8 +539,8 @@ impl<'a> Case<'a> {
             What::ChangeRole { people, role } => {
                 let people: Vec<_> = people.iter().map(|number| self.person(*number)).collect();
                 let listed: Vec<_> = people.iter().map(|person| self.ids[*person].0.to_string()).collect();
-                let body =
-                    json!({"mode": "changeRole", "userList": listed, "role": product_role(*role).as_str()});
+                let mut body = json!({"mode": "changeRole", "userList": listed});
+                write_role(&mut body, *role);
                 (Call::ChangeRole(people, *role), Request::plain("PUT", collection, body))
             }
             What::Delete { people } => {
@@ -444,7 +562,8 @@ impl<'a> Case<'a> {
                 let target = target.map_or(caller, |number| self.person(number));
                 let names = Names { route: Route::Own, path: Some(Named::Account(target)), zuid: None };
                 let path = format!("/api/accounts/{}/appPasswords", self.ids[target].1);
-                let body = json!({"name": "Telephone", "protocols": ["imap"]});
+                let current = self.model.people[target].password;
+                let body = json!({"name": "Telephone", "protocols": ["imap"], "currentPassword": current});
                 (
                     Call::Mode(names, Mode::NewAppPassword),
                     Request { names, ..Request::plain("POST", path, body) },
@@ -454,9 +573,9 @@ impl<'a> Case<'a> {
                 let mut body = json!({
                     "primaryEmailAddress": self.spelled(*address),
                     "password": password,
-                    "role": product_role(*role).as_str(),
                     "displayName": name,
                 });
+                write_role(&mut body, *role);
                 let one_time = written(&mut body, "oneTimePassword", *one_time).unwrap_or(false);
                 if let Some(days) = days {
                     body["userExpiry"] = json!(days);
@@ -548,32 +667,85 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The dry run of a call, and what there was before it.
+    async fn foretell(
+        &self,
+        caller: Caller,
+        token: &str,
+        request: &Request,
+        reason: Option<&str>,
+        release: bool,
+    ) -> Result<Foretold, String> {
+        let before = self.look().await;
+        let said = match caller {
+            Caller::Operator => match self.forecast_at_the_command_line(request, reason, release).await {
+                Ok(forecast) => {
+                    counted(self, &forecast).await?;
+                    Ok(json!(forecast))
+                }
+                Err(error) => Err((refusal(&error)?, error.to_string())),
+            },
+            Caller::Token(_) => told(&self.over_http(token, request, reason, release, true).await)?,
+        };
+        self.heard(before, said).await
+    }
+
     async fn over_http(
         &self,
         token: &str,
         request: &Request,
         reason: Option<&str>,
         release: bool,
-    ) -> Result<Answered, String> {
+        dry_run: bool,
+    ) -> HttpAnswer {
         let authorization = format!("Zoho-oauthtoken {token}");
         let mut headers =
             vec![("authorization", authorization.as_str()), ("content-type", "application/json")];
         headers.extend(reason.map(|reason| ("x-mailward-reason", reason)));
         headers.extend(release.then_some(("x-mailward-release-address", "the owner agreed")));
-        let answer = self.world.send(request.method, &request.path, &headers, request.body.to_string()).await;
-        read(&answer)
+        headers.extend(dry_run.then_some(("x-mailward-dry-run", "true")));
+        self.world.send(request.method, &request.path, &headers, request.body.to_string()).await
     }
 
+    /// The answer, and the refusal in words.
     async fn at_the_command_line(
         &self,
         request: &Request,
         reason: Option<&str>,
         release: bool,
-    ) -> Result<Answered, String> {
+    ) -> Result<(Answered, String), String> {
+        match self.operate(request, reason, release, false).await {
+            Ok(done) => {
+                let kind = if request.method == "POST" { Answer::Created } else { Answer::Done };
+                Ok(((kind, done.change), String::new()))
+            }
+            Err(error) => Ok(((refusal(&error)?, None), error.to_string())),
+        }
+    }
+
+    async fn forecast_at_the_command_line(
+        &self,
+        request: &Request,
+        reason: Option<&str>,
+        release: bool,
+    ) -> Result<Forecast, Error> {
+        let done = self.operate(request, reason, release, true).await?;
+        assert!(done.change.is_none(), "a dry run has no change");
+        done.forecast.ok_or_else(|| Error::internal("a dry run without a forecast"))
+    }
+
+    async fn operate(
+        &self,
+        request: &Request,
+        reason: Option<&str>,
+        release: bool,
+        dry_run: bool,
+    ) -> Result<Done, Error> {
         let said = |text: &str| Reason::parse(text).expect("a short line");
         let context = Context {
             reason: reason.and_then(said),
             release: release.then(|| said("the owner agreed")).flatten(),
+            dry_run,
             ..operator()
         };
         let body = Body::parse(request.body.to_string().as_bytes()).expect("JSON");
@@ -585,28 +757,13 @@ impl<'a> Case<'a> {
                 zuid: names.zuid.map(|named| self.number(named)),
                 mode: mode?,
             };
-            change::run(&self.world.app, &context, ask).await.map(|done| (Answer::Done, done.change))
+            change::run(&self.world.app, &context, ask).await
         };
-        let outcome = match request.method {
-            "POST" => match NewUser::from_body(&body) {
-                Ok(new) => {
-                    let created = create(&self.world.app, &context, self.zoid, new).await;
-                    created.map(|(_, change)| (Answer::Created, Some(change)))
-                }
-                Err(error) => Err(error),
-            },
+        match request.method {
+            "POST" => creation::run(&self.world.app, &context, self.zoid, NewUser::from_body(&body)?).await,
             "DELETE" => run(DeleteUser::parse(&body).map(AccountMode::DeleteUser)).await,
             _ => run(AccountMode::from_body(&body)).await,
-        };
-        outcome.or_else(|error| match error {
-            Error::NotFound(_) => Ok((Answer::NotFound, None)),
-            Error::Forbidden(_) => Ok((Answer::Forbidden, None)),
-            Error::Refused(_) => Ok((Answer::Refused, None)),
-            Error::AddressTaken(_) => Ok((Answer::Taken, None)),
-            Error::BadAddress(_) => Ok((Answer::BadAddress, None)),
-            Error::BadPassword(_) => Ok((Answer::BadPassword, None)),
-            other => Err(format!("the command line met {other}")),
-        })
+        }
     }
 
     async fn own_password(
@@ -638,10 +795,27 @@ impl<'a> Case<'a> {
         self.log.push(format!("own password: {text} {password} -> {new}"));
         let mut body = json!({"address": spelled, "password": password, "newPassword": new});
         let end_everything = written(&mut body, "resetAuthToken", end_everything).unwrap_or(true);
-        let (expected, touched) = self.model.own_password(&text, password, new, end_everything);
         let headers = [("content-type", "application/json")];
-        let (answer, change) =
-            read(&self.world.send("POST", "/self/password", &headers, body.to_string()).await)?;
+        let foretold = if self.rehearses {
+            let mut tried = self.model.clone();
+            if tried.own_password(&text, password, new, end_everything).0 == Answer::BadCredentials {
+                // A wrong password is a try, also in a dry run.
+                self.model = tried;
+            }
+            let dry = [headers[0], ("x-mailward-dry-run", "true")];
+            let before = self.look().await;
+            let said = told(&self.world.send("POST", "/self/password", &dry, body.to_string()).await)?;
+            Some(self.heard(before, said).await?)
+        } else {
+            None
+        };
+        let (expected, touched) = self.model.own_password(&text, password, new, end_everything);
+        let real = self.world.send("POST", "/self/password", &headers, body.to_string()).await;
+        let (answer, change) = read(&real)?;
+        if let Some(foretold) = foretold {
+            self.came_true(foretold, (answer, &real.more_info()), change).await?;
+            self.foretold += 1;
+        }
         if answer != expected {
             return Err(format!("the rules say {expected:?}, the answer was {answer:?}"));
         }
@@ -656,7 +830,7 @@ impl<'a> Case<'a> {
     // Comparisons --------------------------------------------------------------------------
 
     /// The accounts in the order of the list, each as it is loaded for a change.
-    async fn listed(&self) -> Vec<Account> {
+    pub(super) async fn listed(&self) -> Vec<Account> {
         let mut tx = self.world.app.db.snapshot().await.expect("a snapshot");
         let mut accounts = Vec::new();
         for listed in page(&mut tx, self.zoid, 0, 200).await.expect("a page") {
@@ -735,6 +909,7 @@ impl<'a> Case<'a> {
             };
             let rank = match block.rank {
                 ProductRank::Member => Rank::Member,
+                ProductRank::HelpDesk => Rank::HelpDesk,
                 ProductRank::Admin => Rank::Admin,
                 ProductRank::SuperAdmin => Rank::SuperAdmin,
                 ProductRank::Operator => Rank::Operator,
@@ -750,6 +925,8 @@ impl<'a> Case<'a> {
         Ok(Person {
             role: match account.role {
                 Role::Member => Rank::Member,
+                Role::HelpDesk if account.help_desk == Some(every_verb()) => Rank::HelpDesk,
+                Role::HelpDesk => return Err("a help desk with other limits".to_owned()),
                 Role::Admin => Rank::Admin,
                 Role::SuperAdmin => Rank::SuperAdmin,
             },
@@ -931,12 +1108,52 @@ fn written(body: &mut Value, name: &str, flag: Option<bool>) -> Option<bool> {
     flag
 }
 
+fn every_verb() -> HelpDesk {
+    HelpDesk::new(Verb::ALL, None).expect("verbs")
+}
+
+/// A role as clients write it.
+fn write_role(body: &mut Value, rank: Rank) {
+    body["role"] = if rank == Rank::HelpDesk { "admin".into() } else { product_role(rank).as_str().into() };
+    if rank == Rank::HelpDesk {
+        body["isCustomAdmin"] = "true".into();
+        body["verbs"] = json!(["reset", "switches", "rename"]);
+    }
+}
+
 fn product_role(rank: Rank) -> Role {
     match rank {
         Rank::Member => Role::Member,
+        Rank::HelpDesk => Role::HelpDesk,
         Rank::Admin => Role::Admin,
         Rank::SuperAdmin => Role::SuperAdmin,
         Rank::Operator => unreachable!("nobody in an organization is an operator"),
+    }
+}
+
+/// What a dry run answered: the forecast, or the refusal.
+fn told(answer: &HttpAnswer) -> Result<Result<Value, (Answer, String)>, String> {
+    let (kind, change) = read(answer)?;
+    if kind != Answer::Done {
+        return Ok(Err((kind, answer.more_info())));
+    }
+    let marked = answer.headers.get("x-mailward-dry-run").is_some_and(|value| value == "true");
+    match (change, marked) {
+        (None, true) => Ok(Ok(answer.json()["data"].clone())),
+        other => Err(format!("a dry run is marked as one and has no change: {other:?}")),
+    }
+}
+
+/// A refusal in the model's words.
+fn refusal(error: &Error) -> Result<Answer, String> {
+    match error {
+        Error::NotFound(_) => Ok(Answer::NotFound),
+        Error::Forbidden(_) => Ok(Answer::Forbidden),
+        Error::Refused(_) => Ok(Answer::Refused),
+        Error::AddressTaken(_) => Ok(Answer::Taken),
+        Error::BadAddress(_) => Ok(Answer::BadAddress),
+        Error::BadPassword(_) => Ok(Answer::BadPassword),
+        other => Err(format!("the command line met {other}")),
     }
 }
 

@@ -22,6 +22,8 @@ pub const STRANGER: usize = usize::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     Member,
+    /// With every verb, on every domain.
+    HelpDesk,
     Admin,
     SuperAdmin,
     Operator,
@@ -188,6 +190,32 @@ impl Mode {
     }
 }
 
+/// Addresses of a list as they are taken away: each once, in the order of the alphabet. Of several that
+/// cannot be, the first is told.
+fn in_order(addresses: &[String]) -> BTreeSet<&String> {
+    addresses.iter().collect()
+}
+
+/// Whether the help desk has a verb for it.
+fn for_help_desk(mode: &Mode) -> bool {
+    match mode {
+        Mode::ResetPassword { .. }
+        | Mode::Email(_)
+        | Mode::Name(_)
+        | Mode::NameAndEmail(..)
+        | Mode::EnableUser { .. }
+        | Mode::DisableUser { remove_alias: false, .. }
+        | Mode::EnableMail
+        | Mode::DisableMail
+        | Mode::Turn(..) => true,
+        Mode::DisableUser { remove_alias: true, .. }
+        | Mode::AddAliases(_)
+        | Mode::RemoveAliases(_)
+        | Mode::FirstName(_)
+        | Mode::NewAppPassword => false,
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Call {
     Mode(Names, Mode),
@@ -245,6 +273,8 @@ struct Hand {
     reason: Option<&'static str>,
     /// The caller asks for a protected address to be given out.
     release: bool,
+    /// A person on the own account, and not an administrator.
+    own_form: bool,
 }
 
 impl Hand {
@@ -303,10 +333,15 @@ impl Model {
             Caller::Token(token) => (By::Person(token.holder), self.rank(token.holder)),
             Caller::Operator => (By::Operator, Rank::Operator),
         };
-        let hand = Hand { by, rank, reason, release };
+        let hand = Hand { by, rank, reason, release, own_form: false };
         match call {
             Call::Mode(names, mode) => {
-                let person = self.target(caller, names, mode.has_user_form())?;
+                let person = self.target(caller, names, mode)?;
+                let own_form = match caller {
+                    Caller::Token(token) => names.route == Route::Own || !token.organization,
+                    Caller::Operator => false,
+                };
+                let hand = Hand { own_form, ..hand };
                 self.on(person, hand, |model| model.apply(person, hand, mode))
             }
             Call::ChangeRole(people, role) => {
@@ -367,6 +402,10 @@ impl Model {
 
     /// The admin form: the organization scope, and an administrator of that organization.
     fn administers(&self, caller: Caller, route: Route) -> Result<(), Answer> {
+        self.acts(caller, route, Rank::Admin)
+    }
+
+    fn acts(&self, caller: Caller, route: Route, least: Rank) -> Result<(), Answer> {
         let Caller::Token(token) = caller else { return Ok(()) };
         if !token.organization {
             return Err(Answer::MissingScope);
@@ -375,11 +414,12 @@ impl Model {
         if route != at_home {
             return Err(Answer::NotFound);
         }
-        if self.rank(token.holder) < Rank::Admin { Err(Answer::Forbidden) } else { Ok(()) }
+        if self.rank(token.holder) < least { Err(Answer::Forbidden) } else { Ok(()) }
     }
 
     /// Whom a call is about, if the caller has the form for it.
-    fn target(&self, caller: Caller, names: &Names, user_form: bool) -> Result<usize, Answer> {
+    fn target(&self, caller: Caller, names: &Names, mode: &Mode) -> Result<usize, Answer> {
+        let user_form = mode.has_user_form();
         let own = |named: Named, token: Token| named.person() == token.holder;
         match (names.route, caller) {
             (Route::Own, Caller::Operator) => unreachable!("the command line has no account"),
@@ -410,7 +450,8 @@ impl Model {
                 }
             }
             (Route::Here | Route::Elsewhere, Caller::Token(_) | Caller::Operator) => {
-                self.administers(caller, names.route)?;
+                let least = if for_help_desk(mode) { Rank::HelpDesk } else { Rank::Admin };
+                self.acts(caller, names.route, least)?;
                 let known = |named: Named| -> Result<usize, Answer> {
                     let person = named.person();
                     if names.route == Route::Elsewhere || person == STRANGER || self.people[person].deleted {
@@ -428,11 +469,13 @@ impl Model {
         }
     }
 
-    /// Oneself, a strictly lower rank, or one super administrator another.
+    /// Oneself, a strictly lower rank, or one super administrator another. The help desk's own account is
+    /// no business of the help desk.
     fn may_write(&self, hand: Hand, person: usize) -> Result<(), Answer> {
         let role = self.people[person].role;
         let peers = hand.rank == Rank::SuperAdmin && role == Rank::SuperAdmin;
-        if hand.is(person) || hand.rank > role || peers { Ok(()) } else { Err(Answer::Forbidden) }
+        let oneself = hand.is(person) && (hand.own_form || hand.rank != Rank::HelpDesk);
+        if oneself || hand.rank > role || peers { Ok(()) } else { Err(Answer::Forbidden) }
     }
 
     /// The last enabled super administrator stays one.
@@ -534,7 +577,7 @@ impl Model {
                 Ok(Vec::new())
             }
             Mode::RemoveAliases(addresses) => {
-                for address in addresses {
+                for address in in_order(addresses) {
                     if self.people[person].primary == *address {
                         return Err(Answer::Refused);
                     }
@@ -550,6 +593,10 @@ impl Model {
                 Ok(Vec::new())
             }
             Mode::NewAppPassword => {
+                // The person's current password is sent along, and is looked at as at the other doors.
+                if self.is_closed(person) || self.people[person].until.is_some() {
+                    return Err(Answer::BadCredentials);
+                }
                 self.people[person].app_passwords += 1;
                 Ok(vec![Effect::Tell])
             }
@@ -610,7 +657,7 @@ impl Model {
             return Ok(Vec::new());
         }
         let own_alias = self.people[person].aliases.contains(to);
-        if hand.is(person) && hand.rank == Rank::Member {
+        if hand.is(person) && hand.rank < Rank::Admin {
             match self.self_rename {
                 SelfRename::Any => {}
                 SelfRename::OwnAlias if own_alias => {}
@@ -797,6 +844,11 @@ impl Model {
         (Answer::Done, vec![(number, effects)])
     }
 
+    /// Too many wrong passwords were tried.
+    fn is_closed(&self, person: usize) -> bool {
+        self.wrong.get(&person).is_some_and(|(end, wrong)| self.now < *end && *wrong >= MOST_WRONG_TRIES)
+    }
+
     // Time ---------------------------------------------------------------------------------
 
     /// Disables whoever's term is over, the longest over first; answers who was.
@@ -810,6 +862,7 @@ impl Model {
             rank: Rank::Operator,
             reason: Some("the user's term has ended"),
             release: false,
+            own_form: false,
         };
         let mut touched = Vec::new();
         for (_, person) in due {

@@ -1,109 +1,25 @@
-//! Every cell of the table, asked of the functions that decide.
+//! Every cell about a change, asked of everything that decides about it, from the body to the transition.
 
 use std::collections::BTreeMap;
 
 use mailward::app::accounts::AccountMode;
-use mailward::app::change::{self, Ask, Context, Prepared};
-use mailward::domain::account::{Account, Credential, Facts, Profile, Switches};
-use mailward::domain::actor::{Actor, Role, Signed};
-use mailward::domain::app_password::{AppPassword, Protocols};
+use mailward::app::accounts::secure_account::SecureAccount;
+use mailward::app::call::Context;
+use mailward::app::change::{Ask, Prepared, plan};
+use mailward::domain::account::{Account, Facts};
+use mailward::domain::actor::Actor;
 use mailward::domain::claim::{AddressFacts, DomainState};
 use mailward::domain::email_address::EmailAddress;
-use mailward::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
-use mailward::domain::password::PasswordKind;
-use mailward::domain::rights::{self, Form, Forms, Names, Route, View};
-use mailward::domain::scope::{Operation, ScopeSet};
+use mailward::domain::help_desk::Verb;
+use mailward::domain::password::{Password, PasswordKind};
+use mailward::domain::rights::{self, Route, View};
 use mailward::error::Error;
 use mailward::wire::Body;
 
 use super::expected::{self, Call, Entry, Mode, Principal, Rank, Target};
+use super::rules::{HERE, actor, answer, desk, organization, people, person};
 use super::table;
 use crate::support::world;
-
-const HERE: i64 = 10_000_001;
-const ELSEWHERE: i64 = 10_000_002;
-
-fn role(rank: Rank) -> Role {
-    match rank {
-        Rank::Member => Role::Member,
-        Rank::Admin => Role::Admin,
-        Rank::Super => Role::SuperAdmin,
-    }
-}
-
-fn organization(number: i64) -> OrganizationId {
-    OrganizationId::new(number).expect("a zoid")
-}
-
-/// Somebody with an account; the number tells people apart.
-fn person(number: i64, zoid: i64, rank: Rank) -> Account {
-    let address = |local: &str| EmailAddress::parse(&format!("{local}@zylker.example")).expect("an address");
-    Account {
-        organization: organization(zoid),
-        user: UserId::new(1_000_000_000_001 + number).expect("a zuid"),
-        id: AccountId::new(2_560_636_000_000_008_002 + number).expect("an accountId"),
-        version: 1,
-        role: role(rank),
-        profile: Profile::default(),
-        mailbox: format!("m{number}"),
-        primary: address(&format!("p{number}")),
-        aliases: vec![address("alias")],
-        app_passwords: vec![AppPassword {
-            id: AppPasswordId::new(100_000_000_001).expect("an id"),
-            name: "Telephone".to_owned(),
-            digest: String::new(),
-            protocols: Protocols::ALL,
-            created_at: 0,
-            expires_at: None,
-        }],
-        credential: Credential {
-            hash: None,
-            kind: PasswordKind::Permanent,
-            until: None,
-            at: 0,
-            history: vec![],
-        },
-        generation: 1,
-        session_epoch: 1,
-        switches: Switches::default(),
-        self_renames: vec![],
-        expires_at: None,
-        created_at: 0,
-        deleted: false,
-    }
-}
-
-fn actor(account: &Account, scope: usize) -> Actor {
-    Actor::User(Signed {
-        organization: account.organization,
-        user: account.user,
-        account: account.id,
-        role: account.role,
-        scopes: ScopeSet::parse(table::SCOPES[scope].1).expect("a scope"),
-        client: None,
-    })
-}
-
-/// The caller and the target of a cell.
-fn people(rank: Rank, foreign: bool, target: Target) -> (Account, Account) {
-    let caller = person(1, if foreign { ELSEWHERE } else { HERE }, rank);
-    let target = match target {
-        Target::Oneself => caller.clone(),
-        Target::Another(rank) => person(2, HERE, rank),
-    };
-    (caller, target)
-}
-
-fn answer<T>(outcome: Result<T, Error>) -> String {
-    match outcome {
-        Ok(_) => "ok".to_owned(),
-        Err(Error::MissingScope) => "401".to_owned(),
-        Err(Error::Forbidden(_)) => "403".to_owned(),
-        Err(Error::NotFound(_)) => "404".to_owned(),
-        Err(Error::Refused(_)) => "400".to_owned(),
-        Err(other) => panic!("not a matter of rights: {other}"),
-    }
-}
 
 fn parsed(mode: &Mode) -> AccountMode {
     let mut body: serde_json::Value = serde_json::from_str(mode.body).expect("JSON");
@@ -120,6 +36,10 @@ fn parsed(mode: &Mode) -> AccountMode {
                 .expect("a revocation"),
         );
     }
+    if mode.name == "secureAccount" {
+        let password = Password::prepare("t*c9ma").expect("a password");
+        return AccountMode::SecureAccount(SecureAccount::made(password));
+    }
     body["mode"] = mode.name.into();
     AccountMode::from_body(&Body::parse(body.to_string().as_bytes()).expect("a body")).expect("a mode")
 }
@@ -127,8 +47,8 @@ fn parsed(mode: &Mode) -> AccountMode {
 /// What the product decides about one account, from the choice of the form to the transition.
 fn decide(caller: &Actor, target: &Account, ask: &Ask) -> Result<(), Error> {
     let info = ask.mode.info();
-    let names = change::names(caller, ask);
-    rights::form(caller, ask.route, info.forms, info.operation, names)?;
+    let names = plan::names(caller, ask);
+    let form = rights::form(caller, ask.route, info.forms, info.operation, ask.mode.verb(), names)?;
     let verified = AddressFacts { domain: DomainState::Verified, holder: None };
     let facts = Facts {
         delimiter: '+',
@@ -138,7 +58,7 @@ fn decide(caller: &Actor, target: &Account, ask: &Ask) -> Result<(), Error> {
     };
     let prepared = Prepared::rehearsal(PasswordKind::OneTime);
     let context: Context = world::operator(); // its caller is not looked at any more
-    change::step(caller, &context, &ask.mode, &prepared, &facts, target.clone(), world::START).map(drop)
+    plan::step(caller, form, &context, &ask.mode, &prepared, &facts, target.clone(), world::START).map(drop)
 }
 
 /// The ways in which a `PUT` or `DELETE` on this path names the target.
@@ -148,7 +68,7 @@ fn asks(call: &Call, mode: &AccountMode, target: &Account) -> Vec<Ask> {
     let here = Route::Organization(organization(HERE));
     if call.on_own_path() {
         vec![ask(Route::Own, Some(account_id), None), ask(Route::Own, Some(account_id), Some(zuid))]
-    } else if call.path.ends_with("{id}") {
+    } else if call.path.contains("{id}") {
         vec![
             ask(here, Some(zuid), None),
             ask(here, Some(account_id), None),
@@ -165,7 +85,8 @@ fn every_write_is_decided_as_the_table_says() {
     let (calls, modes) = (expected::calls(), expected::modes());
     let mut wrong = Vec::new();
     let mut cells = 0;
-    for call in calls.iter().filter(|call| matches!(call.method, "PUT" | "DELETE")) {
+    for call in calls.iter().filter(|call| matches!(call.method, "PUT" | "DELETE") || call.forms == "secure")
+    {
         let elsewhere = |mode: &&Mode| mode.forms == call.forms && mode.name != "createAppPassword";
         for mode in modes.iter().filter(elsewhere) {
             let parsed = parsed(mode);
@@ -199,64 +120,6 @@ fn every_write_is_decided_as_the_table_says() {
 }
 
 #[test]
-fn every_look_is_decided_as_the_table_says() {
-    let here = organization(HERE);
-    for call in expected::calls().iter().filter(|call| call.method == "GET" && !call.needs_no_token()) {
-        for principal in Principal::all() {
-            let Principal::Person { rank, foreign, scope } = principal else { continue };
-            let caller = person(1, if foreign { ELSEWHERE } else { HERE }, rank);
-            let view = match call.path {
-                "/api/organization/{zoid}/accounts" | "/api/organization/{zoid}/accounts/{id}" => {
-                    View::Users(here)
-                }
-                "/api/organization/{zoid}/changes/{changeId}" => View::Users(here),
-                "/api/organization" => View::Organization(caller.organization),
-                "/api/organization/{zoid}" => View::Organization(here),
-                path if path.contains("/domains") => View::Domains(here),
-                "/oauth/user/info" => View::Profile,
-                path if path.starts_with("/api/accounts") => View::Own,
-                path => panic!("{path} shows what no view is known for"),
-            };
-            let wanted = match expected::entry(call, principal) {
-                Entry::Answer(answer) => answer,
-                Entry::AdminForm(_) | Entry::OwnForm => "ok",
-            };
-            let got = answer(rights::may_view(&actor(&caller, scope), view));
-            assert_eq!(got, wanted, "{} by {principal:?}", call.path);
-        }
-    }
-}
-
-#[test]
-fn every_creation_is_decided_as_the_table_says() {
-    let calls = expected::calls();
-    let call =
-        calls.iter().find(|call| call.method == "POST" && call.path.ends_with("/accounts")).expect("a row");
-    for (new_role, of, wanted_of_rank) in expected::creations() {
-        for principal in Principal::all() {
-            let Principal::Person { rank, foreign, scope } = principal else { continue };
-            if rank != of {
-                continue;
-            }
-            let caller = actor(&person(1, if foreign { ELSEWHERE } else { HERE }, rank), scope);
-            let nobody = Names { path: None, own_path: false, own_zuid: false };
-            let route = Route::Organization(organization(HERE));
-            let form = rights::form(&caller, route, Forms::AdminOnly, Operation::Create, nobody);
-            let got = answer(form.and_then(|form| {
-                assert_eq!(form, Form::Admin);
-                rights::may_grant(&caller, None, new_role.parse()?)
-            }));
-            let wanted = match expected::entry(call, principal) {
-                Entry::Answer(answer) => answer,
-                Entry::AdminForm(_) => wanted_of_rank,
-                Entry::OwnForm => panic!("nobody creates oneself"),
-            };
-            assert_eq!(got, wanted, "a new {new_role} by {principal:?}");
-        }
-    }
-}
-
-#[test]
 fn the_own_form_is_for_requests_that_name_the_caller_alone() {
     let modes = expected::modes();
     let (caller, other) = (person(1, HERE, Rank::Member), person(2, HERE, Rank::Member));
@@ -284,5 +147,80 @@ fn the_own_form_is_for_requests_that_name_the_caller_alone() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn each_verb_of_the_help_desk_opens_its_modes_and_no_other() {
+    let target = person(2, HERE, Rank::Member);
+    let mut opened = 0;
+    for mode in expected::modes().iter().filter(|mode| mode.forms != "app") {
+        let with_every_verb = mode.admin_form(Rank::Desk, Target::Another(Rank::Member));
+        assert_eq!(
+            with_every_verb == "ok",
+            mode.verb != "-",
+            "the table agrees with itself on {}",
+            mode.name
+        );
+        for verb in Verb::ALL {
+            let here = Route::Organization(organization(HERE));
+            let ask = Ask { route: here, path: None, zuid: Some(target.user.get()), mode: parsed(mode) };
+            let got = answer(decide(&desk([verb], None), &target, &ask));
+            let wanted = if verb.as_str() == mode.verb { "ok" } else { "403" };
+            assert_eq!(got, wanted, "{} {} with {}", mode.name, mode.body, verb.as_str());
+            opened += usize::from(got == "ok");
+        }
+    }
+    assert!(opened >= 10, "only {opened} modes are for the help desk");
+}
+
+#[test]
+fn the_help_desk_reaches_no_further_than_its_domains() {
+    let target = person(2, HERE, Rank::Member);
+    for mode in expected::modes().iter().filter(|mode| mode.verb != "-") {
+        for (domains, wanted) in [
+            (&["zylker.example"][..], "ok"),
+            (&["else.example", "zylker.example"][..], "ok"),
+            (&["else.example"][..], "403"),
+            (&["sub.zylker.example"][..], "403"),
+            (&["example.example"][..], "403"),
+        ] {
+            let here = Route::Organization(organization(HERE));
+            let ask = Ask { route: here, path: None, zuid: Some(target.user.get()), mode: parsed(mode) };
+            let got = answer(decide(&desk(Verb::ALL, Some(domains)), &target, &ask));
+            assert_eq!(got, wanted, "{} on {domains:?}", mode.name);
+            let seen = answer(rights::may_see(&desk([Verb::Read], Some(domains)), &target));
+            assert_eq!(seen, wanted, "seen on {domains:?}");
+        }
+    }
+}
+
+#[test]
+fn the_help_desk_moves_nobody_to_a_domain_that_is_not_its_own() {
+    let mut target = person(2, HERE, Rank::Member);
+    target.aliases.push(EmailAddress::parse("p2@else.example").expect("an address"));
+    for (address, wanted) in
+        [("new@zylker.example", "ok"), ("new@else.example", "403"), ("p2@else.example", "403")]
+    {
+        let body = serde_json::json!({"mode": "emailupdate", "emailAddress": address}).to_string();
+        let mode = AccountMode::from_body(&Body::parse(body.as_bytes()).expect("a body")).expect("a mode");
+        let here = Route::Organization(organization(HERE));
+        let ask = Ask { route: here, path: None, zuid: Some(target.user.get()), mode };
+        let got = answer(decide(&desk(Verb::ALL, Some(&["zylker.example"])), &target, &ask));
+        assert_eq!(got, wanted, "{address}");
+    }
+}
+
+#[test]
+fn a_help_desk_without_limits_may_nothing() {
+    let mut account = person(1, HERE, Rank::Desk);
+    account.help_desk = None;
+    let caller = actor(&account, 0);
+    assert_eq!(answer(rights::may_view(&caller, View::Users(organization(HERE)))), "403");
+    let target = person(2, HERE, Rank::Member);
+    for mode in expected::modes().iter().filter(|mode| mode.forms != "app") {
+        let here = Route::Organization(organization(HERE));
+        let ask = Ask { route: here, path: None, zuid: Some(target.user.get()), mode: parsed(mode) };
+        assert_eq!(answer(decide(&caller, &target, &ask)), "403", "{}", mode.name);
     }
 }

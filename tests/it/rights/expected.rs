@@ -5,12 +5,13 @@ use super::table;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     Member,
+    Desk,
     Admin,
     Super,
 }
 
 impl Rank {
-    pub const ALL: [Self; 3] = [Self::Member, Self::Admin, Self::Super];
+    pub const ALL: [Self; 4] = [Self::Member, Self::Desk, Self::Admin, Self::Super];
 }
 
 /// Whom a call is about, as seen from the caller.
@@ -21,8 +22,13 @@ pub enum Target {
 }
 
 impl Target {
-    pub const ALL: [Self; 4] =
-        [Self::Oneself, Self::Another(Rank::Member), Self::Another(Rank::Admin), Self::Another(Rank::Super)];
+    pub const ALL: [Self; 5] = [
+        Self::Oneself,
+        Self::Another(Rank::Member),
+        Self::Another(Rank::Desk),
+        Self::Another(Rank::Admin),
+        Self::Another(Rank::Super),
+    ];
 }
 
 /// Who asks: with which token, of which organization.
@@ -78,6 +84,8 @@ impl Call {
 pub struct Mode {
     pub name: &'static str,
     pub forms: &'static str,
+    /// What the help desk must have been given, `-` where nothing will do.
+    pub verb: &'static str,
     cells: Vec<&'static str>,
     pub body: &'static str,
 }
@@ -85,8 +93,8 @@ pub struct Mode {
 impl Mode {
     /// What the admin form answers.
     pub fn admin_form(&self, caller: Rank, target: Target) -> &'static str {
-        let row = Rank::ALL.iter().position(|rank| *rank == caller).expect("one of three");
-        let column = Target::ALL.iter().position(|one| *one == target).expect("one of four");
+        let row = Rank::ALL.iter().position(|rank| *rank == caller).expect("one of four");
+        let column = Target::ALL.iter().position(|one| *one == target).expect("one of five");
         self.cells[row * Target::ALL.len() + column]
     }
 }
@@ -106,8 +114,8 @@ pub fn calls() -> Vec<Call> {
 
 pub fn modes() -> Vec<Mode> {
     let read = |row: Vec<&'static str>| {
-        assert_eq!(row.len(), 15, "a cell for each rank and target: {row:?}");
-        Mode { name: row[0], forms: row[1], cells: row[2..14].to_vec(), body: row[14] }
+        assert_eq!(row.len(), 24, "a cell for each rank and target: {row:?}");
+        Mode { name: row[0], forms: row[1], verb: row[2], cells: row[3..23].to_vec(), body: row[23] }
     };
     rows(table::MODES, "mode").map(read).collect()
 }
@@ -164,9 +172,10 @@ pub fn entry(call: &Call, principal: Principal) -> Entry {
             "own" if foreign && call.path.contains("{zoid}") => Entry::Answer("401"),
             "own" => Entry::OwnForm,
             // Without an id in the path the own organization is meant.
-            "admin" if foreign && call.path.contains("{zoid}") => Entry::Answer("404"),
-            "admin" if rank == Rank::Member => Entry::Answer("403"),
-            "admin" => Entry::AdminForm(rank),
+            "admin" | "staff" if foreign && call.path.contains("{zoid}") => Entry::Answer("404"),
+            "admin" | "staff" if rank == Rank::Member => Entry::Answer("403"),
+            "admin" if rank == Rank::Desk => Entry::Answer("403"),
+            "admin" | "staff" => Entry::AdminForm(rank),
             other => panic!("{other} is no cell"),
         },
     }

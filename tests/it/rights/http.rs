@@ -1,11 +1,12 @@
 //! Every route and principal once over HTTP, and every refusal of rank in every mode.
 
-use mailward::app::oauth;
+use mailward::app::oauth::{self, CodeWish};
 use mailward::clock::SECOND;
 use mailward::domain::actor::Role;
 use mailward::domain::ids::UserId;
 use mailward::domain::scope::ScopeSet;
 use mailward::domain::secret::Secret;
+use mailward::store::clients::ClientKind;
 use mailward::store::engine::Db;
 use serde_json::{Value, json};
 
@@ -16,7 +17,9 @@ use crate::support::world::{self, Answer, PASSWORD, Someone, World};
 /// The world's people and those of another organization, and a token for each principal.
 struct Stage {
     world: World,
-    strangers: [Someone; 3],
+    strangers: [Someone; 4],
+    /// Of the world's organization.
+    desk: Someone,
     dead: [String; 2],
     created: usize,
     /// Some change of the world's organization.
@@ -27,8 +30,11 @@ impl Stage {
     async fn build(db: Db) -> Self {
         let world = World::start(db).await;
         let (zoid, domain) = world::organization(&world.app, "Elsewhere", "elsewhere.example").await;
+        let desk = world.someone("hedda", Role::HelpDesk).await;
         let mut strangers = Vec::new();
-        for (local, role) in [("mo", Role::Member), ("ada", Role::Admin), ("sue", Role::SuperAdmin)] {
+        for (local, role) in
+            [("mo", Role::Member), ("hal", Role::HelpDesk), ("ada", Role::Admin), ("sue", Role::SuperAdmin)]
+        {
             strangers.push(world::someone(&world.app, zoid, &format!("{local}@{domain}"), role).await);
         }
         let scopes = ScopeSet::parse(world::ORGANIZATION_SCOPES).expect("scopes");
@@ -43,15 +49,17 @@ impl Stage {
         let named =
             world.mode(&world.owner, &world.other, "displaynameupdate", json!({"displayName": "Otto"}));
         let change = named.await.change().expect("a change");
-        Self { strangers: strangers.try_into().expect("three"), dead, world, created: 0, change }
+        Self { strangers: strangers.try_into().expect("four"), desk, dead, world, created: 0, change }
     }
 
     fn caller(&self, rank: Rank, foreign: bool) -> &Someone {
         match (foreign, rank) {
             (true, Rank::Member) => &self.strangers[0],
-            (true, Rank::Admin) => &self.strangers[1],
-            (true, Rank::Super) => &self.strangers[2],
+            (true, Rank::Desk) => &self.strangers[1],
+            (true, Rank::Admin) => &self.strangers[2],
+            (true, Rank::Super) => &self.strangers[3],
             (false, Rank::Member) => &self.world.member,
+            (false, Rank::Desk) => &self.desk,
             (false, Rank::Admin) => &self.world.admin,
             (false, Rank::Super) => &self.world.owner,
         }
@@ -77,8 +85,43 @@ impl Stage {
             return String::new();
         }
         let path = format!("/api/accounts/{}/appPasswords", of.account_id);
-        let made = self.world.with_body("POST", &of.user_token, &path, json!({"name": "Telephone"})).await;
+        let made = self
+            .world
+            .with_body(
+                "POST",
+                &of.user_token,
+                &path,
+                json!({"name": "Telephone", "currentPassword": PASSWORD}),
+            )
+            .await;
         made.json()["data"]["appPasswordId"].as_str().expect("an id").to_owned()
+    }
+
+    /// A client that somebody let in, where the call is about one.
+    async fn connected(&self, call: &Call, of: &Someone) -> String {
+        if !call.path.ends_with("{clientId}") {
+            return String::new();
+        }
+        let (id, secret) = world::client(&self.world, ClientKind::SelfClient).await;
+        let wish = CodeWish {
+            client: id.clone(),
+            organization: of.zoid,
+            user: UserId::new(of.zuid).expect("a zuid"),
+            scope: ScopeSet::parse("ZohoMail.accounts.READ").expect("a scope"),
+            life: SECOND,
+            offline: false,
+            redirect_uri: None,
+            challenge: None,
+        };
+        let code = oauth::make_code(&self.world.app, wish).await.expect("a code");
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", &id),
+            ("client_secret", &secret),
+            ("code", code.expose()),
+        ];
+        assert!(self.world.form("/oauth/v2/token", &form).await.ok().text.contains("access_token"));
+        id
     }
 
     async fn send(&self, call: &Call, path: &str, header: Option<&str>, body: Value) -> Answer {
@@ -105,7 +148,8 @@ impl Stage {
         // Who may only touch oneself does so; others act on a member.
         let mut target =
             if call.on_own_path() || entry == Entry::OwnForm { own } else { world.other.clone() };
-        if call.method == "DELETE" && matches!(entry, Entry::AdminForm(_)) {
+        let ends = call.method == "DELETE" || call.forms == "secure";
+        if ends && matches!(entry, Entry::AdminForm(_)) {
             self.created += 1;
             target = world.someone(&format!("gone{}", self.created), Role::Member).await;
         }
@@ -115,25 +159,36 @@ impl Stage {
             .replace("{accountId}", &target.account_id.to_string())
             .replace("{domainName}", &world.domain)
             .replace("{changeId}", &self.change)
+            .replace("{clientId}", &self.connected(call, &target).await)
             .replace("{appPasswordId}", &self.app_password(call, &target).await)
             .replace("{id}", &target.zuid.to_string());
-        let mode = if call.forms == "admin" { "updatePersonalInfo" } else { "displaynameupdate" };
+        let mode = if call.forms == "admin" { "updateOutgoingStatus" } else { "displaynameupdate" };
         let body = match (call.method, call.path) {
             ("GET", _) => Value::Null,
             (_, "/self/password") => {
-                json!({"address": "no@body.example", "password": "x", "newPassword": PASSWORD})
+                // Tried too often, an address is answered otherwise.
+                self.created += 1;
+                let address = format!("no{}@body.example", self.created);
+                json!({"address": address, "password": "x", "newPassword": PASSWORD})
             }
             (_, "/oauth/v2/token") => "grant_type=refresh_token&client_id=1000.X&refresh_token=x".into(),
             (_, "/oauth/v2/token/revoke" | "/oauth/v2/introspect") => "token=1000.x".into(),
-            ("POST", path) if path.ends_with("/appPasswords") => json!({"name": "Telephone"}),
-            ("DELETE", path) if path.ends_with("{appPasswordId}") => Value::Null,
+            ("POST", path) if path.ends_with("/appPasswords") => {
+                json!({"name": "Telephone", "currentPassword": PASSWORD})
+            }
+            ("POST", path) if path.ends_with("/compromised") => Value::Null,
+            ("DELETE", path) if path.ends_with("{appPasswordId}") || path.ends_with("{clientId}") => {
+                Value::Null
+            }
             ("POST", _) => {
                 self.created += 1;
                 let address = format!("new{}@{}", self.created, world.domain);
                 json!({"primaryEmailAddress": address, "password": PASSWORD})
             }
             ("DELETE", _) => json!({"accountList": [target.zuid]}),
-            ("PUT", _) => json!({"mode": mode, "zuid": target.zuid, "displayName": "Rebecca"}),
+            ("PUT", _) => {
+                json!({"mode": mode, "zuid": target.zuid, "displayName": "Rebecca", "outgoingBlocked": false})
+            }
             (method, path) => panic!("{method} {path} wants a body"),
         };
         let answer = self.send(call, &path, header, body).await;
@@ -188,15 +243,17 @@ both_engines! {
 
     async fn no_mode_lets_anybody_touch_whom_the_table_forbids(db: Db) {
         let world = World::start(db).await;
+        let hedda = world.someone("hedda", Role::HelpDesk).await;
+        let desk = world.someone("henk", Role::HelpDesk).await;
         let admin = world.someone("anna", Role::Admin).await;
         let owner = world.someone("olga", Role::SuperAdmin).await;
-        let before = [&world.member, &world.other, &world.admin, &admin, &world.owner, &owner];
+        let before = [&world.member, &world.other, &hedda, &desk, &world.admin, &admin, &world.owner, &owner];
         let mut accounts = Vec::new();
         for person in before {
             accounts.push(world.account(person).await);
         }
         for mode in expected::modes().into_iter().filter(|mode| mode.forms != "app") {
-            for (rank, caller) in [(Rank::Member, &world.member), (Rank::Admin, &world.admin), (Rank::Super, &world.owner)] {
+            for (rank, caller) in [(Rank::Member, &world.member), (Rank::Desk, &hedda), (Rank::Admin, &world.admin), (Rank::Super, &world.owner)] {
                 for target in Target::ALL {
                     if mode.admin_form(rank, target) != "403" {
                         continue;
@@ -204,16 +261,23 @@ both_engines! {
                     let on = match target {
                         Target::Oneself => caller,
                         Target::Another(Rank::Member) => &world.other,
+                        Target::Another(Rank::Desk) => &desk,
                         Target::Another(Rank::Admin) => &admin,
                         Target::Another(Rank::Super) => &owner,
                     };
                     let mut body: Value = serde_json::from_str(mode.body).expect("JSON");
-                    let method = if mode.forms == "delete" { "DELETE" } else { "PUT" };
+                    let method = match mode.forms {
+                        "delete" => "DELETE",
+                        "secure" => "POST",
+                        _ => "PUT",
+                    };
                     if method == "PUT" {
                         body["mode"] = mode.name.into();
                     }
                     body["zuid"] = on.zuid.into();
-                    let answer = world.with_body(method, &caller.org_token, &world.path(on), body).await;
+                    let more = if mode.forms == "secure" { "/compromised" } else { "" };
+                    let path = format!("{}{more}", world.path(on));
+                    let answer = world.with_body(method, &caller.org_token, &path, body).await;
                     assert_eq!(said(&answer), "403 OPERATION_NOT_PERMITTED", "{} by {rank:?} on {target:?}", mode.name);
                 }
             }

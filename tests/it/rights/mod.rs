@@ -1,9 +1,10 @@
 //! The rights of every kind of caller, held against a table written by hand (`table`): each cell on
-//! the decision itself (`decision`), each route and principal over HTTP (`http`).
+//! the rules (`rules`), on the whole decision (`decision`), each route and principal over HTTP (`http`).
 
 mod decision;
 pub mod expected;
 mod http;
+mod rules;
 mod table;
 
 use std::collections::BTreeSet;

@@ -21,8 +21,9 @@ pub const SCOPES: [(&str, &str); 12] = [
 
 /// Which form of a call a scope opens.
 ///
-/// - `admin`: the administrators of that organization. A member is answered 403, anybody of
-///   another organization 404; whom the call may touch is in `MODES` and `CREATE`.
+/// - `admin`: the administrators of that organization. A member or the help desk is answered 403,
+///   anybody of another organization 404; whom the call may touch is in `MODES` and `CREATE`.
+/// - `staff`: the same, and the help desk too, as far as `MODES` lets it.
 /// - `own`: the person on the own account alone; what counts as naming it is in `NAMING`. On the
 ///   path of another organization there is no own account: 401 as for `-`.
 /// - `any`: whoever the token belongs to.
@@ -35,23 +36,28 @@ pub const SCOPES: [(&str, &str); 12] = [
 pub const CALLS: &str = "
                                                               org.                             own.
 method  path                                        modes     ALL   UPDATE READ  CREATE DELETE ALL  UPDATE READ domains partner profile none
-GET     /api/organization/{zoid}/accounts           .         admin -      admin -      -      -    -      -    -       -       -       -
+GET     /api/organization/{zoid}/accounts           .         staff -      staff -      -      -    -      -    -       -       -       -
 POST    /api/organization/{zoid}/accounts           .         admin -      -     admin  -      -    -      -    -       -       -       -
-PUT     /api/organization/{zoid}/accounts           admin     admin admin  -     -      -      -    -      -    -       -       -       -
-PUT     /api/organization/{zoid}/accounts           both      admin admin  -     -      -      own  own    -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts           admin     staff staff  -     -      -      -    -      -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts           both      staff staff  -     -      -      own  own    -    -       -       -       -
 DELETE  /api/organization/{zoid}/accounts           delete    admin -      -     -      admin  -    -      -    -       -       -       -
-GET     /api/organization/{zoid}/accounts/{id}      .         admin -      admin -      -      -    -      -    -       -       -       -
-PUT     /api/organization/{zoid}/accounts/{id}      admin     admin admin  -     -      -      -    -      -    -       -       -       -
-PUT     /api/organization/{zoid}/accounts/{id}      both      admin admin  -     -      -      own  own    -    -       -       -       -
+GET     /api/organization/{zoid}/accounts/{id}      .         staff -      staff -      -      -    -      -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts/{id}      admin     staff staff  -     -      -      -    -      -    -       -       -       -
+PUT     /api/organization/{zoid}/accounts/{id}      both      staff staff  -     -      -      own  own    -    -       -       -       -
 DELETE  /api/organization/{zoid}/accounts/{id}      delete    admin -      -     -      admin  -    -      -    -       -       -       -
+DELETE  /api/organization/{zoid}/accounts/{id}/throttle . staff staff -    -     -      -    -      -    -       -       -       -
+POST    /api/organization/{zoid}/accounts/{id}/compromised secure admin admin - -      -      -    -      -    -       -       -       -
 GET     /api/accounts                               .         -     -      -     -      -      any  -      any  -       -       -       -
 GET     /api/accounts/{accountId}                   .         -     -      -     -      -      own  -      own  -       -       -       -
 PUT     /api/accounts/{accountId}                   admin     -     -      -     -      -      403  403    -    -       -       -       -
 PUT     /api/accounts/{accountId}                   both      -     -      -     -      -      own  own    -    -       -       -       -
 GET     /api/accounts/{accountId}/appPasswords      .         -     -      -     -      -      own  -      own  -       -       -       -
+GET     /api/accounts/{accountId}/history           .         -     -      -     -      -      own  -      own  -       -       -       -
 POST    /api/accounts/{accountId}/appPasswords      app       -     -      -     -      -      own  own    -    -       -       -       -
 DELETE  /api/accounts/{accountId}/appPasswords/{appPasswordId} app  -  -   -     -      -      own  own    -    -       -       -       -
-GET     /api/organization/{zoid}/changes/{changeId} .         admin -      admin -      -      -    -      -    -       -       -       -
+GET     /api/accounts/{accountId}/applications      .         -     -      -     -      -      own  -      own  -       -       -       -
+DELETE  /api/accounts/{accountId}/applications/{clientId} .   -     -      -     -      -      own  own    -    -       -       -       -
+GET     /api/organization/{zoid}/changes/{changeId} .         staff -      staff -      -      -    -      -    -       -       -       -
 GET     /api/organization                           .         admin -      admin -      -      -    -      -    -       admin   -       -
 GET     /api/organization/{zoid}                    .         admin -      admin -      -      -    -      -    -       admin   -       -
 GET     /api/organization/{zoid}/domains            .         -     -      -     -      -      -    -      -    admin   -       -       -
@@ -67,43 +73,48 @@ GET     /health/ready                               .         open  open   open 
 GET     /openapi.json                               .         open  open   open  open   open   open open   open open    open    open    open
 ";
 
-/// The admin form of each mode: `ok`, or `403`, for each rank of the caller and of the target.
+/// The admin form of each mode: `ok`, or `403`, for each rank of the caller and of the target. The help
+/// desk stands here with every verb; `verb` is the one that the mode needs, `-` that none will do.
 /// The body is what the mode needs besides `mode` and `zuid`. Modes of `app` have an address of their
-/// own below the person's account, and no admin form.
+/// own below the person's account, and no admin form; `secure` has one below the user's.
 #[rustfmt::skip]
 pub const MODES: &str = "
-                               a member on              an admin on              a super admin on
-mode                   forms   self member admin super  self member admin super  self member admin super  body
-resetPassword          admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"password\":\"t*c9ma\"}
-emailupdate            both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"emailAddress\":\"rebecca@zylker.example\"}
-displaynameupdate      both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"displayName\":\"Rebecca\"}
-displaynameemailupdate both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"displayName\":\"Rebecca\",\"emailAddress\":\"rebecca@zylker.example\"}
-enableUser             both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"unblockIncoming\":\"true\"}
-disableUser            admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"blockIncoming\":\"true\"}
-enableMailAccount      both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {}
-disableMailAccount     both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {}
-updateIncomingStatus   admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"incomingBlocked\":\"true\"}
-updateOutgoingStatus   admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"outgoingBlocked\":\"true\"}
-updateIMAPStatus       both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"imapAccessEnabled\":\"false\"}
-updatePOPStatus        both    403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"popAccessEnabled\":\"false\"}
-addEmailAlias          admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"emailAlias\":[\"rebecca@zylker.example\"]}
-deleteEmailAlias       admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"emailAlias\":[\"alias@zylker.example\"]}
-updatePersonalInfo     admin   403  403    403   403    ok   ok     403   403    ok   ok     ok    ok     {\"country\":\"in\"}
-changeRole             admin   403  403    403   403    403  ok     403   403    403  ok     ok    ok     {\"role\":\"member\"}
-changeRole             admin   403  403    403   403    ok   403    403   403    403  ok     ok    ok     {\"role\":\"admin\"}
-changeRole             admin   403  403    403   403    403  403    403   403    ok   ok     ok    ok     {\"role\":\"super_admin\"}
-createAppPassword      app     n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    {\"name\":\"Telephone\"}
-revokeAppPassword      app     n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    n/a  n/a    n/a   n/a    {\"appPasswordId\":\"100000000001\"}
-deleteUser             delete  403  403    403   403    403  ok     403   403    403  ok     ok    ok     {}
+                                        a member on                   the help desk on              an admin on                   a super admin on
+mode                   forms  verb      self member desk admin super  self member desk admin super  self member desk admin super  self member desk admin super  body
+resetPassword          admin  reset     403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"password\":\"t*c9ma\"}
+emailupdate            both   rename    403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"emailAddress\":\"rebecca@zylker.example\"}
+displaynameupdate      both   rename    403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"displayName\":\"Rebecca\"}
+displaynameemailupdate both   rename    403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"displayName\":\"Rebecca\",\"emailAddress\":\"rebecca@zylker.example\"}
+enableUser             both   switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"unblockIncoming\":\"true\"}
+disableUser            admin  switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"blockIncoming\":\"true\"}
+disableUser            admin  -         403  403    403  403   403    403  403    403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"removeAlias\":\"true\"}
+enableMailAccount      both   switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {}
+disableMailAccount     both   switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {}
+updateIncomingStatus   admin  switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"incomingBlocked\":\"true\"}
+updateOutgoingStatus   admin  switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"outgoingBlocked\":\"true\"}
+updateIMAPStatus       both   switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"imapAccessEnabled\":\"false\"}
+updatePOPStatus        both   switches  403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"popAccessEnabled\":\"false\"}
+addEmailAlias          admin  -         403  403    403  403   403    403  403    403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"emailAlias\":[\"rebecca@zylker.example\"]}
+deleteEmailAlias       admin  -         403  403    403  403   403    403  403    403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"emailAlias\":[\"alias@zylker.example\"]}
+updatePersonalInfo     admin  -         403  403    403  403   403    403  403    403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"country\":\"in\"}
+changeRole             admin  -         403  403    403  403   403    403  403    403  403   403    403  ok     403  403   403    403  ok     ok   ok    ok     {\"role\":\"member\"}
+changeRole             admin  -         403  403    403  403   403    403  403    403  403   403    403  403    403  403   403    403  ok     ok   ok    ok     {\"role\":\"admin\",\"isCustomAdmin\":true,\"verbs\":[\"reset\"]}
+changeRole             admin  -         403  403    403  403   403    403  403    403  403   403    ok   403    403  403   403    403  ok     ok   ok    ok     {\"role\":\"admin\"}
+changeRole             admin  -         403  403    403  403   403    403  403    403  403   403    403  403    403  403   403    ok   ok     ok   ok    ok     {\"role\":\"super_admin\"}
+createAppPassword      app    -         n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    {\"name\":\"Telephone\",\"currentPassword\":\"correct-horse-7\"}
+revokeAppPassword      app    -         n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    {\"appPasswordId\":\"100000000001\"}
+secureAccount          secure -         403  403    403  403   403    403  403    403  403   403    403  ok     ok   403   403    403  ok     ok   ok    ok     {}
+deleteUser             delete -         403  403    403  403   403    403  403    403  403   403    403  ok     ok   403   403    403  ok     ok   ok    ok     {}
 ";
 
 /// Who may create a user of that role.
 #[rustfmt::skip]
 pub const CREATE: &str = "
-role        member admin super
-member      403    ok    ok
-admin       403    403   ok
-super_admin 403    403   ok
+role        member desk admin super
+member      403    403  ok    ok
+help_desk   403    403  403   ok
+admin       403    403  403   ok
+super_admin 403    403  403   ok
 ";
 
 /// The own form: what it answers to a request that names somebody by the path's id and the body's zuid.

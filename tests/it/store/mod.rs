@@ -1,4 +1,7 @@
 mod engine;
 mod migrations;
 #[cfg(debug_assertions)]
+mod spread;
+#[cfg(debug_assertions)]
 mod statements;
+mod upgrade;

@@ -1,6 +1,9 @@
 //! A fresh, migrated database for each test, on each engine: `both_engines! { … }`.
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use mailward::store::engine::{Db, Options, Step, migrate};
@@ -60,6 +63,7 @@ pub fn options() -> Options {
 }
 
 pub fn on_sqlite(steps: &[Step], body: impl AsyncFnOnce(TestDb)) {
+    let _ends = Patience::begins();
     let folder = folder();
     let url = format!("sqlite:{}", folder.path().join("mailward.db").display());
     runtime().block_on(async {
@@ -70,12 +74,33 @@ pub fn on_sqlite(steps: &[Step], body: impl AsyncFnOnce(TestDb)) {
 }
 
 pub fn on_postgres(steps: &[Step], body: impl AsyncFnOnce(TestDb)) {
+    let _ends = Patience::begins();
     let folder = folder();
     let database = postgres::fresh(steps);
     runtime().block_on(async {
         let db = Db::open(&database.url, &options()).expect("the URL is good");
         body(TestDb { db, url: database.url.clone(), folder: folder.path().to_owned() }).await;
     });
+}
+
+/// A test that hangs ends the run and is named, instead of keeping everybody waiting.
+struct Patience(#[expect(dead_code, reason = "its end is the message")] mpsc::Sender<()>);
+
+impl Patience {
+    fn begins() -> Self {
+        let (ends, end) = mpsc::channel();
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        let limit =
+            Duration::from_mins(if std::env::var_os("MAILWARD_TEST_LONG").is_some() { 120 } else { 8 });
+        thread::spawn(move || {
+            if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                // Not `eprintln!`: a test's own output is shown only once it has ended.
+                let _ = writeln!(std::io::stderr(), "\n{test} has hung for {limit:?}: the run is given up");
+                std::process::abort();
+            }
+        });
+        Self(ends)
+    }
 }
 
 fn folder() -> TempDir {

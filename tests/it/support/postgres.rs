@@ -183,12 +183,7 @@ impl Server {
             vec!["listen_addresses=".to_owned(), "max_connections=300".to_owned(), format!("port={port}")];
         settings.extend(prepare(&folder));
         let account = unprivileged();
-        if let Some((_, uid, gid)) = account {
-            let inside = std::fs::read_dir(&folder).expect("a folder").flatten().map(|entry| entry.path());
-            for path in inside.chain([folder.clone()]) {
-                chown(path, Some(uid), Some(gid)).expect("root may give files away");
-            }
-        }
+        give_away(&folder);
         let data = folder.join("data");
 
         let mut initdb = as_account(account, &binaries.join("initdb"));
@@ -228,7 +223,8 @@ impl Server {
         server
     }
 
-    fn go(&mut self) {
+    /// Starts the server on what it left, and waits until it answers.
+    pub fn go(&mut self) {
         let keeper = self.keeper.stdin.as_mut().expect("a pipe");
         writeln!(keeper, "go").expect("the keeper listens");
         wait_until_ready(&binaries(), &self.folder, self.port);
@@ -236,6 +232,12 @@ impl Server {
 
     /// Kills every process of the server without warning, and starts it on what they left.
     pub fn crash(&mut self) {
+        self.kill();
+        self.go();
+    }
+
+    /// Kills every process of the server without warning.
+    pub fn kill(&mut self) {
         let note =
             std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("a running server");
         let first: i32 = note.lines().next().and_then(|line| line.parse().ok()).expect("a number");
@@ -258,18 +260,23 @@ impl Server {
             assert!(start.elapsed() < Duration::from_secs(60), "the server does not die");
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.go();
     }
 }
 
-struct Process {
-    id: i32,
-    parent: i32,
-    runs: bool,
+pub struct Process {
+    pub id: i32,
+    pub parent: i32,
+    pub runs: bool,
+}
+
+impl Process {
+    pub fn number(&self) -> u32 {
+        u32::try_from(self.id).expect("no process has a negative number")
+    }
 }
 
 /// What runs on this machine.
-fn processes() -> Vec<Process> {
+pub fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").expect("a list of processes");
     entries.flatten().filter_map(|entry| process(&entry.path())).collect()
 }
@@ -303,7 +310,7 @@ fn wait_until_ready(binaries: &Path, folder: &Path, port: u16) {
 }
 
 /// Where `initdb` and `postgres` are; Debian keeps them out of the path.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let told = Command::new("pg_config").arg("--bindir").output();
     let mut candidates: Vec<PathBuf> =
         told.map(|told| PathBuf::from(String::from_utf8_lossy(&told.stdout).trim())).into_iter().collect();
@@ -329,6 +336,21 @@ fn unprivileged() -> Option<(&'static str, u32, u32)> {
         .into_iter()
         .find_map(|name| Some((name, id(&["-u", name])?, id(&["-g", name])?)));
     Some(account.expect("an account postgres or nobody exists"))
+}
+
+/// Gives a folder and what is in it to the account that servers run as.
+pub fn give_away(folder: &Path) {
+    if let Some((_, uid, gid)) = unprivileged() {
+        let inside = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+        for path in inside.chain([folder.to_owned()]) {
+            chown(path, Some(uid), Some(gid)).expect("root may give files away");
+        }
+    }
+}
+
+/// A command that runs as that account.
+pub fn as_unprivileged(program: &Path) -> Command {
+    as_account(unprivileged(), program)
 }
 
 fn as_account(account: Option<(&str, u32, u32)>, program: &Path) -> Command {

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use mailward::app::accounts::create;
-use mailward::app::change::Context;
+use mailward::app::call::Context;
 use mailward::app::clients::{self, NewClient};
 use mailward::app::organizations::{self, DomainChange};
 use mailward::app::random::Random;
@@ -15,6 +15,7 @@ use mailward::config::Config;
 use mailward::domain::account::Account;
 use mailward::domain::actor::Role;
 use mailward::domain::email_address::{DomainName, EmailAddress};
+use mailward::domain::help_desk::{HelpDesk, Verb};
 use mailward::domain::ids::OrganizationId;
 use mailward::domain::password::Password;
 use mailward::domain::scope::ScopeSet;
@@ -111,7 +112,13 @@ pub fn config() -> Config {
     config.passwords.passes = 1;
     config.passwords.threads = 2;
     config.passwords.queue = 1024;
+    config.keys.file = Some(keys_file());
     config
+}
+
+/// One file for all tests: every node of a database has the same keys.
+pub fn keys_file() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("test.keys")
 }
 
 pub fn operator() -> Context {
@@ -148,9 +155,25 @@ impl World {
         let admin = someone(&app, zoid, &format!("admin@{domain}"), Role::Admin).await;
         let member = someone(&app, zoid, &format!("mia@{domain}"), Role::Member).await;
         let other = someone(&app, zoid, &format!("otto@{domain}"), Role::Member).await;
-        let router = mailward::api::router(app.clone());
+        let router = mailward::cli::doors(&app);
         let recorder = Recorder::new("mx1");
         Self { app, router, zoid, domain, owner, admin, member, other, recorder }
+    }
+
+    /// The same organization, seen through another node.
+    pub fn beside(&self, app: App) -> Self {
+        let router = mailward::api::router(app.clone());
+        Self {
+            app,
+            router,
+            zoid: self.zoid,
+            domain: self.domain.clone(),
+            owner: self.owner.clone(),
+            admin: self.admin.clone(),
+            member: self.member.clone(),
+            other: self.other.clone(),
+            recorder: self.recorder.clone(),
+        }
     }
 
     /// Another person of the organization.
@@ -243,8 +266,13 @@ impl World {
     }
 }
 
+/// One more Mailward on a database that others use; chance is its own.
+pub async fn node(db: Db, clock: Clock) -> App {
+    App::new(db, config(), clock, Random::System).await.expect("a good configuration")
+}
+
 pub async fn organization(app: &App, name: &str, domain: &str) -> (OrganizationId, String) {
-    let made = organizations::create(app, &operator(), name).await.expect("a new organization");
+    let (made, _) = organizations::create(app, &operator(), name).await.expect("a new organization");
     let domain = DomainName::parse(domain).expect("a domain");
     organizations::add_domain(app, &operator(), made.id, &domain).await.expect("a new domain");
     organizations::change_domain(app, &operator(), made.id, &domain, DomainChange::Verify)
@@ -256,7 +284,9 @@ pub async fn organization(app: &App, name: &str, domain: &str) -> (OrganizationI
 pub async fn someone(app: &App, zoid: OrganizationId, address: &str, role: Role) -> Someone {
     let address = EmailAddress::parse(address).expect("an address");
     let password = Password::prepare(PASSWORD).expect("a password");
-    let new = create::simple(address, password, role, "").expect("a user");
+    let mut new = create::simple(address, password, role, "").expect("a user");
+    // One of the help desk with everything that can be given.
+    new.help_desk = (role == Role::HelpDesk).then(|| HelpDesk::new(Verb::ALL, None).expect("verbs"));
     let (account, _) = create::create(app, &operator(), zoid, new).await.expect("a new user");
     Someone {
         zuid: account.user.get(),
@@ -285,6 +315,6 @@ pub async fn client(world: &World, kind: ClientKind) -> (String, String) {
         kind,
         redirect_uris: vec!["https://app.example/callback".to_owned()],
     };
-    let (client, secret) = clients::create(&world.app, &operator(), new).await.expect("a new client");
+    let (client, secret, _) = clients::create(&world.app, &operator(), new).await.expect("a new client");
     (client.id, secret.map(|secret| secret.expose().to_owned()).unwrap_or_default())
 }

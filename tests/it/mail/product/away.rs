@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{DISABLED, MailWorld, NEW, SOON, WRONG, both_contracts, mbox, open_account, shut, told};
 use crate::mail::clients::Imap;
-use crate::support::world::{PASSWORD, Someone};
+use crate::support::world::{PASSWORD, Someone, keys_file};
 
 /// The parts of a receipt about one effect.
 fn part<'a>(receipt: &'a Value, effect: &str) -> &'a Value {
@@ -239,6 +239,7 @@ impl Service {
             .env_clear()
             .env("MAILWARD_CONFIG", config)
             .env("MAILWARD_LOG_JSON", "true")
+            .env("MAILWARD_KEYS_FILE", keys_file())
             .envs(mail.variables())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -330,17 +331,17 @@ fn look_ups_made_before_a_long_silence_are_not_made_again_and_again() {
         fs::metadata(Path::new(&mail.dir.path).join(file)).expect("it is there").ino()
     };
     let before = FILES.map(inode);
-    let (standing, _) = app.projector.standing();
-    assert!(standing > 0);
+    let (reached, _) = app.projector.reached();
+    assert!(reached > 0);
     // A month passes: everything that was done is forgotten.
     mail.block(app.db.write(async |tx| {
-        let swept = mailward::store::outbox::sweep(tx, i64::MAX).await?;
+        let (swept, _) = mailward::store::outbox::sweep(tx, i64::MAX).await?;
         let settings = mailward::store::settings::SWEPT;
         mailward::store::settings::set(tx, settings, &swept.to_string()).await
     }))
     .expect("forgotten");
     mail.block(app.projector.catch_up(&app.db)).expect("nothing to do");
-    assert_eq!(app.projector.standing().0, standing, "not taken for files of a future");
+    assert_eq!(app.projector.reached().0, reached, "not taken for files of a future");
     let pat = mail.someone("pat");
     assert_eq!(mail.look(&pat.email, PASSWORD), open_account());
     assert_eq!(FILES.map(inode), before);

@@ -2,12 +2,16 @@
 //! from outside what became of them. `both_contracts! { … }` runs a body on SQLite and on PostgreSQL.
 
 mod away;
+mod first_mail;
+mod held;
 mod isolation;
 mod modes;
 mod passwords;
 mod rename;
 mod survivors;
+mod throttle;
 mod views;
+mod what_ends;
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -21,7 +25,9 @@ use mailward::app::{App, open, worker};
 use mailward::clock::Clock;
 use mailward::config::Config;
 use mailward::domain::actor::Role;
-use mailward::mailserver::config::{Contract, roles};
+use mailward::domain::secret::Secret;
+use mailward::mailserver::config::{Contract, PolicyServer, roles};
+use mailward::serve;
 use mailward::store::mail_servers::MailServerRow;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -32,7 +38,7 @@ use mailward::mailserver::private::Ports;
 use super::lab::{Lab, LabDir, Wishes, free_ports};
 use crate::support::databases::runtime;
 use crate::support::postgres::{self, Database, Server};
-use crate::support::world::{Answer, Someone, World, config};
+use crate::support::world::{Answer, PASSWORD, Someone, World, config};
 
 /// One test body on both contracts.
 macro_rules! both_contracts {
@@ -166,7 +172,8 @@ impl MailWorld {
             let _roles_belong_to_the_server = ONE_AT_A_TIME.lock();
             postgres::run(&database.url, &roles(&DOVECOT_PASSWORD.into(), &POSTFIX_PASSWORD.into()));
         }
-        let lab = Lab::start_at(ports, &dir, contract, Wishes::default());
+        let policy_server = Some(listen_to_logins(&runtime, &world.app));
+        let lab = Lab::start_at(ports, &dir, contract, Wishes { tls: None, policy_server });
         let doveadm = lab.doveadm_config();
         let row = MailServerRow {
             name: "lab".to_owned(),
@@ -176,7 +183,9 @@ impl MailWorld {
             ca_file: None,
             created_at: 0,
         };
-        runtime.block_on(servers::add(&world.app, row, false)).expect("Dovecot answers");
+        runtime
+            .block_on(servers::add(&world.app, &crate::support::world::operator(), row, false))
+            .expect("Dovecot answers");
         let worker = runtime.spawn(worker::run(world.app.clone()));
         let other = world.other.email.clone();
         Self {
@@ -259,7 +268,8 @@ impl MailWorld {
             ca_file: None,
             created_at: 0,
         };
-        self.block(servers::add(&self.world().app, row, true)).expect("a mail server");
+        self.block(servers::add(&self.world().app, &crate::support::world::operator(), row, true))
+            .expect("a mail server");
     }
 
     // Calls ------------------------------------------------------------------------------------
@@ -304,7 +314,8 @@ impl MailWorld {
     }
 
     /// An app password that the person makes.
-    pub fn app_password(&self, of: &Someone, body: Value) -> AppPassword {
+    pub fn app_password(&self, of: &Someone, mut body: Value) -> AppPassword {
+        body["currentPassword"] = PASSWORD.into();
         let path = format!("/api/accounts/{}/appPasswords", of.account_id);
         let send = || self.block(self.world().with_body("POST", &of.user_token, &path, body.clone()));
         let answer = self.patiently(send);
@@ -413,7 +424,7 @@ impl People {
 
     fn in_app(self, app: App) -> World {
         let [owner, admin, member, other] = self.all;
-        let router = mailward::api::router(app.clone());
+        let router = mailward::cli::doors(&app);
         let recorder = mailward::mailserver::Recorder::new("none");
         World { app, router, zoid: self.zoid, domain: self.domain, owner, admin, member, other, recorder }
     }
@@ -429,6 +440,18 @@ fn settings(dir: &LabDir) -> Config {
 
 async fn app(config: &Config) -> App {
     open::open_app(config, Clock::System, Random::System).await.expect("the product starts")
+}
+
+/// The door where Dovecot asks before logins, as the service has it.
+fn listen_to_logins(runtime: &Runtime, app: &App) -> PolicyServer {
+    let router = mailward::api::mail_logins(app.clone(), &Secret::new("logins-token"));
+    let address =
+        runtime.block_on(async { serve::beside("mail.logins_listen", ([127, 0, 0, 1], 0).into(), router) });
+    PolicyServer {
+        url: format!("http://{}/policy", address.expect("a free port")),
+        token: "logins-token".into(),
+        nonce: "some nonce".into(),
+    }
 }
 
 const DOVECOT_PASSWORD: &str = "for 'Dovecot' only";

@@ -58,6 +58,7 @@ const STORIES: &[(&str, Story)] = &[
     ("deleteUser", delete),
     ("createAppPassword", app_password),
     ("revokeAppPassword", revoke_app_password),
+    ("secureAccount", secure),
 ];
 
 both_contracts! {
@@ -156,6 +157,27 @@ fn reset_to_one_time(mail: &MailWorld, who: &Someone) {
     mail.patiently(|| mail.block(mail.world().self_password(address, "t*c9ma", NEW))).ok();
     assert_eq!(mail.look(address, NEW), open_account());
     assert_eq!(mail.look(address, "t*c9ma"), shut(WRONG.map(str::to_owned)));
+}
+
+fn secure(mail: &MailWorld, who: &Someone) {
+    let address = who.email.as_str();
+    let telephone = mail.app_password(who, json!({"name": "Telephone"})).password;
+    let (mut open, mut reader) = (mail.submission(address, PASSWORD), mail.imap(address, &telephone));
+    let (world, path) = (mail.world(), format!("{}/compromised", mail.world().path(who)));
+    let token = &world.owner.org_token;
+    let done = mail.patiently(|| mail.block(world.with_body("POST", token, &path, json!({}))));
+    let once = done.ok().json()["data"]["password"].as_str().expect("a password").to_owned();
+    assert!(reader.until_closed(SOON).is_some());
+    assert_eq!(open.rcpt(address, address), gone(&mbox(who), "g1"));
+    for ended in [PASSWORD, &telephone] {
+        assert_eq!(mail.look(address, ended), shut(WRONG.map(str::to_owned)));
+    }
+    assert_eq!(mail.look(address, &once), shut(told(ONE_TIME)));
+    mail.patiently(|| mail.block(world.self_password(address, &once, NEW))).ok();
+    assert_eq!(mail.opens(address, NEW), [true; 3]);
+    let said = mail.submission(address, NEW).rcpt(address, address);
+    assert!(said.starts_with("550 5.7.1") && said.contains("Sending is blocked"), "{said}");
+    assert!(mail.mail(address, "for the owner").starts_with("250"));
 }
 
 fn reset_gently(mail: &MailWorld, who: &Someone) {

@@ -123,9 +123,10 @@ both_contracts! {
         let (pat, tom) = (mail.someone("pat"), mail.someone("tom"));
         mail.mode(&tom, "disableUser", json!({}));
         let domain = DomainName::parse(&world.domain).expect("a domain");
-        let organization = |off| mail.block(organizations::switch(&world.app, &operator(), world.zoid, off));
+        let organization =
+            |off| mail.block(organizations::switch(&world.app, &operator(), world.zoid, off)).map(drop);
         let domain = |change| {
-            mail.block(organizations::change_domain(&world.app, &operator(), world.zoid, &domain, change))
+            mail.block(organizations::change_domain(&world.app, &operator(), world.zoid, &domain, change)).map(drop)
         };
         for (off, on, reason) in [
             (
@@ -167,10 +168,10 @@ fn term(mail: &MailWorld, of: &Someone, statement: &'static str, at: i64, id: &s
     let change = mail.block(app.ids.next()).expect("an id");
     let position = app.db.write(async move |tx| {
         tx.execute_one(statement, params![at, id]).await?;
-        store::outbox::project(tx, Origin { change, organization: zoid, account: Some(account.id), at }).await
+        store::outbox::project(tx, Origin { change, organization: zoid, account: Some(account.id), at })
     });
-    let position = mail.block(position).expect("it is stored");
-    assert!(mail.block(app.projector.reach(&app.db, position)));
+    let position = mail.block(position).expect("it is stored").get().expect("it is committed");
+    assert!(mail.block(app.projector.reach(&app.db, position, &[])));
 }
 
 #[test]

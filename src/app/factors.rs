@@ -1,0 +1,373 @@
+//! Second factors: an authenticator app (TOTP, RFC 6238) and recovery codes. Guesses are counted
+//! before they are looked at, as with passwords; passkeys are in `passkeys`.
+
+use totp_rs::{Builder, Totp};
+use zeroize::Zeroizing;
+
+use crate::app::App;
+use crate::app::call::{Context, authenticate};
+use crate::app::keys::{Purpose, of_person};
+use crate::app::own::{self, Act, tell};
+use crate::app::throttle::{self, Subject};
+use crate::clock::{Millis, SECOND};
+use crate::domain::account::Account;
+use crate::domain::actor::{Actor, Role};
+use crate::domain::effect::Notice;
+use crate::domain::ids::{ChangeId, OrganizationId, UserId};
+use crate::domain::rights;
+use crate::domain::secret::{Secret, fingerprint, new_recovery_code, plain_code};
+use crate::domain::web_session::Stage;
+use crate::error::{Error, Result};
+use crate::store;
+use crate::store::engine::Tx;
+use crate::store::factors::PasskeyRow;
+use crate::store::throttle::take_back;
+use crate::store::web_sessions::LiveSession;
+
+/// How many recovery codes a person gets at once.
+const CODES: usize = 10;
+/// RFC 4226, section 4, asks for 128 bits at least and recommends 160.
+const SEED: usize = 20;
+
+/// Which factors a person has.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    /// An authenticator app is in use.
+    pub app: bool,
+    pub passkeys: Vec<PasskeyRow>,
+    pub codes_left: i64,
+    /// The organization wants a second factor of this person.
+    pub demanded: bool,
+}
+
+impl Enrolled {
+    pub fn any(&self) -> bool {
+        self.app || !self.passkeys.is_empty()
+    }
+}
+
+/// # Errors
+/// `BadToken` when the organization is gone.
+pub async fn enrolled(app: &App, account: &Account) -> Result<Enrolled> {
+    let (organization, user) = (account.organization, account.user);
+    let mut tx = app.db.read().await?;
+    let home = store::organizations::load(&mut tx, organization).await?.ok_or(Error::BadToken)?;
+    let totp = store::factors::totp(&mut tx, organization, user).await?;
+    Ok(Enrolled {
+        app: totp.is_some_and(|totp| totp.confirmed_at.is_some()),
+        passkeys: store::factors::passkeys(&mut tx, organization, user).await?,
+        codes_left: store::factors::codes_left(&mut tx, organization, user).await?,
+        demanded: home.policy.second_factor.demands(account.role),
+    })
+}
+
+/// What an authenticator app needs to know.
+#[derive(Debug)]
+pub struct Proposal {
+    /// The seed in base 32, to be typed.
+    pub seed: Secret,
+    /// The same as `otpauth://…`, to be scanned.
+    pub uri: Secret,
+}
+
+/// The session and the person that may set up a factor now. Who was let in by the password alone, to set up
+/// the first factor, may not once there is one: it could be somebody else's.
+///
+/// # Errors
+/// `BadToken`.
+pub(super) async fn setting_up(
+    tx: &mut Tx,
+    context: &Context,
+    now: Millis,
+) -> Result<(LiveSession, Account)> {
+    let (held, account) = own::owner(tx, context, &[Stage::SignedIn, Stage::SetUpFactor], now).await?;
+    if held.session.stage == Stage::SetUpFactor
+        && store::factors::any(tx, account.organization, account.user).await?
+    {
+        return Err(Error::BadToken);
+    }
+    Ok((held, account))
+}
+
+/// Proposes a new seed to this session; it opens nothing before a code of it was typed.
+///
+/// # Errors
+/// `Refused` while an app is in use.
+pub async fn propose(app: &App, context: &Context) -> Result<()> {
+    let seed = Zeroizing::new(app.random.with(|rng| {
+        use rand::Rng as _;
+        let mut seed = [0; SEED];
+        rng.fill_bytes(&mut seed);
+        seed
+    }));
+    let (now, context, house) = (app.clock.now(), context.clone(), app.clone());
+    app.db
+        .write(async move |tx| {
+            let (held, account) = setting_up(tx, &context, now).await?;
+            let (organization, user, session) = (account.organization, account.user, held.session.id);
+            let sealed = house.keys.seal(Purpose::Totp, &of_person(organization, user), seed.as_slice());
+            if !store::factors::propose_totp(tx, organization, user, session, &sealed, now).await? {
+                return Err(Error::Refused(
+                    "an authenticator app is in use already; remove it first".to_owned(),
+                ));
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// The seed that was proposed to this session, while there is one. Nobody else who is signed in as the same
+/// person sees it: whoever has a copy can make codes for ever.
+///
+/// # Errors
+/// `Internal` when it was sealed with a key that is gone.
+pub async fn proposal(app: &App, held: &LiveSession, account: &Account) -> Result<Option<Proposal>> {
+    let (organization, user) = (account.organization, account.user);
+    let found = store::factors::totp(&mut *app.db.read().await?, organization, user).await?;
+    let Some(proposed) = found.filter(|totp| totp.is_proposed_to(held.session.id)) else { return Ok(None) };
+    let totp = generator(app, organization, user, &proposed.sealed)?;
+    let seed = Secret::new(totp.secret().to_base32());
+    let encode = |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let uri = Secret::new(format!(
+        "otpauth://totp/Mailward:{}?secret={}&issuer=Mailward",
+        encode(account.primary.as_str()),
+        seed.expose()
+    ));
+    Ok(Some(Proposal { seed, uri }))
+}
+
+/// Takes the proposed seed into use with a code of it. Answers recovery codes, where there are none.
+///
+/// # Errors
+/// `Refused` for a wrong code.
+pub async fn confirm(app: &App, context: &Context, typed: &str) -> Result<Option<Vec<Secret>>> {
+    let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
+    let (context, house, typed) = (context.clone(), app.clone(), plain_code(typed));
+    let codes = new_set(app);
+    let given = app
+        .db
+        .write(async move |tx| {
+            let (held, account) = setting_up(tx, &context, now).await?;
+            let (organization, user) = (account.organization, account.user);
+            let proposed = store::factors::totp(tx, organization, user).await?;
+            let proposed = proposed.filter(|totp| totp.is_proposed_to(held.session.id)).ok_or_else(|| {
+                Error::Refused(
+                    "the authenticator app is in use already, or was begun elsewhere; begin again".to_owned(),
+                )
+            })?;
+            let totp = generator(&house, organization, user, &proposed.sealed)?;
+            let step = step(&totp, &typed, now).ok_or_else(wrong_code)?;
+            store::factors::confirm_totp(tx, organization, user, step, now).await?;
+            let act = Act::own(&context, &account, change, "setUpFactor", now);
+            added(tx, &act, "authenticator app".to_owned(), &codes).await
+        })
+        .await?;
+    app.wake_worker.notify_waiters();
+    Ok(given)
+}
+
+/// What follows a new factor: the entry, the notice, and recovery codes if there are none.
+pub(super) async fn added(
+    tx: &mut Tx,
+    act: &Act<'_>,
+    what: String,
+    codes: &[Secret],
+) -> Result<Option<Vec<Secret>>> {
+    let (organization, user) = (act.account.organization, act.account.user);
+    act.note(tx, [("factor", what.clone())], &[tell(Notice::FactorAdded { what })]).await?;
+    if store::factors::codes_left(tx, organization, user).await? > 0 {
+        return Ok(None);
+    }
+    store::factors::put_codes(tx, organization, user, &hashes(codes)).await?;
+    Ok(Some(codes.to_vec()))
+}
+
+/// What follows a factor that was taken away: the last one takes the recovery codes along.
+///
+/// # Errors
+/// `Refused` when the organization wants one.
+pub(super) async fn removed(tx: &mut Tx, act: &Act<'_>, what: String) -> Result<()> {
+    let (organization, user) = (act.account.organization, act.account.user);
+    if !store::factors::any(tx, organization, user).await? {
+        let home = store::organizations::load(tx, organization).await?.ok_or(Error::BadToken)?;
+        if home.policy.second_factor.demands(act.account.role) {
+            return Err(Error::Refused(
+                "your organization wants a second factor of you; set up another one first".to_owned(),
+            ));
+        }
+        store::factors::remove_codes(tx, organization, user).await?;
+    }
+    act.note(tx, [("factor", what.clone())], &[tell(Notice::FactorRemoved { what })]).await
+}
+
+/// Removes the authenticator app.
+///
+/// # Errors
+/// `NotFound`; `Refused` when it is the last factor and the organization wants one.
+pub async fn remove_app(app: &App, context: &Context) -> Result<()> {
+    let (now, change, context): (_, ChangeId, _) = (app.clock.now(), app.ids.next().await?, context.clone());
+    app.db
+        .write(async move |tx| {
+            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
+            if !store::factors::remove_totp(tx, account.organization, account.user).await? {
+                return Err(Error::NotFound("there is no authenticator app any more".to_owned()));
+            }
+            let act = Act::own(&context, &account, change, "removeFactor", now);
+            removed(tx, &act, "authenticator app".to_owned()).await
+        })
+        .await?;
+    app.wake_worker.notify_waiters();
+    Ok(())
+}
+
+/// Makes new recovery codes in place of all earlier ones.
+///
+/// # Errors
+/// `Refused` without a factor that they could stand in for.
+pub async fn new_codes(app: &App, context: &Context) -> Result<Vec<Secret>> {
+    let (now, change, context): (_, ChangeId, _) = (app.clock.now(), app.ids.next().await?, context.clone());
+    let codes = new_set(app);
+    let stored = hashes(&codes);
+    app.db
+        .write(async move |tx| {
+            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
+            let (organization, user) = (account.organization, account.user);
+            if !store::factors::any(tx, organization, user).await? {
+                return Err(Error::Refused("set up a second factor first".to_owned()));
+            }
+            store::factors::put_codes(tx, organization, user, &stored).await?;
+            let act = Act::own(&context, &account, change, "makeRecoveryCodes", now);
+            act.note(tx, [], &[tell(Notice::RecoveryCodesMade)]).await
+        })
+        .await?;
+    app.wake_worker.notify_waiters();
+    Ok(codes)
+}
+
+/// Takes every factor of somebody away, who has lost them. Audited as `removeFactors`; a dry run
+/// answers no change.
+///
+/// # Errors
+/// `Forbidden` for anybody but the operator and another super administrator; `Refused` when there is none.
+pub async fn clear(app: &App, context: &Context, account: &Account) -> Result<Option<ChangeId>> {
+    let (now, change): (_, ChangeId) = (app.clock.now(), context.id(app).await?);
+    let (inner, account) = (context.clone(), account.clone());
+    let body = async move |tx: &mut Tx| {
+        let actor = authenticate(tx, &inner.caller, now).await?;
+        if let Actor::User(signed) = &actor {
+            rights::may_administer(&actor, account.organization)?;
+            if signed.role != Role::SuperAdmin || signed.user == account.user {
+                return Err(Error::Forbidden(
+                    "another super administrator does this, or the operator at the server's command line"
+                        .to_owned(),
+                ));
+            }
+        }
+        let (organization, user) = (account.organization, account.user);
+        let had_app = store::factors::remove_totp(tx, organization, user).await?;
+        let passkeys = store::factors::remove_passkeys(tx, organization, user).await?;
+        store::factors::remove_codes(tx, organization, user).await?;
+        if !had_app && passkeys == 0 {
+            return Err(Error::Refused(format!("{} has no second factor", account.primary)));
+        }
+        let what = match (had_app, passkeys) {
+            (true, 0) => "authenticator app".to_owned(),
+            (true, many) => format!("authenticator app and {many} passkeys"),
+            (false, many) => format!("{many} passkeys"),
+        };
+        let act = Act { context: &inner, actor, account: &account, change, verb: "removeFactors", at: now };
+        act.note(tx, [("factor", what.clone())], &[tell(Notice::FactorRemoved { what })]).await
+    };
+    if context.dry_run {
+        app.db.rehearse(body).await?;
+        return Ok(None);
+    }
+    app.db.write(body).await?;
+    app.wake_worker.notify_waiters();
+    Ok(Some(change))
+}
+
+// Proving ------------------------------------------------------------------------------------
+
+/// Takes a code of the authenticator app or a recovery code, each once.
+///
+/// # Errors
+/// `Refused` for a wrong or used one; `TooMany` after as many wrong ones as passwords may be wrong.
+pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str) -> Result<()> {
+    let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
+    let (context, account, house, typed) = (context.clone(), account.clone(), app.clone(), plain_code(typed));
+    let window = app.config.throttle.window_seconds * SECOND;
+    let most = app.config.throttle.wrong_per_account;
+    let right = app
+        .db
+        .write(async move |tx| {
+            let subject = Subject::second_factor(account.id);
+            let counted = throttle::count(tx, &subject, most, window, now).await?;
+            let right = spend(tx, &house, &context, &account, &typed, change, now).await?;
+            if right {
+                take_back(tx, subject.as_str(), counted).await?;
+            }
+            Ok(right)
+        })
+        .await?;
+    if !right {
+        return Err(wrong_code());
+    }
+    app.wake_worker.notify_waiters();
+    Ok(())
+}
+
+async fn spend(
+    tx: &mut Tx,
+    app: &App,
+    context: &Context,
+    account: &Account,
+    typed: &Secret,
+    change: ChangeId,
+    now: Millis,
+) -> Result<bool> {
+    let (organization, user) = (account.organization, account.user);
+    if let Some(totp) = store::factors::totp(tx, organization, user).await?
+        && totp.confirmed_at.is_some()
+    {
+        let totp = generator(app, organization, user, &totp.sealed)?;
+        if let Some(step) = step(&totp, typed, now) {
+            return store::factors::use_step(tx, organization, user, step).await;
+        }
+    }
+    if !store::factors::use_code(tx, organization, user, &typed.fingerprint(), now).await? {
+        return Ok(false);
+    }
+    let left = store::factors::codes_left(tx, organization, user).await?;
+    let act = Act::own(context, account, change, "useRecoveryCode", now);
+    act.note(tx, [("left", left.to_string())], &[tell(Notice::RecoveryCodeUsed { left })]).await?;
+    Ok(true)
+}
+
+fn wrong_code() -> Error {
+    Error::Refused("the code is wrong, or was used already; wait for the next one".to_owned())
+}
+
+/// The step of a code, if it is of the one before, the running one or the next one.
+fn step(totp: &Totp, typed: &Secret, now: Millis) -> Option<i64> {
+    let code = typed.expose();
+    if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = u64::try_from(now / SECOND).ok()?;
+    totp.check(code, seconds).and_then(|step| i64::try_from(step).ok())
+}
+
+fn generator(app: &App, organization: OrganizationId, user: UserId, sealed: &[u8]) -> Result<Totp> {
+    let seed = app.keys.open(Purpose::Totp, &of_person(organization, user), sealed)?;
+    let totp = Builder::new().with_secret(seed.to_vec()).with_skew(1).build();
+    totp.map_err(|_| Error::internal("a seed of one-time codes is too short"))
+}
+
+pub(super) fn new_set(app: &App) -> Vec<Secret> {
+    app.random.with(|rng| (0..CODES).map(|_| new_recovery_code(rng)).collect())
+}
+
+fn hashes(codes: &[Secret]) -> Vec<[u8; 32]> {
+    codes.iter().map(|code| fingerprint(plain_code(code.expose()).expose())).collect()
+}

@@ -1,0 +1,368 @@
+//! The node's side of a link: it brings the files of the host up to date, has sessions ended there, and records in
+//! the database what the agent has acknowledged. It ends with the connection, or when the agent has a newer one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior, timeout};
+
+use super::asks::{FileAsk, Held, Made, Opened};
+use crate::app::App;
+use crate::app::mail::feed::{Domains, ForHost, Walk};
+use crate::app::mail::projector::instance;
+use crate::app::worker;
+use crate::domain::secret::fingerprint;
+use crate::error::{Error, Result};
+use crate::mailserver::MailServer;
+use crate::mailserver::connection::Io;
+use crate::mailserver::link::{Link, LinkError, VERSION};
+use crate::mailserver::remote::Remote;
+use crate::store;
+use crate::store::engine::{Reading, Tx};
+use crate::store::feed::{Changed, Mark, Now};
+use crate::store::mail_agents::MailAgentRow;
+use crate::store::projection::{Change, MailboxState};
+
+/// How often an agent is told that the node is there; far below `link::SILENCE`, after which it gives the node up.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often the database is asked for changes that other nodes made.
+const LOOK: Duration = Duration::from_millis(300);
+/// After a commit of this node: others that are about to commit go with it.
+const BREATH: Duration = Duration::from_millis(5);
+/// How long an agent may take to write a page of accounts.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The end of a rebuild waits for the disk.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+/// Roughly the bytes of accounts in one request; far below `link::LARGEST_FRAME`.
+const PORTION: usize = 2 << 20;
+
+/// Serves an agent over its connection until that ends. It hears something at least every `heartbeat`,
+/// also in the midst of other work. The log says why it ended.
+pub async fn hold(app: App, agent: MailAgentRow, key_hash: [u8; 32], io: Io, heartbeat: Duration) {
+    let name = agent.name.clone();
+    match Holding::begin(app, agent, key_hash, io, heartbeat).await {
+        Ok(mut holding) => {
+            tracing::info!(agent = name, "a mail agent is here");
+            let why = holding.go_on().await;
+            tracing::warn!(agent = name, %why, "a mail agent is gone");
+        }
+        Err(error) => tracing::warn!(agent = name, %error, "a mail agent came and is gone"),
+    }
+}
+
+struct Holding {
+    app: App,
+    agent: MailAgentRow,
+    key_hash: [u8; 32],
+    domains: Arc<Domains>,
+    /// Names this connection: only the newest one of an agent may record what the agent says.
+    id: String,
+    link: Arc<Link>,
+    reading: JoinHandle<LinkError>,
+    telling: Option<JoinHandle<()>>,
+    /// The position that the files say they hold.
+    filed: i64,
+    /// What the files hold; `None` when they have to be made anew.
+    held: Option<Mark>,
+    /// The same, for those who wait until the files hold a change.
+    shown: watch::Sender<Option<Mark>>,
+    heartbeats: Heartbeats,
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.app.agents.went(&self.agent.name, &self.id);
+        self.reading.abort();
+        if let Some(telling) = &self.telling {
+            telling.abort();
+        }
+    }
+}
+
+fn broken(why: LinkError) -> Error {
+    Error::Refused(why.to_string())
+}
+
+fn given_up() -> Error {
+    Error::Refused("it was removed, got a new key, or has a newer connection".to_owned())
+}
+
+impl Holding {
+    async fn begin(
+        app: App,
+        agent: MailAgentRow,
+        key_hash: [u8; 32],
+        io: Io,
+        heartbeat: Duration,
+    ) -> Result<Self> {
+        let (link, reading) = Link::over(io);
+        let reading = tokio::spawn(reading);
+        let id = hex::encode(app.random.salt());
+        let domains = Arc::new(Domains::new(&agent.domains));
+        // Files for other domains hold others' accounts, or lack some: they are those of another database.
+        let scope = hex::encode(&fingerprint(&agent.domains.join(" "))[..8]);
+        let mut holding = Self {
+            domains,
+            id,
+            link,
+            reading,
+            telling: None,
+            filed: -1,
+            held: None,
+            shown: watch::channel(None).0,
+            heartbeats: Heartbeats::every(heartbeat),
+            agent,
+            key_hash,
+            app,
+        };
+        let (name, id, node) =
+            (holding.agent.name.clone(), holding.id.clone(), holding.app.config.public_url());
+        let take = async move |tx: &mut Tx| store::mail_agents::take(tx, &name, &key_hash, &id, &node).await;
+        match holding.app.db.write(take).await {
+            // The host is kept up to date also while nothing may be written.
+            Err(error) if error.is_read_only() => {}
+            Err(Error::Stale) => return Err(given_up()),
+            other => other?,
+        }
+        let instance = instance(&holding.app.db, &holding.app.random).await?;
+        let open = FileAsk::Open {
+            version: VERSION,
+            name: holding.agent.name.clone(),
+            instance: format!("{instance}/{scope}"),
+            now: holding.app.clock.now(),
+        };
+        let opened: Opened = holding.link.ask(&open, PATIENCE).await.map_err(broken)?;
+        if opened.version != VERSION || opened.name != holding.agent.name {
+            return Err(Error::Refused(format!(
+                "it calls itself {} and speaks version {}; its key is that of {}, and version {VERSION} is spoken here",
+                opened.name, opened.version, holding.agent.name
+            )));
+        }
+        holding.filed = opened.position.unwrap_or(-1);
+        holding.held = opened.position.map(Mark::upto);
+        let server = MailServer::Agent(Remote::new(holding.agent.name.clone(), Arc::clone(&holding.link)));
+        holding.app.agents.came(&holding.id, server.clone());
+        let (app, shown) = (holding.app.clone(), holding.shown.subscribe());
+        holding.telling =
+            Some(tokio::spawn(async move { worker::serve_mail_server(app, server, Some(shown)).await }));
+        Ok(holding)
+    }
+
+    /// Goes on until something ends the link, and answers what it was.
+    async fn go_on(&mut self) -> Error {
+        loop {
+            let app = self.app.clone();
+            // Listens before it looks: what is committed in between must not wait.
+            let mut woken = std::pin::pin!(app.wake_worker.notified());
+            woken.as_mut().enable();
+            let outcome = async {
+                let mut news = self.bring_up().await?;
+                if self.heartbeats.is_due().await {
+                    news = true;
+                    self.send_heartbeat().await?;
+                }
+                if news { self.note().await } else { Ok(()) }
+            };
+            if let Err(error) = outcome.await {
+                return error;
+            }
+            tokio::select! {
+                ended = &mut self.reading => {
+                    return broken(ended.unwrap_or(LinkError::Ended));
+                }
+                _ = timeout(LOOK, woken) => tokio::time::sleep(BREATH).await,
+            }
+        }
+    }
+
+    /// Brings the files to what the database shows now; whether there was anything to bring.
+    async fn bring_up(&mut self) -> Result<bool> {
+        let mut tx = self.app.db.snapshot().await?;
+        // Nothing more is told to a key that was replaced: whoever has it may be why.
+        let keeper = store::mail_agents::with_key(&mut tx, &self.key_hash).await?;
+        if keeper.is_none_or(|agent| agent.name != self.agent.name) {
+            return Err(given_up());
+        }
+        let now = store::feed::now(&mut tx).await?;
+        let changed = match &self.held {
+            Some(held) => store::feed::since(&mut tx, held, &now).await?,
+            None => None,
+        };
+        match changed {
+            None => self.rebuild(tx, now).await.map(|()| true),
+            Some(changed) if changed.is_empty() => {
+                // The files may stay at an older position: nothing lies between.
+                self.hold(now.mark);
+                Ok(false)
+            }
+            Some(changed) => self.apply(tx, now, &changed).await,
+        }
+    }
+
+    fn hold(&mut self, mark: Mark) {
+        self.held = Some(mark.clone());
+        self.shown.send_replace(Some(mark));
+    }
+
+    /// Whether the files took it.
+    async fn apply(&mut self, mut tx: Reading, now: Now, changed: &[Changed]) -> Result<bool> {
+        let since = self.filed;
+        let upto = now.mark.position().max(since);
+        let domains = match changed.iter().any(|(_, account)| account.is_none()) {
+            true => Some(self.verified_domains(&mut tx).await?),
+            false => None,
+        };
+        let (mut host, mut walk) = (ForHost::new(Arc::clone(&self.domains)), Walk::of(changed));
+        let mut portion = Portion::default();
+        while let Some((zoid, mut page)) = walk.next(&mut tx).await? {
+            host.adapt(&mut tx, zoid, &mut page).await?;
+            portion.add(page);
+            if portion.is_full() || self.heartbeats.is_due().await {
+                // The position moves with the last portion.
+                let changes = portion.take();
+                let ask = FileAsk::Apply { since, upto: since, changes, domains: None };
+                if !self.ask_apply(&ask, since).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        drop(tx);
+        let taken =
+            self.ask_apply(&FileAsk::Apply { since, upto, changes: portion.take(), domains }, upto).await?;
+        if taken {
+            self.filed = upto;
+            self.hold(now.mark);
+        }
+        Ok(taken)
+    }
+
+    /// Whether the files have come to that position. If not, the next look begins from what they hold.
+    async fn ask_apply(&mut self, ask: &FileAsk, wanted: i64) -> Result<bool> {
+        let held: Held = self.link.ask(ask, PATIENCE).await.map_err(broken)?;
+        if held.position == Some(wanted) {
+            return Ok(true);
+        }
+        self.begin_again(held.position);
+        Ok(false)
+    }
+
+    fn begin_again(&mut self, position: Option<i64>) {
+        self.filed = position.unwrap_or(-1);
+        self.held = position.map(Mark::upto);
+    }
+
+    async fn rebuild(&mut self, mut tx: Reading, now: Now) -> Result<()> {
+        let position = now.mark.position();
+        tracing::info!(agent = self.agent.name, position, "the look-up files of a mail host are made anew");
+        let domains = self.verified_domains(&mut tx).await?;
+        self.ask_nothing(&FileAsk::Rebuild { position, domains }).await?;
+        let (mut host, mut walk) = (ForHost::new(Arc::clone(&self.domains)), Walk::of_all(&mut tx).await?);
+        let mut portion = Portion::default();
+        while let Some((zoid, mut page)) = walk.next(&mut tx).await? {
+            host.adapt(&mut tx, zoid, &mut page).await?;
+            page.retain(|change| change.state.is_some());
+            portion.add(page);
+            // Far more organizations may have nobody on this host than an agent can wait for.
+            if portion.is_full() || self.heartbeats.is_due().await {
+                self.ask_page(&mut portion).await?;
+            }
+        }
+        self.ask_page(&mut portion).await?;
+        drop(tx);
+        let made: Made = self.link.ask(&FileAsk::Rebuilt, LONG_PATIENCE).await.map_err(broken)?;
+        tracing::info!(agent = self.agent.name, accounts = made.accounts, "they were made anew");
+        self.filed = position;
+        self.hold(now.mark);
+        Ok(())
+    }
+
+    async fn ask_page(&self, portion: &mut Portion) -> Result<()> {
+        let states: Vec<MailboxState> =
+            portion.take().into_iter().filter_map(|change| change.state).collect();
+        self.ask_nothing(&FileAsk::Page { states }).await
+    }
+
+    async fn ask_nothing(&self, ask: &FileAsk) -> Result<()> {
+        self.link.ask::<serde_json::Value>(ask, PATIENCE).await.map(drop).map_err(broken)
+    }
+
+    async fn verified_domains(&self, tx: &mut Tx) -> Result<Vec<String>> {
+        let mut all = store::organizations::verified_domains(tx).await?;
+        all.retain(|name| self.domains.has(name));
+        Ok(all)
+    }
+
+    /// Sent only after the database was read: it is what lets a host trust its files for longer.
+    async fn send_heartbeat(&mut self) -> Result<()> {
+        let ask = FileAsk::StillThere { now: self.app.clock.now() };
+        let held: Held = self.link.ask(&ask, PATIENCE).await.map_err(broken)?;
+        if held.position != Some(self.filed) {
+            self.begin_again(held.position);
+        }
+        Ok(())
+    }
+
+    /// Records what the files hold, for receipts on every node.
+    async fn note(&self) -> Result<()> {
+        let (name, id, held) = (self.agent.name.clone(), self.id.clone(), self.held.clone());
+        let now = self.app.clock.now();
+        let noted = self
+            .app
+            .db
+            .write(async move |tx| store::mail_agents::heard(tx, &name, &id, held.as_ref(), now).await)
+            .await;
+        match noted {
+            Err(error) if error.is_read_only() => Ok(()),
+            Err(Error::Stale) => Err(given_up()),
+            other => other,
+        }
+    }
+}
+
+/// Changes that are collected for one request.
+#[derive(Default)]
+struct Portion {
+    changes: Vec<Change>,
+    /// Roughly, as JSON.
+    bytes: usize,
+}
+
+impl Portion {
+    fn add(&mut self, page: Vec<Change>) {
+        let of = |state: &MailboxState| {
+            500 + 80 * (state.addresses.len() + state.retired.len()) + 250 * state.app_passwords.len()
+        };
+        self.bytes += page.iter().map(|change| change.state.as_ref().map_or(40, of)).sum::<usize>();
+        self.changes.extend(page);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > PORTION
+    }
+
+    fn take(&mut self) -> Vec<Change> {
+        std::mem::take(self).changes
+    }
+}
+
+/// When the agent is due to hear something.
+struct Heartbeats(Interval);
+
+impl Heartbeats {
+    fn every(heartbeat: Duration) -> Self {
+        let mut heartbeats = tokio::time::interval(heartbeat);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self(heartbeats)
+    }
+
+    /// Whether one is due; true once for each. Does not wait.
+    async fn is_due(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.0.tick() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The agent of a mail host: finds a node, gives it the connection, and obeys. Without a node nothing changes: the
+//! mail servers go on with the files as they are.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rand::RngExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::{sleep, timeout};
+
+use super::obey::Obedience;
+use crate::app::mail::{projector, servers};
+use crate::app::random::Random;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::mailserver::connection::{Endpoint, Trust, Wording, read_key};
+use crate::mailserver::doveadm::{Doveadm, DoveadmConfig};
+use crate::mailserver::link;
+
+/// Where a node takes agents.
+pub const LINK_PATH: &str = "/mail-agent/v1/link";
+/// What an agent asks the connection to become.
+pub const PROTOCOL: &str = "mailward-mail-agent";
+
+/// How long a node may take to accept the connection, and then to answer.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Between two tries, at first and at most; each is drawn between half and all of it.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// An agent that is ready to run.
+pub struct Agent {
+    name: String,
+    nodes: Vec<Endpoint>,
+    key: SecretString,
+    obedience: Obedience,
+    random: Random,
+}
+
+impl Agent {
+    /// Reads keys and certificates, and refuses what is not safe.
+    ///
+    /// # Errors
+    /// `BadValue` for the option and what to write instead.
+    pub fn new(config: &Config, clock: Clock, random: Random) -> Result<Self> {
+        let agent = &config.mail_agent;
+        servers::check_name("an agent", &agent.name).map_err(|_| {
+            Error::bad_value("mail_agent.name", "the name under which `mail-agent add` knows it")
+        })?;
+        if agent.nodes.is_empty() {
+            return Err(Error::bad_value(
+                "mail_agent.nodes",
+                "name a node at least, as [\"https://desk.example.org\"]",
+            ));
+        }
+        let trust = Trust {
+            certificate_sha256: Some(agent.certificate_sha256.as_str()).filter(|pin| !pin.is_empty()),
+            ca_file: agent.ca_file.as_deref(),
+            public: true,
+        };
+        let wording = Wording { whom: "a node", what: "a node", key: "the agent's key" };
+        let nodes = agent.nodes.iter().map(|url| Endpoint::new(url, &trust, &wording));
+        let nodes =
+            nodes.collect::<Result<_, _>>().map_err(|why| Error::bad_value("mail_agent.nodes", why))?;
+        let key = read_key(&agent.key_file, "it gives out the accounts of this host")
+            .map_err(|why| Error::bad_value("mail_agent.key_file", why))?;
+        let options = projector::options(config)?.ok_or_else(|| {
+            Error::bad_value(
+                "mail.auth_dir, maps_dir",
+                "the look-up files are what an agent is for; set both folders",
+            )
+        })?;
+        let doveadm = Doveadm::new(&DoveadmConfig {
+            name: agent.name.clone(),
+            url: agent.doveadm_url.clone(),
+            key_file: agent.doveadm_key_file.clone(),
+            certificate_sha256: None,
+            ca_file: None,
+        })
+        .map_err(|why| Error::bad_value("mail_agent.doveadm_url, doveadm_key_file", why))?;
+        let obedience = Obedience::new(agent.name.clone(), options, doveadm, clock);
+        Ok(Self { name: agent.name.clone(), nodes, key, obedience, random })
+    }
+
+    /// Runs until the task is dropped: one node after the other, each for as long as it goes.
+    pub async fn run(&self) -> Infallible {
+        tracing::info!(agent = self.name, nodes = self.nodes.len(), "the mail agent runs");
+        let mut failures = 0;
+        loop {
+            for node in &self.nodes {
+                match self.serve(node).await {
+                    Ok(why) => {
+                        failures = 0;
+                        tracing::warn!(node = %node.url(), %why, "the node is gone; the files stay as they are");
+                    }
+                    Err(why) => {
+                        failures += 1;
+                        tracing::warn!(node = %node.url(), why, "no node; the files stay as they are");
+                    }
+                }
+                self.pause(failures).await;
+            }
+        }
+    }
+
+    async fn pause(&self, failures: u32) {
+        let most = (SHORTEST_PAUSE * 2_u32.pow(failures.min(10))).min(LONGEST_PAUSE);
+        // Agents that lost one node together do not come to the next one together.
+        let part = self.random.with(|rng| rng.random_range(0.5..1.0));
+        sleep(most.mul_f64(part)).await;
+    }
+
+    /// Why the connection ended.
+    ///
+    /// # Errors
+    /// Why there was none.
+    async fn serve(&self, node: &Endpoint) -> std::result::Result<link::LinkError, String> {
+        let stream = node.connect(CONNECT).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|cause| cause.to_string())?;
+        let connection = tokio::spawn(connection.with_upgrades());
+        let mut key = HeaderValue::try_from(format!("Bearer {}", self.key.expose_secret()))
+            .map_err(|_| "the key has signs that no key has".to_owned())?;
+        key.set_sensitive(true);
+        let request = Request::get(LINK_PATH)
+            .header(HOST, node.url().authority())
+            .header(AUTHORIZATION, key)
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, PROTOCOL)
+            .body(Empty::<Bytes>::new())
+            .map_err(|cause| cause.to_string())?;
+        let answered = timeout(CONNECT, sender.send_request(request)).await;
+        let ended = |why: String| {
+            connection.abort();
+            Err(why)
+        };
+        let response = match answered {
+            Err(_) => return ended(format!("no answer within {} seconds", CONNECT.as_secs())),
+            Ok(Err(cause)) => return ended(cause.to_string()),
+            Ok(Ok(response)) => response,
+        };
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => {}
+            StatusCode::UNAUTHORIZED => {
+                return ended(
+                    "the node does not know this key; see `mailward mail-agent rotate-key`".to_owned(),
+                );
+            }
+            status => return ended(format!("it answers HTTP status {status}")),
+        }
+        let upgraded = match timeout(CONNECT, hyper::upgrade::on(response)).await {
+            Ok(Ok(upgraded)) => upgraded,
+            Ok(Err(cause)) => return ended(cause.to_string()),
+            Err(_) => return ended("the connection did not become a link".to_owned()),
+        };
+        tracing::info!(node = %node.url(), "a node is here");
+        let obedience = self.obedience.clone();
+        let why =
+            link::answer(TokioIo::new(upgraded), link::SILENCE, move |what| obedience.clone().answer(what))
+                .await;
+        self.obedience.give_up().await;
+        Ok(why)
+    }
+}

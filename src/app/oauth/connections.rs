@@ -1,0 +1,162 @@
+//! Connected applications: what somebody allowed, seen and taken back.
+
+use std::collections::BTreeMap;
+
+use crate::app::App;
+use crate::app::call::{Caller, Context, authenticate};
+use crate::app::change::{Done, Entrance, Rules, enter, transact};
+use crate::app::confirmed::Named;
+use crate::app::forecast::{Concerned, Ended, Forecast};
+use crate::app::journal::{self, Entry};
+use crate::clock::Millis;
+use crate::domain::actor::{Actor, Signed};
+use crate::domain::ids::{ChangeId, no_such_account};
+use crate::domain::rights::{self, Forms, Names, Route, View};
+use crate::domain::scope::{Operation, ScopeSet};
+use crate::error::{Error, Result};
+use crate::store;
+use crate::store::accounts::Handle;
+pub use crate::store::connections::Connected;
+use crate::store::connections::{Connection, Consent};
+use crate::store::engine::Tx;
+
+/// The applications that the caller let in, by name. `number`, where it is given, must be the own
+/// accountId.
+///
+/// # Errors
+/// `MissingScope`; `NotFound` for another account.
+pub async fn connected(app: &App, caller: &Caller, number: Option<i64>) -> Result<Vec<Connected>> {
+    let mut tx = app.db.snapshot().await?;
+    let actor = authenticate(&mut tx, caller, app.clock.now()).await?;
+    rights::may_view(&actor, View::Own)?;
+    let signed = person(&actor)?;
+    if let Some(number) = number.filter(|number| *number != signed.account.get()) {
+        return Err(no_such_account(number));
+    }
+    store::connections::of_person(&mut tx, signed.organization, signed.user).await
+}
+
+/// Takes back what the caller gave an application: its tokens and codes are dead at once.
+///
+/// # Errors
+/// `MissingScope`; `NotFound` for another account, and for an application that is not connected.
+pub async fn disconnect(app: &App, context: &Context, number: Option<i64>, client: &str) -> Result<Done> {
+    // What cannot be a client's name is not worth an entry, and fits no column of every engine.
+    if client.len() > LONGEST_NAME || !client.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let actor = authenticate(&mut *app.db.read().await?, &context.caller, app.clock.now()).await?;
+        person(&actor)?;
+        return Err(Error::NotFound("no such application is connected with this account".to_owned()));
+    }
+    let outcome = attempt(app, context, number, client).await;
+    if let Err(error) = &outcome {
+        journal::refused(app, context, VERB, None, client, error).await;
+    }
+    outcome
+}
+
+const LONGEST_NAME: usize = 100;
+const VERB: &str = "disconnectApplication";
+
+async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str) -> Result<Done> {
+    let pass = match enter(app, context).await? {
+        Entrance::Pass(pass) => pass,
+        Entrance::MadeBefore(done) => return Ok(done),
+    };
+    let (change, now): (ChangeId, _) = (context.id(app).await?, app.clock.now());
+    let at = Rules::of(app).moment(now);
+    let (inner, client) = (context.clone(), client.to_owned());
+    let named = Named { change, verb: VERB, at: now };
+    transact(app, context, pass, named, async move |tx| {
+        let actor = authenticate(tx, &inner.caller, now).await?;
+        let signed = person(&actor)?;
+        let path = number.unwrap_or(signed.account.get());
+        let names = Names { path: Some(path), own_path: path == signed.account.get(), own_zuid: true };
+        rights::form(&actor, Route::Own, Forms::AdminOrOwn, Operation::Update, None, names)?;
+        let concerned = Concerned::Person(signed.organization, signed.user, signed.account);
+        let before = if inner.dry_run { concerned.count(tx, at).await? } else { Ended::default() };
+        let name = store::clients::load(tx, &client).await?.map(|client| client.name);
+        if !store::connections::remove(tx, signed.organization, signed.user, &client).await? {
+            return Err(Error::NotFound(format!("no application {client} is connected with this account")));
+        }
+        let notes = [("client", client.clone()), ("name", name.unwrap_or_default())];
+        note(tx, &inner, &actor, signed, VERB, change, now, notes.clone()).await?;
+        let forecast = match inner.dry_run {
+            true => Some(Forecast {
+                changes: true,
+                notes: BTreeMap::from(notes),
+                ends: before - concerned.count(tx, at).await?,
+                ..Forecast::default()
+            }),
+            false => None,
+        };
+        let organization = Some(signed.organization);
+        Ok(Done { change: Some(change), organization, forecast, ..Done::default() })
+    })
+    .await
+}
+
+/// The audit entry of something that a person did about applications.
+#[expect(clippy::too_many_arguments, reason = "what an entry says")]
+pub(super) async fn note<const N: usize>(
+    tx: &mut Tx,
+    context: &Context,
+    actor: &Actor,
+    signed: &Signed,
+    verb: &str,
+    change: ChangeId,
+    now: Millis,
+    notes: [(&'static str, String); N],
+) -> Result<()> {
+    let own = store::accounts::load(tx, signed.organization, Handle::User(signed.user)).await?;
+    let entry = Entry {
+        organization: signed.organization,
+        change,
+        step: 0,
+        at: now,
+        actor,
+        context,
+        verb,
+        target: own.as_ref(),
+        differences: Vec::new(),
+        notes: BTreeMap::from(notes),
+    };
+    journal::write(tx, &entry)
+}
+
+/// Remembers what a person allowed a client, with what was allowed before.
+pub(super) async fn remember(tx: &mut Tx, new: Connection) -> Result<()> {
+    let old = store::connections::load(tx, new.organization, new.user, &new.client).await?;
+    let put = match old.filter(|old| old.epoch == new.epoch) {
+        None => new,
+        Some(old) => {
+            let all = |one: &ScopeSet, other: &ScopeSet| one.iter().chain(other.iter()).collect();
+            let both = Connection {
+                scope: all(&old.scope, &new.scope),
+                offline: old.offline || new.offline,
+                consent: match (&old.consent, &new.consent) {
+                    (Some(old), Some(new)) => {
+                        Some(Consent { scope: all(&old.scope, &new.scope), at: new.at })
+                    }
+                    (one, other) => other.clone().or_else(|| one.clone()),
+                },
+                created_at: old.created_at,
+                ..new
+            };
+            if both == old {
+                return Ok(());
+            }
+            both
+        }
+    };
+    store::connections::put(tx, &put).await
+}
+
+/// The person who asks.
+pub(super) fn person(actor: &Actor) -> Result<&Signed> {
+    match actor {
+        Actor::User(signed) => Ok(signed),
+        Actor::Operator { .. } | Actor::Clock => {
+            Err(Error::NotFound("the command line has no account of its own".to_owned()))
+        }
+    }
+}

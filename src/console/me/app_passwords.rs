@@ -1,0 +1,134 @@
+//! The own app passwords: listed, made and shown once, revoked.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::{Said, notice, on_myself};
+use crate::app::App;
+use crate::app::accounts::AccountMode;
+use crate::app::accounts::create_app_password::{CreateAppPassword, called, protocols};
+use crate::app::accounts::revoke_app_password::RevokeAppPassword;
+use crate::app::mail::app_passwords;
+use crate::console::form::Form;
+use crate::console::page::{Frame, Tab, answer, ok};
+use crate::console::refusals;
+use crate::console::texts::ENGLISH;
+use crate::console::times::Time;
+use crate::console::visit::{Posted, Visitor};
+use crate::domain::app_password::Protocols;
+use crate::domain::rights::Route;
+use crate::error::{Error, Result};
+
+struct Line {
+    id: String,
+    name: String,
+    protocols: String,
+    made: Time,
+    expires: Option<Time>,
+}
+
+#[derive(Template)]
+#[template(path = "me_app_passwords.html")]
+struct ListPage {
+    frame: Frame,
+    lines: Vec<Line>,
+    problem: Option<String>,
+    name: String,
+    days: String,
+    /// The boxes that are ticked.
+    chosen: Protocols,
+}
+
+/// `GET /me/app-passwords`
+pub async fn list(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Response {
+    let told = notice(&said.said);
+    page(&app, &visitor, StatusCode::OK, told, None, String::new(), String::new(), Protocols::ALL)
+}
+
+#[expect(clippy::too_many_arguments, reason = "what was typed comes back to where it was typed")]
+fn page(
+    app: &App,
+    visitor: &Visitor,
+    status: StatusCode,
+    told: Option<String>,
+    problem: Option<String>,
+    name: String,
+    days: String,
+    chosen: Protocols,
+) -> Response {
+    let now = app.clock.now();
+    let lines = visitor.account.app_passwords.iter().map(|one| Line {
+        id: one.id.to_string(),
+        name: one.name.clone(),
+        protocols: one.protocols.words().join(", "),
+        made: Time::new(one.created_at, now),
+        expires: one.expires_at.map(|at| Time::new(at, now)),
+    });
+    let lines = lines.collect();
+    let frame = Frame::inside(ENGLISH.app_passwords, visitor, Tab::Me).with_notice(told);
+    answer(status, &ListPage { frame, lines, problem, name, days, chosen })
+}
+
+#[derive(Template)]
+#[template(path = "me_app_password_made.html")]
+struct MadePage {
+    frame: Frame,
+    name: String,
+    address: String,
+    password: String,
+}
+
+/// `POST /me/app-passwords`
+pub async fn make(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
+    if let Some(first) = visitor.prove_first(&app, "/me/app-passwords") {
+        return Ok(first);
+    }
+    let made = async {
+        let wish = wish(&form)?;
+        let own = visitor.account.id.get();
+        app_passwords::make(&app, &visitor.context(&app, None), Route::Own, own, wish).await
+    };
+    match made.await {
+        Ok(made) => Ok(ok(&MadePage {
+            frame: Frame::inside(ENGLISH.app_password_made, &visitor, Tab::Me),
+            name: made.stored()?.name.clone(),
+            address: visitor.account.primary.to_string(),
+            password: made.password.expose().to_owned(),
+        })),
+        Err(error) => {
+            let (status, problem) = refusals::beside(error)?;
+            let typed = |field| form.text(field).to_owned();
+            let ticked = |word| form.all("protocol").any(|sent| sent == word);
+            let chosen = Protocols { imap: ticked("imap"), pop: ticked("pop"), smtp: ticked("smtp") };
+            let (name, days) = (typed("name"), typed("days"));
+            Ok(page(&app, &visitor, status, None, Some(problem), name, days, chosen))
+        }
+    }
+}
+
+fn wish(form: &Form) -> Result<CreateAppPassword> {
+    let name = called("name", form.text("name"))?;
+    let opens = protocols(form.all("protocol"))?;
+    let days = match form.trimmed("days") {
+        None => None,
+        Some(text) => {
+            let days = text.parse().ok().filter(|days| (1..=3650).contains(days));
+            Some(days.ok_or_else(|| Error::bad_value("days", "between 1 and 3650 days, or nothing"))?)
+        }
+    };
+    Ok(CreateAppPassword::new(name, opens, days))
+}
+
+/// `POST /me/app-passwords/revoke`
+pub async fn revoke(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
+    let missing = || Error::NotFound("there is no such app password".to_owned());
+    let id = form.text("id").parse().map_err(|()| missing())?;
+    let mode = AccountMode::RevokeAppPassword(RevokeAppPassword { id });
+    match on_myself(&app, &visitor, mode, None).await {
+        // That it is gone already is what was wanted.
+        Ok(_) | Err(Error::NotFound(_)) => Ok(visitor.guest.go("/me/app-passwords?said=revoked")),
+        Err(other) => Err(other),
+    }
+}

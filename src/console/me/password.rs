@@ -1,0 +1,78 @@
+//! Changing the own password.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::app::password::{self, Factor, OwnChange};
+use crate::app::{App, web_sessions};
+use crate::console::page::{Frame, Tab, answer};
+use crate::console::refusals;
+use crate::console::texts::ENGLISH;
+use crate::console::visit::{Posted, Visitor, with_session};
+use crate::error::{Error, Result};
+
+#[derive(Template)]
+#[template(path = "me_password.html")]
+struct Page {
+    frame: Frame,
+    address: String,
+    least: usize,
+    problem: Option<String>,
+    end_elsewhere: bool,
+}
+
+/// `GET /me/password`
+pub async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response> {
+    page(&app, &visitor, StatusCode::OK, None, true).await
+}
+
+async fn page(
+    app: &App,
+    visitor: &Visitor,
+    status: StatusCode,
+    problem: Option<String>,
+    end_elsewhere: bool,
+) -> Result<Response> {
+    let (account, least) = web_sessions::choice(app, &visitor.held).await?;
+    let filled = Page {
+        frame: Frame::inside(ENGLISH.change_password, visitor, Tab::Me),
+        address: account.primary.to_string(),
+        least,
+        problem,
+        end_elsewhere,
+    };
+    Ok(answer(status, &filled))
+}
+
+/// `POST /me/password`. This browser stays signed in, with a new session: its own change must not
+/// throw it out, and a session that was copied from it must not live on.
+pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
+    let end_elsewhere = form.ticked("end_elsewhere");
+    let browser = &visitor.guest.browser;
+    let changed = async {
+        let wish = OwnChange {
+            address: visitor.account.primary.to_string(),
+            new_password: form.new_password()?,
+            password: Some(form.password("password")?),
+            end_everything: end_elsewhere,
+            factor: Factor::InSession,
+        };
+        password::change(&app, visitor.guest.request_id.clone(), browser.source, wish).await
+    };
+    match changed.await {
+        Ok(account) => {
+            let started = web_sessions::after_own_change(&app, visitor.hash, &account, browser).await?;
+            Ok(with_session(&app, visitor.guest.go("/me?said=password"), &started.cookie))
+        }
+        Err(error) => {
+            let wrong = matches!(error, Error::BadCredentials);
+            let (status, mut problem) = refusals::beside(error)?;
+            if wrong {
+                ENGLISH.wrong_current_password.clone_into(&mut problem);
+            }
+            page(&app, &visitor, status, Some(problem), end_elsewhere).await
+        }
+    }
+}

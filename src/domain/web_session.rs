@@ -1,0 +1,103 @@
+//! How far a browser's sign-in has come, and how long it lasts.
+
+use crate::error::{Error, Result};
+
+/// What a browser session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The password was right; a second factor is wanted.
+    SecondFactor,
+    /// The same after a one-time password.
+    SecondFactorThenPassword,
+    /// A one-time password was right: only a new password may be chosen.
+    ChoosePassword,
+    /// The organization demands a second factor, and the person has none: one must be set up.
+    SetUpFactor,
+    SignedIn,
+}
+
+impl Stage {
+    pub const ALL: [Self; 5] = [
+        Self::SecondFactor,
+        Self::SecondFactorThenPassword,
+        Self::ChoosePassword,
+        Self::SetUpFactor,
+        Self::SignedIn,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SecondFactor => "second factor",
+            Self::SecondFactorThenPassword => "second factor, then password",
+            Self::ChoosePassword => "choose password",
+            Self::SetUpFactor => "set up factor",
+            Self::SignedIn => "signed in",
+        }
+    }
+
+    /// # Errors
+    /// `Internal` for a word that this program never wrote.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|stage| stage.as_str() == text)
+            .ok_or_else(|| Error::internal("a web session is in a stage that this program does not know"))
+    }
+
+    /// The stage after the password, with what is known of the person.
+    pub fn after_password(one_time: bool, has_factor: bool, factor_demanded: bool) -> Self {
+        match (one_time, has_factor) {
+            (true, true) => Self::SecondFactorThenPassword,
+            (false, true) => Self::SecondFactor,
+            (true, false) => Self::ChoosePassword,
+            (false, false) if factor_demanded => Self::SetUpFactor,
+            (false, false) => Self::SignedIn,
+        }
+    }
+
+    /// The stage after the second factor.
+    pub fn after_factor(self) -> Self {
+        match self {
+            Self::SecondFactorThenPassword | Self::ChoosePassword => Self::ChoosePassword,
+            Self::SecondFactor | Self::SetUpFactor | Self::SignedIn => Self::SignedIn,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_is_read_as_it_is_written() {
+        for stage in Stage::ALL {
+            assert_eq!(Stage::parse(stage.as_str()).unwrap(), stage);
+        }
+    }
+
+    #[test]
+    fn the_second_factor_leads_to_where_the_password_would_have_led() {
+        assert_eq!(Stage::after_password(true, true, false), Stage::SecondFactorThenPassword);
+        assert_eq!(Stage::after_password(true, false, true), Stage::ChoosePassword);
+        assert_eq!(Stage::SecondFactorThenPassword.after_factor(), Stage::ChoosePassword);
+        assert_eq!(Stage::SecondFactor.after_factor(), Stage::SignedIn);
+        assert_eq!(Stage::SetUpFactor.after_factor(), Stage::SignedIn);
+        assert!(Stage::parse("signed").is_err());
+    }
+
+    #[test]
+    fn a_one_time_password_never_signs_in_by_itself() {
+        for (factor, demanded) in [(false, false), (false, true), (true, false), (true, true)] {
+            let stage = Stage::after_password(true, factor, demanded);
+            assert_ne!(stage, Stage::SignedIn);
+            assert_ne!(stage.after_factor(), Stage::SignedIn);
+        }
+    }
+
+    #[test]
+    fn a_second_factor_is_asked_of_whoever_has_one() {
+        assert_eq!(Stage::after_password(false, true, false), Stage::SecondFactor);
+        assert_eq!(Stage::after_password(false, false, true), Stage::SetUpFactor);
+        assert_eq!(Stage::after_password(false, false, false), Stage::SignedIn);
+    }
+}

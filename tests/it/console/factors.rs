@@ -1,0 +1,410 @@
+//! Second factors at the sign-in: the authenticator app, recovery codes, and who must have one.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use mailward::app::call::Door;
+use mailward::app::password::{Factor, OwnChange};
+use mailward::app::web_sessions::Browser;
+use mailward::app::{factors, organizations, password, web_sessions};
+use mailward::clock::SECOND;
+use mailward::domain::password::Password;
+use mailward::domain::policy::SecondFactor;
+use mailward::error::Error;
+use mailward::store;
+use mailward::store::engine::{Db, Tx};
+use mailward::store::factors::PasskeyRow;
+use serde_json::json;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use totp_rs::{Builder, Secret};
+
+use crate::support::visitor::Visitor;
+use crate::support::world::{self, PASSWORD, Someone, World, operator};
+
+/// What the authenticator app on somebody's telephone would know.
+pub struct Telephone {
+    seed: String,
+    pub recovery_codes: Vec<String>,
+}
+
+impl Telephone {
+    /// The code that it shows at the world's time.
+    pub fn code(&self, world: &World) -> String {
+        self.code_at(world.app.clock.now())
+    }
+
+    pub fn code_at(&self, at: i64) -> String {
+        let secret = Secret::try_from_base32(&self.seed).expect("base 32");
+        let totp = Builder::new().with_secret(secret).build().expect("a seed");
+        totp.generate(u64::try_from(at / SECOND).expect("after 1970")).to_string()
+    }
+}
+
+/// Every `<tag…>text</tag>` of a page.
+fn texts(page: &str, before: &str) -> Vec<String> {
+    let parts = page.split(before).skip(1);
+    parts.map(|rest| rest.split('<').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Sets up an app for whoever the visitor is; the code of the running step is spent by it.
+pub async fn set_up(world: &World, visitor: &mut Visitor<'_>) -> Telephone {
+    visitor.get("/me/security").await;
+    let begun = visitor.post("/me/security/app", &[]).await;
+    assert_eq!(begun.headers["location"], "/me/security/app", "{}", begun.text);
+    let page = visitor.get("/me/security/app").await;
+    assert!(page.text.contains("<svg"), "{}", page.text);
+    let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
+    let mut telephone = Telephone { seed, recovery_codes: Vec::new() };
+    let wrong = visitor.post("/me/security/app/confirm", &[("code", "000000")]).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    let code = telephone.code(world);
+    let done = visitor.post("/me/security/app/confirm", &[("code", &code)]).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    telephone.recovery_codes = texts(&done.text, "<li><code>");
+    telephone
+}
+
+async fn with_factor(world: &World, who: &Someone) -> Telephone {
+    let mut visitor = Visitor::signed_in(world, &who.email, PASSWORD).await;
+    let telephone = set_up(world, &mut visitor).await;
+    assert_eq!(telephone.recovery_codes.len(), 10);
+    telephone
+}
+
+/// Somebody who has given the password, and is asked for more.
+async fn half_way<'a>(world: &'a World, who: &Someone) -> Visitor<'a> {
+    let mut visitor = Visitor::new(world);
+    let answer = visitor.sign_in(&who.email, PASSWORD).await;
+    assert_eq!(answer.headers["location"], "/second-factor", "{}", answer.text);
+    visitor.get("/second-factor").await;
+    visitor
+}
+
+async fn demand(world: &World, of: SecondFactor) {
+    let demand = move |organization: &mut organizations::Organization, _: &_| {
+        organization.policy.second_factor = of;
+        Ok(())
+    };
+    organizations::update(&world.app, &operator(), world.zoid, demand).await.expect("a policy");
+}
+
+async fn verbs(world: &World, of: &Someone) -> Vec<String> {
+    let mut tx = world.app.db.read().await.expect("a connection");
+    let person = mailward::domain::ids::UserId::new(of.zuid);
+    let newest = mailward::store::audit::newest(&mut tx, world.zoid, person, 20).await.expect("entries");
+    newest.into_iter().map(|row| row.verb).collect()
+}
+
+both_engines! {
+    async fn a_code_of_the_app_is_asked_for_and_opens_once(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        assert!(verbs(&world, &world.member).await.contains(&"setUpFactor".to_owned()));
+
+        let mut visitor = half_way(&world, &world.member).await;
+        let before = visitor.cookie("mailward").unwrap().to_owned();
+        for elsewhere in ["/", "/me", "/me/security", "/me/password", "/prove", "/new-password"] {
+            assert_eq!(visitor.get(elsewhere).await.headers["location"], "/second-factor", "{elsewhere}");
+        }
+        visitor.get("/second-factor").await;
+        let again = visitor.post("/second-factor", &[("code", &telephone.code(&world))]).await;
+        assert_eq!(again.status, StatusCode::BAD_REQUEST, "the step was spent when the app was set up");
+        let wrong = visitor.post("/second-factor", &[("code", "123456")]).await;
+        assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+
+        world.app.clock.advance(30 * SECOND);
+        let code = telephone.code(&world);
+        let spaced = format!(" {} {} ", &code[..3], &code[3..]);
+        let right = visitor.post("/second-factor", &[("code", &spaced)]).await;
+        assert_eq!(right.status, StatusCode::SEE_OTHER, "{}", right.text);
+        assert_ne!(visitor.cookie("mailward").unwrap(), before, "the session is a new one");
+        assert_eq!(visitor.get("/me").await.status, StatusCode::OK);
+
+        let mut old = Visitor::new(&world);
+        old.set_cookie("mailward", &before);
+        assert_eq!(old.get("/me").await.headers["location"], "/?next=%2Fme");
+        let mut other = half_way(&world, &world.member).await;
+        let replayed = other.post("/second-factor", &[("code", &code)]).await;
+        assert_eq!(replayed.status, StatusCode::BAD_REQUEST, "a code opens once");
+    }
+
+    async fn a_clock_may_be_off_by_one_step_and_not_by_two(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        world.app.clock.advance(300 * SECOND);
+        let mut visitor = half_way(&world, &world.member).await;
+        let now = world.app.clock.now();
+        for off in [-60, 60, -90] {
+            let code = telephone.code_at(now + off * SECOND);
+            let refused = visitor.post("/second-factor", &[("code", &code)]).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{off}");
+        }
+        let early = visitor.post("/second-factor", &[("code", &telephone.code_at(now - 30 * SECOND))]).await;
+        assert_eq!(early.status, StatusCode::SEE_OTHER);
+        let mut visitor = half_way(&world, &world.member).await;
+        let late = visitor.post("/second-factor", &[("code", &telephone.code_at(now + 30 * SECOND))]).await;
+        assert_eq!(late.status, StatusCode::SEE_OTHER);
+        let mut visitor = half_way(&world, &world.member).await;
+        let between = visitor.post("/second-factor", &[("code", &telephone.code_at(now))]).await;
+        assert_eq!(between.status, StatusCode::BAD_REQUEST, "an earlier step than the last accepted one");
+    }
+
+    async fn a_recovery_code_opens_once_and_is_told(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        let code = telephone.recovery_codes[3].to_uppercase().replace('-', " ");
+        let mut visitor = half_way(&world, &world.member).await;
+        assert_eq!(visitor.post("/second-factor", &[("code", &code)]).await.status, StatusCode::SEE_OTHER);
+        let page = visitor.get("/me/security").await;
+        assert!(page.text.contains("9 codes are left."), "{}", page.text);
+        assert!(verbs(&world, &world.member).await.contains(&"useRecoveryCode".to_owned()));
+        let mut again = half_way(&world, &world.member).await;
+        assert_eq!(again.post("/second-factor", &[("code", &code)]).await.status, StatusCode::BAD_REQUEST);
+
+        let new = visitor.post("/me/security/codes", &[]).await;
+        let codes = texts(&new.text, "<li><code>");
+        assert_eq!(codes.len(), 10, "{}", new.text);
+        let former = again.post("/second-factor", &[("code", &telephone.recovery_codes[0])]).await;
+        assert_eq!(former.status, StatusCode::BAD_REQUEST, "new codes take the place of the old ones");
+        assert_eq!(again.post("/second-factor", &[("code", &codes[0])]).await.status, StatusCode::SEE_OTHER);
+    }
+
+    async fn of_a_hundred_tries_with_one_code_one_opens(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        world.app.clock.advance(60 * SECOND);
+        for code in [telephone.code(&world), telephone.recovery_codes[0].clone()] {
+            let account = world.account(&world.member).await;
+            let mut tries = JoinSet::new();
+            for number in 0..100 {
+                let (app, account, code) = (world.app.clone(), account.clone(), code.clone());
+                tries.spawn(async move {
+                    let context = password::unsigned(Door::Console, format!("try {number}"), None);
+                    factors::prove(&app, &context, &account, &code).await.is_ok()
+                });
+            }
+            let opened = tries.join_all().await.into_iter().filter(|opened| *opened).count();
+            assert_eq!(opened, 1);
+            world.app.clock.advance(3600 * SECOND);
+        }
+    }
+
+    async fn of_a_hundred_tries_with_one_code_one_opens_though_no_guess_is_turned_away(db: Db) {
+        let mut config = world::config();
+        (config.throttle.wrong_per_account, config.throttle.wrong_per_source) = (100_000, 100_000);
+        let world = World::start_with(db, config).await;
+        let telephone = with_factor(&world, &world.member).await;
+        world.app.clock.advance(60 * SECOND);
+        let codes = [telephone.code(&world), telephone.recovery_codes[0].clone(), telephone.recovery_codes[1].clone()];
+        for code in codes {
+            let account = world.account(&world.member).await;
+            let start = Arc::new(Barrier::new(100));
+            let mut tries = JoinSet::new();
+            for number in 0..100 {
+                let (app, account, code, start) = (world.app.clone(), account.clone(), code.clone(), Arc::clone(&start));
+                tries.spawn(async move {
+                    let context = password::unsigned(Door::Console, format!("try {number}"), None);
+                    start.wait().await;
+                    factors::prove(&app, &context, &account, &code).await
+                });
+            }
+            let tries = tries.join_all().await;
+            let opened = tries.iter().filter(|outcome| outcome.is_ok()).count();
+            let turned_away = tries.iter().filter(|outcome| matches!(outcome, Err(Error::TooMany { .. }))).count();
+            assert_eq!((opened, turned_away), (1, 0), "{tries:?}");
+        }
+    }
+
+    async fn guesses_are_counted_and_then_even_the_right_code_waits(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        world.app.clock.advance(30 * SECOND);
+        let mut visitor = half_way(&world, &world.member).await;
+        for guess in 0..10 {
+            let wrong = visitor.post("/second-factor", &[("code", &format!("00000{guess}"))]).await;
+            assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+        }
+        let mut elsewhere = half_way(&world, &world.member).await;
+        let code = telephone.code(&world);
+        let full = elsewhere.post("/second-factor", &[("code", &code)]).await;
+        assert_eq!(full.status, StatusCode::TOO_MANY_REQUESTS, "the count is the account's, not the browser's");
+        world.app.clock.advance(900 * SECOND);
+        let mut later = half_way(&world, &world.member).await;
+        let right = later.post("/second-factor", &[("code", &telephone.code(&world))]).await;
+        assert_eq!(right.status, StatusCode::SEE_OTHER);
+    }
+
+    async fn a_factor_goes_with_the_password_and_takes_its_codes_along(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        set_up(&world, &mut visitor).await;
+        visitor.get("/me/security").await;
+        let wrong = visitor.post("/me/security/app/remove", &[("password", "not-this-one")]).await;
+        assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+        let right = visitor.post("/me/security/app/remove", &[("password", PASSWORD)]).await;
+        assert_eq!(right.headers["location"], "/me/security?said=factor-removed", "{}", right.text);
+        assert!(verbs(&world, &world.member).await.contains(&"removeFactor".to_owned()));
+        let account = world.account(&world.member).await;
+        let enrolled = factors::enrolled(&world.app, &account).await.expect("readable");
+        assert!(!enrolled.any() && enrolled.codes_left == 0);
+        Visitor::signed_in(&world, &world.member.email, PASSWORD).await.get("/me").await.ok();
+    }
+
+    async fn where_a_factor_is_demanded_one_is_set_up_before_anything_else(db: Db) {
+        let world = World::start(db).await;
+        demand(&world, SecondFactor::Everyone).await;
+        let mut visitor = Visitor::new(&world);
+        let answer = visitor.sign_in(&world.member.email, PASSWORD).await;
+        assert_eq!(answer.headers["location"], "/me/security");
+        for elsewhere in ["/", "/me", "/me/password", "/me/sessions", "/prove", "/second-factor"] {
+            assert_eq!(visitor.get(elsewhere).await.headers["location"], "/me/security", "{elsewhere}");
+        }
+        let before = visitor.cookie("mailward").unwrap().to_owned();
+        let telephone = set_up(&world, &mut visitor).await;
+        assert_ne!(visitor.cookie("mailward").unwrap(), before, "the session is a new one");
+        assert_eq!(visitor.get("/").await.headers["location"], "/me");
+        visitor.get("/me/security").await.ok();
+        let last = visitor.post("/me/security/app/remove", &[("password", PASSWORD)]).await;
+        assert_eq!(last.status, StatusCode::BAD_REQUEST, "the last factor stays");
+        world.app.clock.advance(30 * SECOND);
+        let mut again = half_way(&world, &world.member).await;
+        let right = again.post("/second-factor", &[("code", &telephone.code(&world))]).await;
+        assert_eq!(right.status, StatusCode::SEE_OTHER);
+    }
+
+    async fn a_policy_for_administrators_leaves_members_alone(db: Db) {
+        let world = World::start(db).await;
+        demand(&world, SecondFactor::Administrators).await;
+        let mut member = Visitor::new(&world);
+        assert_eq!(member.sign_in(&world.member.email, PASSWORD).await.headers["location"], "/");
+        let mut admin = Visitor::new(&world);
+        assert_eq!(admin.sign_in(&world.admin.email, PASSWORD).await.headers["location"], "/me/security");
+    }
+
+    async fn a_one_time_password_does_not_get_round_the_factor(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        world.mode(&world.owner, &world.member, "resetPassword", json!({"password": "t*c9ma-once"})).await.ok();
+        world.app.clock.advance(30 * SECOND);
+        let refused = world.self_password(&world.member.email, "t*c9ma-once", "a-better-one-9").await;
+        assert!(refused.refused(403, "OPERATION_NOT_PERMITTED").contains("second factor"));
+
+        let mut visitor = Visitor::new(&world);
+        let answer = visitor.sign_in(&world.member.email, "t*c9ma-once").await;
+        assert_eq!(answer.headers["location"], "/second-factor");
+        assert_eq!(visitor.get("/new-password").await.headers["location"], "/second-factor");
+        visitor.get("/second-factor").await;
+        let proved = visitor.post("/second-factor", &[("code", &telephone.code(&world))]).await;
+        assert_eq!(proved.headers["location"], "/new-password");
+        visitor.get("/new-password").await;
+        let twice = [("new_password", "a-better-one-9"), ("new_password_again", "a-better-one-9")];
+        let chosen = visitor.post("/new-password", &twice).await;
+        assert_eq!(chosen.headers["location"], "/me?said=password", "{}", chosen.text);
+
+        world.app.clock.advance(30 * SECOND);
+        let body = json!({"address": world.member.email, "password": "a-better-one-9", "newPassword": "another-one-99",
+            "code": telephone.code(&world)});
+        let json = [("content-type", "application/json")];
+        world.send("POST", "/self/password", &json, body.to_string()).await.ok();
+    }
+
+    async fn a_proposed_seed_belongs_to_the_session_that_asked_for_it(db: Db) {
+        let world = World::start(db).await;
+        let mut own = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        own.get("/me/security").await;
+        own.post("/me/security/app", &[]).await;
+        let page = own.get("/me/security/app").await;
+        let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
+        let telephone = Telephone { seed, recovery_codes: Vec::new() };
+
+        // Somebody else knows the password, and waits.
+        let mut thief = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        thief.get("/me/security").await;
+        let seen = thief.get("/me/security/app").await;
+        assert_eq!(seen.headers["location"], "/me/security", "{}", seen.text);
+        let taken = thief.post("/me/security/app/confirm", &[("code", &telephone.code(&world))]).await;
+        assert_ne!(taken.status, StatusCode::OK, "{}", taken.text);
+        assert!(!verbs(&world, &world.member).await.contains(&"setUpFactor".to_owned()));
+
+        let done = own.post("/me/security/app/confirm", &[("code", &telephone.code(&world))]).await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    }
+
+    async fn who_was_let_in_to_set_up_the_first_factor_sets_up_no_second_one(db: Db) {
+        let world = World::start(db).await;
+        demand(&world, SecondFactor::Everyone).await;
+        let mut thief = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        thief.get("/me/security").await;
+        thief.post("/me/security/app", &[]).await;
+        let page = thief.get("/me/security/app").await;
+        let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
+        let telephone = Telephone { seed, recovery_codes: Vec::new() };
+
+        // The person is quicker, with a passkey.
+        let account = world.account(&world.member).await;
+        let passkey = PasskeyRow {
+            credential: vec![7; 32],
+            id: world.app.ids.next().await.expect("an id"),
+            organization: account.organization,
+            user: account.user,
+            name: "Key".to_owned(),
+            data: "{}".to_owned(),
+            created_at: world.app.clock.now(),
+            used_at: None,
+        };
+        let insert = async move |tx: &mut Tx| store::factors::insert_passkey(tx, &passkey).await;
+        world.app.db.write(insert).await.expect("a passkey");
+
+        let late = thief.post("/me/security/app/confirm", &[("code", &telephone.code(&world))]).await;
+        assert_ne!(late.status, StatusCode::OK, "{}", late.text);
+        let again = thief.post("/me/security/app", &[]).await;
+        assert_ne!(again.headers.get("location").map(|to| to.to_str().unwrap()), Some("/me/security/app"));
+        assert_ne!(thief.get("/me").await.status, StatusCode::OK);
+        let enrolled = factors::enrolled(&world.app, &account).await.expect("readable");
+        assert!(!enrolled.app && enrolled.passkeys.len() == 1);
+    }
+
+    async fn no_session_begins_with_a_password_that_somebody_else_has_set_meanwhile(db: Db) {
+        let world = World::start(db).await;
+        let wish = OwnChange {
+            address: world.member.email.clone(),
+            password: Some(Password::prepare(PASSWORD).expect("a password")),
+            new_password: Password::prepare("a-better-one-9").expect("a password"),
+            end_everything: true,
+            factor: Factor::InSession,
+        };
+        let changed = password::change(&world.app, "own".to_owned(), None, wish).await.expect("changed");
+        // Before the browser has its new session, an administrator resets the password.
+        world.mode(&world.owner, &world.member, "resetPassword", json!({"password": "an-admins-one-7"})).await.ok();
+        let browser = Browser { source: None, agent: String::new() };
+        let begun = web_sessions::after_own_change(&world.app, [0; 32], &changed, &browser).await;
+        assert!(matches!(begun, Err(Error::BadCredentials)), "{:?}", begun.map(|started| started.stage));
+    }
+
+    async fn the_operator_takes_lost_factors_away(db: Db) {
+        let world = World::start(db).await;
+        with_factor(&world, &world.member).await;
+        let account = world.account(&world.member).await;
+        factors::clear(&world.app, &operator(), &account).await.expect("cleared");
+        assert_eq!(verbs(&world, &world.member).await[0], "removeFactors");
+        assert!(factors::clear(&world.app, &operator(), &account).await.is_err(), "there is none left");
+        Visitor::signed_in(&world, &world.member.email, PASSWORD).await.get("/me").await.ok();
+    }
+
+    async fn the_way_goes_on_where_it_was_meant_to_and_never_out_of_the_house(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        for (next, to) in [("/me/sessions", "/me/sessions"), ("https://evil.example/", "/"), ("//evil.example", "/")] {
+            world.app.clock.advance(30 * SECOND);
+            let mut visitor = Visitor::new(&world);
+            visitor.get("/").await;
+            let fields = [("address", world.member.email.as_str()), ("password", PASSWORD), ("next", next)];
+            let answer = visitor.post("/sign-in", &fields).await;
+            visitor.follow(answer).await;
+            let code = telephone.code(&world);
+            let gone = visitor.post("/second-factor", &[("code", &code), ("next", next)]).await;
+            assert_eq!(gone.headers["location"], to);
+        }
+    }
+}
