@@ -90,7 +90,7 @@ pub(super) enum Answer {
 pub(super) struct Failed {
     pub sql: String,
     pub cause: PgError,
-    /// Every statement was on the wire by then, the last one too.
+    /// Every statement was on the wire by then, the last one too, or nobody knows.
     pub all_sent: bool,
 }
 
@@ -121,7 +121,7 @@ pub(super) async fn fly(
     Ok(answers)
 }
 
-/// Whether all went out. What cannot even be sent (a value of the wrong type, a dead connection)
+/// Whether all may have gone out. What cannot even be sent (a value of the wrong type, a dead connection)
 /// ends it there: COMMIT must not be sent behind it.
 async fn send_all<'a>(
     client: &'a Object,
@@ -165,7 +165,12 @@ async fn send_all<'a>(
         }
     }
     match (last, prepared.next()) {
-        (Last::Script(sql), _) => Flying::send(flying, sql, script(client, sql)).await,
+        (Last::Script(sql), _) => {
+            // The answer to a COMMIT may be here as soon as it is out, and it may be that the connection broke. It
+            // was not sent only if the connection was closed before.
+            let may_be_sent = !client.is_closed();
+            Flying::send(flying, sql, script(client, sql)).await || may_be_sent
+        }
         (Last::Execute(sql, params), Some(statement)) => {
             Flying::send(flying, sql, execute(client, statement, params.to_vec())).await
         }
@@ -217,7 +222,8 @@ enum State<'a> {
 type Sent = std::result::Result<Answer, PgError>;
 
 impl<'a> Flying<'a> {
-    /// The driver sends a statement when its future is first polled. Whether it did.
+    /// The driver sends a statement when its future is first polled. Whether it did for certain: a connection
+    /// that breaks at that moment answers as one does that was closed before.
     async fn send(
         flying: &mut Vec<Self>,
         sql: &'a str,
