@@ -1,7 +1,7 @@
 //! Listening: sockets, TLS with certificates that can be replaced, and an orderly end. What is answered
 //! is the router's matter.
 
-use std::io::ErrorKind;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::{App, worker};
 use crate::arrival::{take_a_place, wait_for_body};
-use crate::config::{Metrics, Server};
+use crate::config::Server;
 use crate::error::{Error, Result};
 
 /// How long a client may take to send the head of a request; also how long an idle connection is kept.
@@ -47,21 +47,14 @@ pub fn bind(server: &Server) -> Result<Bound> {
         }
         (None, None) => None,
     };
-    let unusable = |cause: std::io::Error| {
+    let (listener, address) = listen(server.listen).map_err(|cause| {
         let other = match cause.kind() {
-            ErrorKind::AddrInUse => "; --listen gives another one, as --listen 127.0.0.1:0",
+            io::ErrorKind::AddrInUse => "; --listen gives another one, as --listen 127.0.0.1:0",
             _ => "",
         };
         Error::bad_value("server.listen", format!("{}: {cause}{other}", server.listen))
-    };
-    let listener = TcpListener::bind(server.listen).map_err(unusable)?;
-    listener.set_nonblocking(true).map_err(unusable)?;
-    Ok(Bound {
-        address: listener.local_addr().map_err(unusable)?,
-        listener,
-        tls,
-        shutdown_time: Duration::from_secs(server.shutdown_seconds),
-    })
+    })?;
+    Ok(Bound { address, listener, tls, shutdown_time: Duration::from_secs(server.shutdown_seconds) })
 }
 
 impl Bound {
@@ -76,7 +69,7 @@ impl Bound {
     /// # Errors
     /// `Internal` when the socket or the signals cannot be used.
     pub async fn serve(self, app: App, router: Router) -> Result<()> {
-        let failed = |cause: std::io::Error| Error::caused("serving", cause);
+        let failed = |cause: io::Error| Error::caused("serving", cause);
         let end = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
         let [terminate, interrupt] = end.map(|signal| signal.map_err(failed));
         let reload = signal(SignalKind::hangup()).map_err(failed)?;
@@ -90,8 +83,7 @@ impl Bound {
             .into_make_service_with_connect_info::<SocketAddr>();
 
         tracing::info!(address = %self.address, scheme = self.scheme(), "listening");
-        let mut server = axum_server::from_tcp(self.listener).map_err(failed)?.handle(handle).http1_only();
-        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+        let server = over(self.listener).map_err(failed)?.handle(handle);
         let outcome = match &self.tls {
             None => server.acceptor(NoDelayAcceptor).serve(router).await,
             Some(tls) => {
@@ -108,68 +100,50 @@ impl Bound {
     }
 }
 
-/// A socket for what the public must not reach: the metrics.
+/// A socket for what the public must not reach: metrics, and logins that Dovecot tells of. Without TLS.
 pub struct SideDoor {
-    address: SocketAddr,
+    /// A port that was asked for as 0 is the real one here.
+    pub address: SocketAddr,
     listener: TcpListener,
 }
 
 impl SideDoor {
-    /// Binds the configured address, if there is one.
+    /// Binds the address of a configuration's option.
     ///
     /// # Errors
-    /// `BadValue` with the reason.
-    pub fn open(metrics: &Metrics) -> Result<Option<Self>> {
-        if metrics.listen.is_empty() {
-            return Ok(None);
-        }
-        let unusable = |cause: &dyn std::fmt::Display| {
-            Error::bad_value("metrics.listen", format!("{}: {cause}", metrics.listen))
-        };
-        let address: SocketAddr = metrics.listen.parse().map_err(|cause| unusable(&cause))?;
-        let listener = TcpListener::bind(address).map_err(|cause| unusable(&cause))?;
-        listener.set_nonblocking(true).map_err(|cause| unusable(&cause))?;
-        let address = listener.local_addr().map_err(|cause| unusable(&cause))?;
-        Ok(Some(Self { address, listener }))
+    /// `BadValue` for the option, with the reason.
+    pub fn open(option: &str, address: SocketAddr) -> Result<Self> {
+        let (listener, address) =
+            listen(address).map_err(|cause| Error::bad_value(option, format!("{address}: {cause}")))?;
+        Ok(Self { address, listener })
     }
 
     /// Answers until the task is ended.
     pub fn answer(self, router: Router) -> JoinHandle<()> {
-        tracing::info!(metrics = %self.address, "metrics can be asked for");
+        let router = router.layer(axum::middleware::from_fn(wait_for_body)).into_make_service();
         tokio::spawn(async move {
-            let outcome = match axum_server::from_tcp(self.listener) {
-                Ok(mut server) => {
-                    server = server.http1_only();
-                    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-                    server.serve(router.into_make_service()).await
-                }
+            let outcome = match over(self.listener) {
+                Ok(server) => server.acceptor(NoDelayAcceptor).serve(router).await,
                 Err(cause) => Err(cause),
             };
             if let Err(error) = outcome {
-                tracing::error!(%error, "the door for metrics is closed");
+                tracing::error!(%error, address = %self.address, "a listener ended");
             }
         })
     }
 }
 
-/// Serves a router of its own for a program on this machine, without TLS, until the runtime ends.
-///
-/// # Errors
-/// `BadValue` for the option that names an address that cannot be used.
-pub fn beside(option: &str, address: SocketAddr, router: Router) -> Result<SocketAddr> {
-    let unusable = |cause: std::io::Error| Error::bad_value(option, format!("{address}: {cause}"));
-    let listener = TcpListener::bind(address).map_err(unusable)?;
-    listener.set_nonblocking(true).map_err(unusable)?;
-    let bound = listener.local_addr().map_err(unusable)?;
-    let mut server = axum_server::from_tcp(listener).map_err(unusable)?.http1_only();
+fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+fn over(listener: TcpListener) -> io::Result<axum_server::Server<SocketAddr>> {
+    let mut server = axum_server::from_tcp(listener)?.http1_only();
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    let router = router.layer(axum::middleware::from_fn(wait_for_body)).into_make_service();
-    tokio::spawn(async move {
-        if let Err(error) = server.acceptor(NoDelayAcceptor).serve(router).await {
-            tracing::error!(%error, %bound, "a listener ended");
-        }
-    });
-    Ok(bound)
+    Ok(server)
 }
 
 async fn end_in_order(

@@ -44,7 +44,7 @@ use crate::app::open::read_private;
 use crate::cli::desk::Desk;
 use crate::domain::secret::Secret;
 use crate::error::{Error, Result};
-use crate::serve::Router;
+use crate::serve::{Router, SideDoor};
 
 /// Everything that is answered over HTTP: pages for browsers, the API for programs.
 pub fn doors(app: &App) -> Router {
@@ -61,7 +61,10 @@ pub fn listen_to_logins(app: &App) {
     }
     let opened = read_private("mail.logins_key_file", file).and_then(|token| {
         let router = crate::api::mail_logins(app.clone(), &Secret::new(token.as_str()));
-        crate::serve::beside("mail.logins_listen", address, router)
+        let door = SideDoor::open("mail.logins_listen", address)?;
+        let address = door.address;
+        door.answer(router);
+        Ok(address)
     });
     match opened {
         Ok(address) => tracing::info!(%address, "listening to logins at the mail servers"),

@@ -48,13 +48,17 @@ impl Serve {
         let bound = crate::serve::bind(&config.server)?;
         // Links name the real port, also when a free one was asked for.
         config.server.listen = bound.address;
-        let side = SideDoor::open(&config.metrics)?;
+        let metrics =
+            config.metrics.address()?.map(|address| SideDoor::open("metrics.listen", address)).transpose()?;
         let app = open_to_serve(&config, Clock::System, Random::System).await?;
         crate::cli::listen_to_logins(&app);
         let router = crate::cli::doors(&app);
-        let side = side.map(|door| door.answer(crate::api::side_door(app.clone())));
+        let metrics = metrics.map(|door| {
+            tracing::info!(metrics = %door.address, "metrics can be asked for");
+            door.answer(crate::api::side_door(app.clone()))
+        });
         let outcome = bound.serve(app, router).await;
-        side.iter().for_each(tokio::task::JoinHandle::abort);
+        metrics.iter().for_each(tokio::task::JoinHandle::abort);
         outcome
     }
 }

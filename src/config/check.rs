@@ -118,14 +118,8 @@ impl Config {
     }
 
     fn check_metrics(&self) -> Result<()> {
-        let metrics = &self.metrics;
-        if metrics.listen.is_empty() {
-            return Ok(());
-        }
-        let Ok(address) = metrics.listen.parse::<std::net::SocketAddr>() else {
-            return Err(Error::bad_value("metrics.listen", "an address and a port, as 127.0.0.1:9464"));
-        };
-        if !address.ip().is_loopback() && !metrics.outside {
+        let Some(address) = self.metrics.address()? else { return Ok(()) };
+        if !address.ip().is_loopback() && !self.metrics.outside {
             return Err(Error::bad_value(
                 "metrics.listen",
                 format!(

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error::{Error, Result};
 pub use load::{EVERYWHERE, HERE, Loaded, find, load, of_text, variables};
 
 /// Everything that can be set. `mailward.example.toml` says each option with its default.
@@ -361,6 +362,22 @@ pub struct Metrics {
     pub listen: String,
     /// Answer also outside loopback, without asking who it is.
     pub outside: bool,
+}
+
+impl Metrics {
+    /// Where they are answered, if anywhere.
+    ///
+    /// # Errors
+    /// `BadValue` for what is no address with a port.
+    pub fn address(&self) -> Result<Option<SocketAddr>> {
+        if self.listen.is_empty() {
+            return Ok(None);
+        }
+        let address = self.listen.parse();
+        address
+            .map(Some)
+            .map_err(|_| Error::bad_value("metrics.listen", "an address and a port, as 127.0.0.1:9464"))
+    }
 }
 
 /// Logs go to standard error.

@@ -27,7 +27,7 @@ use mailward::config::Config;
 use mailward::domain::actor::Role;
 use mailward::domain::secret::Secret;
 use mailward::mailserver::config::{Contract, PolicyServer, roles};
-use mailward::serve;
+use mailward::serve::SideDoor;
 use mailward::store::mail_servers::MailServerRow;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -445,10 +445,11 @@ async fn app(config: &Config) -> App {
 /// The door where Dovecot asks before logins, as the service has it.
 fn listen_to_logins(runtime: &Runtime, app: &App) -> PolicyServer {
     let router = mailward::api::mail_logins(app.clone(), &Secret::new("logins-token"));
-    let address =
-        runtime.block_on(async { serve::beside("mail.logins_listen", ([127, 0, 0, 1], 0).into(), router) });
+    let door = SideDoor::open("mail.logins_listen", ([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = door.address;
+    runtime.block_on(async { drop(door.answer(router)) });
     PolicyServer {
-        url: format!("http://{}/policy", address.expect("a free port")),
+        url: format!("http://{address}/policy"),
         token: "logins-token".into(),
         nonce: "some nonce".into(),
     }
