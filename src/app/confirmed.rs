@@ -22,6 +22,9 @@ use crate::store::engine::{Tx, Written};
 /// takes another one to take over.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Between two looks at a database that is away for long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// What the entries of a change have in common, as far as it is known before the change is made.
 #[derive(Debug, Clone)]
 pub struct Named {
@@ -49,9 +52,9 @@ where
     };
     let number = named.change.get();
     tracing::warn!(change = number, "the database did not confirm a change; looking it up");
-    // In a task of its own: it is found out even if the caller leaves.
-    let asked = tokio::spawn(timeout(PATIENCE, find_out(app.clone(), context.clone(), named, zoid)));
-    let answer = match asked.await {
+    // In a task of its own: it is found out even if the caller leaves, or was told that nobody knows.
+    let asked = tokio::spawn(find_out(app.clone(), context.clone(), named, zoid));
+    let answer = match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) | Err(_) => Err(Error::Unconfirmed { change: None }),
     };
@@ -68,15 +71,17 @@ where
     }
 }
 
-/// Asks until the database answers.
+/// Asks until the database answers, however long it was away.
 async fn find_out(app: App, context: Context, named: Named, zoid: OrganizationId) -> Result<bool> {
+    let mut pause = Duration::from_millis(200);
     loop {
         let (context, named) = (context.clone(), named.clone());
         match app.db.write(async move |tx| is_there(tx, &context, &named, zoid).await).await {
             Err(Error::Unavailable { .. } | Error::Unconfirmed { .. }) => {}
             answer => return answer,
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -155,15 +155,24 @@ fn look_up_files_on_a_full_disk_are_told_and_caught_up_by_themselves() {
     });
 }
 
-/// Lets the system calls that write to files fail in a running program, until this is dropped.
-struct NoWrites(Child);
+/// Lets system calls fail in a running program, until this is dropped.
+struct Broken(Child);
 
-impl NoWrites {
-    fn of(process: u32, error: &str) -> Self {
-        let calls = "pwrite64,pwritev,ftruncate,fallocate";
+impl Broken {
+    /// Those that write to files.
+    fn writes(process: u32, error: &str) -> Self {
+        Self::calls(process, "pwrite64,pwritev,ftruncate,fallocate", &format!("error={error}"))
+    }
+
+    /// The next one that syncs, of each thread.
+    fn next_sync(process: u32) -> Self {
+        Self::calls(process, "fsync,fdatasync", "error=EIO:when=1")
+    }
+
+    fn calls(process: u32, calls: &str, how: &str) -> Self {
         let mut strace = Command::new("strace")
             .args(["-f", "-p", &process.to_string(), "-o", "/dev/null", "-e", &format!("trace={calls}")])
-            .args(["-e", &format!("inject={calls}:error={error}")])
+            .args(["-e", &format!("inject={calls}:{how}")])
             .stderr(Stdio::piped())
             .spawn()
             .expect("strace is there");
@@ -177,7 +186,7 @@ impl NoWrites {
     }
 }
 
-impl Drop for NoWrites {
+impl Drop for Broken {
     fn drop(&mut self) {
         // It lets go of the program when it is asked to end, and not when it is killed.
         if let Some(pid) = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap_or_default()) {
@@ -187,22 +196,66 @@ impl Drop for NoWrites {
     }
 }
 
-#[test]
-fn a_disk_that_takes_no_writes_is_told_and_outlived() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("mailward.db");
-    let url = format!("sqlite:{}", path.display());
-    let (zoid, zuid, token) = runtime().block_on(async {
-        let db = Db::open(&url, &options()).expect("a database");
+/// An organization, a member and a token that lives on, in a new database.
+fn somebody(url: &str) -> (i64, i64, String) {
+    let found = runtime().block_on(async {
+        let db = Db::open(url, &options()).expect("a database");
         migrate(&db, STEPS, 0).await.expect("the migrations run");
         let world = World::start(db.clone()).await;
         let found = (world.zoid.get(), world.member.zuid, world.owner.org_token.clone());
         db.close().await;
         found
     });
-    let connection = rusqlite::Connection::open(&path).expect("the database");
+    let connection = rusqlite::Connection::open(url.trim_start_matches("sqlite:")).expect("the database");
     connection.execute("UPDATE access_token SET expires_at = 9000000000000", []).expect("tokens live on");
-    drop(connection);
+    found
+}
+
+/// What is stored of the member.
+fn name_in(path: &Path, zuid: i64) -> String {
+    let connection = rusqlite::Connection::open(path).expect("the database");
+    let sql = "SELECT display_name FROM person WHERE id = $1";
+    connection.query_row(sql, [zuid], |row| row.get(0)).expect("a name")
+}
+
+#[test]
+fn a_change_whose_sync_failed_does_not_come_back_after_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mailward.db");
+    let url = format!("sqlite:{}", path.display());
+    let (zoid, zuid, token) = somebody(&url);
+    let service = Service::start(&url);
+    let confirmed = runtime().block_on(async {
+        let caller = service.caller(zoid, &token);
+        let mut confirmed = 0;
+        // The background may be the one whose sync fails.
+        for number in 1..=20 {
+            let broken = Broken::next_sync(service.id());
+            let body =
+                json!({"mode": "displaynameupdate", "zuid": zuid, "displayName": format!("Mia {number}")});
+            let Heard::Answer(status, _, text) = caller.put(&body).await else { panic!("no answer") };
+            drop(broken);
+            if status == 503 {
+                assert!(text.contains("disk"), "{text}");
+                return confirmed;
+            }
+            confirmed = number;
+        }
+        panic!("no sync of a change failed");
+    });
+    service.kill();
+    whole(&path);
+    let name = name_in(&path, zuid);
+    assert!(!name.ends_with(&format!(" {}", confirmed + 1)), "{name} was refused");
+    assert!(confirmed == 0 || name == format!("Mia {confirmed}"), "{name} instead of {confirmed}");
+}
+
+#[test]
+fn a_disk_that_takes_no_writes_is_told_and_outlived() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mailward.db");
+    let url = format!("sqlite:{}", path.display());
+    let (zoid, zuid, token) = somebody(&url);
     let service = Service::start(&url);
     runtime().block_on(async {
         let caller = service.caller(zoid, &token);
@@ -220,7 +273,7 @@ fn a_disk_that_takes_no_writes_is_told_and_outlived() {
         };
         assert_eq!(change().await.0, 200);
         for error in ["EROFS", "EIO", "ENOSPC"] {
-            let broken = NoWrites::of(service.id(), error);
+            let broken = Broken::writes(service.id(), error);
             for _ in 0..3 {
                 let (status, text) = change().await;
                 assert_eq!(status, 503, "{error}: {text}");
@@ -234,11 +287,7 @@ fn a_disk_that_takes_no_writes_is_told_and_outlived() {
     });
     drop(service);
     whole(&path);
-    let connection = rusqlite::Connection::open(&path).expect("the database");
-    let name: String = connection
-        .query_row("SELECT display_name FROM person WHERE id = $1", [zuid], |row| row.get(0))
-        .expect("a name");
-    assert_eq!(name, "Mia 4");
+    assert_eq!(name_in(&path, zuid), "Mia 4");
 }
 
 #[test]

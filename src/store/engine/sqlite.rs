@@ -279,6 +279,9 @@ fn failed(connection: &Connection, sql: &str, cause: rusqlite::Error) -> Error {
     error(sql, cause)
 }
 
+/// Why something is unavailable that was written, and then not synced.
+pub(super) const NOT_SYNCED: &str = "the disk reports an error where it should sync";
+
 fn error(doing: &str, cause: rusqlite::Error) -> Error {
     let rusqlite::Error::SqliteFailure(code, message) = &cause else {
         return Error::internal(format_args!("{}: {cause}", first_line(doing)));
@@ -291,6 +294,7 @@ fn error(doing: &str, cause: rusqlite::Error) -> Error {
         return Error::READ_ONLY; // see `hold`, whose triggers are the only ones
     }
     let (why, seconds) = match code.code {
+        ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_FSYNC => (NOT_SYNCED, 30),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ("another program holds the database", 2),
         ErrorCode::DiskFull => ("the disk is full", 30),
         ErrorCode::ReadOnly => ("the database is read-only", 30),

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::sqlite::{closed, control, lock, sqlite};
+use super::sqlite::{NOT_SYNCED, closed, control, lock, sqlite};
 use super::{Arm, Manner, Tx, unavailable};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
@@ -158,7 +158,23 @@ fn run_together(
         control(tx, "RELEASE change")?;
     }
     crash::at(Point::Committing);
-    control(tx, "COMMIT")?;
+    control(tx, "COMMIT").map_err(|error| match error {
+        Error::Unavailable { why: NOT_SYNCED, .. } if !overwritten(tx) => UNCONFIRMED,
+        error => error,
+    })?;
     crash::at(Point::Committed);
     Ok(())
+}
+
+const UNCONFIRMED: Error = Error::Unconfirmed { change: None };
+
+/// After a COMMIT whose sync failed: its pages stand in the log with the mark of a commit, and would count after a
+/// loss of power, or of this process. The next write takes their place, so it is made now.
+fn overwritten(tx: &mut Tx) -> bool {
+    if !sqlite(tx).is_autocommit() && control(tx, "ROLLBACK").is_err() {
+        return false;
+    }
+    // The same number once more: its page is written nevertheless.
+    let number = sqlite(tx).query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    number.and_then(|number| sqlite(tx).pragma_update(None, "user_version", number)).is_ok()
 }
