@@ -109,6 +109,7 @@ impl App {
             keys,
             places: Semaphore::new(config.server.most_at_once),
             ids: Ids::new(db.clone()),
+            agents: Here::new(config.database.pool_size),
             db,
             clock,
             random,
@@ -117,7 +118,6 @@ impl App {
             metrics: Metrics::default(),
             turns: Turns::default(),
             acquainted: Acquainted::default(),
-            agents: Here::default(),
             wake_worker: Notify::new(),
         })))
     }

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -30,6 +30,7 @@ pub struct Desk {
     pub global: Global,
     reason: Option<Reason>,
     once: Option<Once>,
+    opened: OnceLock<App>,
 }
 
 impl Desk {
@@ -38,7 +39,7 @@ impl Desk {
     pub fn new(global: Global) -> Result<Self> {
         let reason = global.reason.as_deref().map(Reason::parse).transpose()?.flatten();
         let once = global.idempotency_key.as_deref().map(once).transpose()?;
-        Ok(Self { global, reason, once })
+        Ok(Self { global, reason, once, opened: OnceLock::new() })
     }
 
     /// Why, as `--reason` said.
@@ -78,7 +79,15 @@ impl Desk {
         let config = self.config()?;
         logging::quiet();
         must_exist(&config)?;
-        open::open_app(&config, Clock::System, Random::System).await
+        let app = open::open_app(&config, Clock::System, Random::System).await?;
+        // Once more only where the first was done with.
+        let _first = self.opened.set(app.clone());
+        Ok(app)
+    }
+
+    /// The house, if the command has opened it.
+    pub fn opened(&self) -> Option<&App> {
+        self.opened.get()
     }
 
     /// Who acts, through which door, and why.

@@ -277,14 +277,18 @@ async fn run(cli: Cli) -> Result<u8> {
     if cli.command.keeps_no_keys() {
         desk.without_key()?;
     }
-    match carry_out(cli.command, &desk).await {
+    let outcome = match carry_out(cli.command, &desk).await {
         Err(missing @ Error::NotFound(_)) if desk.global.idempotency_key.is_some() => {
             let app = desk.open().await?;
             let done = desk.made_before(&app, &desk.context(&app), missing).await?;
             desk.tell_done(&done).map(|()| exit::DONE)
         }
         other => other,
+    };
+    if let Some(app) = desk.opened() {
+        projection::reload(&desk, app).await?;
     }
+    outcome
 }
 
 async fn carry_out(command: Command, desk: &Desk) -> Result<u8> {

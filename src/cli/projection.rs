@@ -56,18 +56,8 @@ impl Projection {
                 desk.in_earnest("`mailward projection verify` says what is wrong with the files")?;
                 let rebuilt = app.projector.rebuild(&app.db).await?;
                 let position = newest(&app).await?;
-                let reloaded = if rebuilt.reload_servers { reload(&app).await? } else { Vec::new() };
-                if rebuilt.reload_servers {
-                    desk.note(
-                        "a file had to be made anew: `postfix reload` makes Postfix read it, and `doveadm reload` \
-                         every Dovecot that is not among the mail servers",
-                    );
-                }
                 desk.answer(
-                    || {
-                        let told: String = reloaded.iter().map(|(name, what)| format!("\n{name}: {what}")).collect();
-                        format!("{} accounts at position {position}{told}", rebuilt.accounts)
-                    },
+                    || format!("{} accounts at position {position}", rebuilt.accounts),
                     || json!({"accounts": rebuilt.accounts, "position": position, "reload": rebuilt.reload_servers}),
                 )
             }
@@ -92,20 +82,29 @@ async fn newest(app: &App) -> Result<i64> {
     store::outbox::newest(&mut *app.db.read().await?).await
 }
 
-/// Every mail server opens its files again; what each said.
-async fn reload(app: &App) -> Result<Vec<(String, String)>> {
-    let mut said = Vec::new();
+/// After a command of any kind: where it had to make a look-up file anew, every mail server opens its files again.
+///
+/// # Errors
+/// `Unavailable`.
+pub async fn reload(desk: &Desk, app: &App) -> Result<()> {
+    if !app.projector.take_replaced() {
+        return Ok(());
+    }
+    desk.note(
+        "a look-up file had to be made anew: `postfix reload` makes Postfix read it, and `doveadm reload` \
+         every Dovecot that is not among the mail servers",
+    );
     for (row, server) in servers::all(app).await? {
         let outcome = match server {
             Ok(server) => server.reload().await.map_err(|why| why.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        said.push((
-            row.name,
-            outcome.map_or_else(|why| format!("not reloaded: {why}"), |()| "reloaded".to_owned()),
-        ));
+        match outcome {
+            Ok(()) => desk.note(&format!("{}: reloaded", row.name)),
+            Err(why) => desk.note(&format!("{}: not reloaded: {why}", row.name)),
+        }
     }
-    Ok(said)
+    Ok(())
 }
 
 fn words(drift: &Drift, repair: bool) -> String {

@@ -2,7 +2,7 @@
 //! responses from the agent in any order. Start at [`Link`], which asks, and [`answer`], which answers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf, split};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Io, Stream};
@@ -50,6 +50,10 @@ enum Frame {
     Question { id: u64, what: Value },
     Answer { id: u64, what: Value },
     Failure { id: u64, why: String },
+}
+
+fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was read from the connection.
@@ -111,8 +115,8 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> Result<
 
 /// The asking side. Questions may be asked at once; each gets its own answer.
 pub struct Link {
-    writer: AsyncMutex<WriteHalf<Io>>,
-    waiting: Mutex<Waiting>,
+    writer: Arc<AsyncMutex<WriteHalf<Io>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 struct Waiting {
@@ -126,8 +130,8 @@ impl Link {
     /// it says why it ended.
     pub fn over(io: Io) -> (Arc<Self>, impl Future<Output = LinkError> + Send) {
         let (reader, writer) = split(io);
-        let waiting = Mutex::new(Waiting { last: 0, answers: Ok(HashMap::new()) });
-        let link = Arc::new(Self { writer: AsyncMutex::new(writer), waiting });
+        let waiting = Arc::new(Mutex::new(Waiting { last: 0, answers: Ok(HashMap::new()) }));
+        let link = Arc::new(Self { writer: Arc::new(AsyncMutex::new(writer)), waiting });
         let listening = Arc::clone(&link);
         let reading = async move {
             let mut frames = Frames::of(reader);
@@ -146,14 +150,21 @@ impl Link {
                     Err(why) => break why,
                 }
             };
-            listening.lock().answers = Err(why.clone());
-            why
+            // Who could not write may have said why before.
+            let mut waiting = listening.lock();
+            match &waiting.answers {
+                Err(before) => before.clone(),
+                Ok(_) => {
+                    waiting.answers = Err(why.clone());
+                    why
+                }
+            }
         };
         (link, reading)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        locked(&self.waiting)
     }
 
     fn ended(&self) -> LinkError {
@@ -165,6 +176,24 @@ impl Link {
         if let Some(waiter) = self.lock().answers.as_mut().ok().and_then(|answers| answers.remove(&id)) {
             let _gone = waiter.send(answer);
         }
+    }
+
+    /// In a task of its own: who loses patience must not leave half a frame behind. Nothing follows one that could
+    /// not be written whole.
+    fn send(&self, frame: Frame) -> JoinHandle<Result<(), LinkError>> {
+        let (writer, waiting) = (Arc::clone(&self.writer), Arc::clone(&self.waiting));
+        tokio::spawn(async move {
+            let mut writer = writer.lock().await;
+            if let Err(why) = &locked(&waiting).answers {
+                return Err(why.clone());
+            }
+            let sent = write(&mut *writer, &frame).await;
+            if let Err(why @ (LinkError::Broken(_) | LinkError::Silent)) = &sent {
+                locked(&waiting).answers = Err(why.clone());
+                let _gone = timeout(Duration::from_secs(1), writer.shutdown()).await;
+            }
+            sent
+        })
     }
 
     /// Asks, and waits for the answer.
@@ -186,8 +215,9 @@ impl Link {
             waiting.answers.as_mut().map_err(|why| why.clone())?.insert(id, sender);
             id
         };
+        let sent = self.send(Frame::Question { id, what });
         let asked = async {
-            write(&mut *self.writer.lock().await, &Frame::Question { id, what }).await?;
+            sent.await.unwrap_or(Err(LinkError::Ended))?;
             // Nobody answers any more once the reading has ended, and it has said why.
             answer.await.unwrap_or_else(|_| Err(self.ended()))
         };
@@ -331,6 +361,20 @@ mod tests {
         let late = link.ask::<u64>(&json!({}), Duration::from_millis(50)).await;
         assert_eq!(late, Err(LinkError::Late(0)));
     }
+
+    #[tokio::test]
+    async fn who_loses_patience_leaves_no_half_frame_behind() {
+        let (near, far) = duplex(64);
+        let (link, reading) = Link::over(Box::new(near));
+        tokio::spawn(reading);
+        let long = "x".repeat(10_000);
+        let late = link.ask::<String>(&json!({"say": long}), Duration::from_millis(50)).await;
+        assert_eq!(late, Err(LinkError::Late(0)), "nobody reads yet");
+        tokio::spawn(answer(far, SOON, |what: Value| async move { Ok(what["say"].clone()) }));
+        let short = link.ask::<String>(&json!({"say": "short"}), SOON).await;
+        assert_eq!(short.as_deref(), Ok("short"));
+    }
+
     #[tokio::test]
     async fn an_answer_may_take_longer_than_the_silence_after_which_a_node_is_given_up() {
         let silence = Duration::from_millis(200);

@@ -29,6 +29,13 @@ impl Mark {
         Self { low: position + 1, high: position + 1, open: Vec::new() }
     }
 
+    /// What is left of it below that number.
+    fn below(mut self, end: i64) -> Self {
+        (self.low, self.high) = (self.low.min(end), self.high.min(end));
+        self.open.retain(|open| *open < end);
+        self
+    }
+
     /// The number up to which no change is missing.
     pub fn position(&self) -> i64 {
         self.low - 1
@@ -76,7 +83,11 @@ pub async fn now(tx: &mut Tx) -> Result<Now> {
     match tx.sees().await? {
         Some(text) => {
             let unclear = || Error::internal(format_args!("a snapshot says {text}"));
-            Ok(Now { mark: Mark::read(&text).ok_or_else(unclear)?, transactions: true })
+            let mark = Mark::read(&text).ok_or_else(unclear)?;
+            // After a crash the database gives numbers again whose transactions had left nothing on the disk. A
+            // committed change is on the disk, and so is that every number below its own was given.
+            let newest = outbox::newest_transaction(tx).await?.max(settings::swept_transaction(tx).await?);
+            Ok(Now { mark: mark.below(newest + 1), transactions: true })
         }
         None => Ok(Now { mark: Mark::upto(outbox::newest(tx).await?), transactions: false }),
     }
@@ -96,27 +107,33 @@ pub async fn since(tx: &mut Tx, held: &Mark, now: &Now) -> Result<Option<Vec<Cha
         return Ok(None);
     }
     let mut changed = Vec::new();
-    let mut behind = (held.position(), if now.transactions { i64::MAX } else { 0 });
-    loop {
-        let page: Vec<_> = match now.transactions {
-            true => outbox::changed_by_transactions(tx, behind, PAGE).await?,
-            false => {
-                let page = outbox::changed_since(tx, behind.0, PAGE).await?;
-                page.into_iter().map(|row| (row.position, 0, row.organization, row.account)).collect()
+    // What was open then and is over now; and all that came later. What lies between the reader has, however much
+    // it is: a transaction may stay open for days.
+    let over = held.open.iter().filter(|number| now.mark.holds(**number)).map(|number| (*number, *number));
+    for (from, to) in over.chain([(held.high, now.mark.high - 1)]).filter(|(from, to)| from <= to) {
+        let mut behind = (from - 1, i64::MAX);
+        loop {
+            let page: Vec<_> = match now.transactions {
+                true => outbox::changed_by_transactions(tx, behind, to, PAGE).await?,
+                false => {
+                    let page = outbox::changed_since(tx, behind.0, PAGE).await?;
+                    page.into_iter().map(|row| (row.position, 0, row.organization, row.account)).collect()
+                }
+            };
+            let Some(&(position, transaction, ..)) = page.last() else { break };
+            behind = if now.transactions { (transaction, position) } else { (position, 0) };
+            for (position, transaction, zoid, account) in page {
+                let number = now.number(position, transaction);
+                if !held.holds(number) && now.mark.holds(number) {
+                    changed.push((zoid, account));
+                }
             }
-        };
-        let Some(&(position, transaction, ..)) = page.last() else { return Ok(Some(changed)) };
-        behind = if now.transactions { (transaction, position) } else { (position, 0) };
-        for (position, transaction, zoid, account) in page {
-            let number = now.number(position, transaction);
-            if !held.holds(number) && now.mark.holds(number) {
-                changed.push((zoid, account));
+            if changed.len() > MOST {
+                return Ok(None);
             }
-        }
-        if changed.len() > MOST {
-            return Ok(None);
         }
     }
+    Ok(Some(changed))
 }
 
 #[cfg(test)]
@@ -130,6 +147,9 @@ mod tests {
         assert_eq!(held, [8, 9, 10, 11, 13, 14, 16, 17, 18, 19]);
         assert_eq!((mark.position(), mark.to_string().as_str()), (9, "10:20:12,15"));
         assert_eq!(Mark::read("7:7:"), Some(Mark::upto(6)));
+        assert_eq!(mark.clone().below(14).to_string(), "10:14:12");
+        assert_eq!(mark.clone().below(5), Mark::upto(4));
+        assert_eq!(mark.clone().below(30), mark);
         for nonsense in ["", "7", "7:8", "x:8:", "7:8:x"] {
             assert_eq!(Mark::read(nonsense), None, "{nonsense}");
         }

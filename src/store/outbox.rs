@@ -262,17 +262,19 @@ pub async fn changed_since(tx: &mut Tx, position: i64, most: i64) -> Result<Vec<
     .await
 }
 
-/// The look-ups' changes of transactions behind a place, in the order of transactions; on PostgreSQL alone are
-/// there any. The words in quotes are [`PROJECTION`], for the index.
+/// The look-ups' changes of transactions behind a place, up to a transaction, in the order of transactions; on
+/// PostgreSQL alone are there any. The words in quotes are [`PROJECTION`], for the index.
 pub async fn changed_by_transactions(
     tx: &mut Tx,
     behind: (i64, i64),
+    upto: i64,
     most: i64,
 ) -> Result<Vec<(i64, i64, OrganizationId, Option<AccountId>)>> {
     tx.query_all(
         "SELECT position, txid, organization_id, account_id FROM outbox
-         WHERE target = 'look-ups' AND txid > 0 AND (txid, position) > ($1, $2) ORDER BY txid, position LIMIT $3",
-        params![behind.0, behind.1, most],
+         WHERE target = 'look-ups' AND txid > 0 AND (txid, position) > ($1, $2) AND txid <= $3
+         ORDER BY txid, position LIMIT $4",
+        params![behind.0, behind.1, upto, most],
         |row| {
             let account = row.get::<i64>("account_id")?;
             let account = (account != 0).then(|| id(account)).transpose()?;
@@ -280,6 +282,18 @@ pub async fn changed_by_transactions(
         },
     )
     .await
+}
+
+/// The newest transaction that changed the look-ups and is remembered; 0 for none.
+pub async fn newest_transaction(tx: &mut Tx) -> Result<i64> {
+    let newest = tx
+        .query_opt(
+            "SELECT txid FROM outbox WHERE target = 'look-ups' AND txid > 0 ORDER BY txid DESC, position DESC LIMIT 1",
+            params![],
+            |row| row.get("txid"),
+        )
+        .await?;
+    Ok(newest.unwrap_or(0))
 }
 
 /// The newest position there ever was, also when it has been forgotten since; 0 for none.

@@ -1,7 +1,7 @@
 //! Keeps the look-up files of this machine's mail servers at the main database's position. Whoever
 //! has made a change waits here for its own position; one turn serves everybody who waits.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -236,22 +236,25 @@ impl FreshStates {
         held.extend(fresh.iter().map(|fresh| (fresh.account, fresh.clone())));
     }
 
-    /// The states of those accounts whose newest change has left one here; and what is to be read.
+    /// The states of those accounts whose newest change has left one here, in the order of these changes: an
+    /// address that went from one to another stands in both, and belongs to the later. And what is to be read.
     fn take(&self, changed: &[Concerned]) -> (Vec<Change>, Vec<Changed>) {
-        let newest: HashMap<_, _> = changed.iter().map(|row| (row.account, row.change)).collect();
+        let newest: HashMap<_, _> = changed.iter().map(|row| (row.account, row)).collect();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut states = HashMap::new();
-        for (account, change) in &newest {
-            if let Some(account) = account
-                && let Some(fresh) = held.remove(account).filter(|fresh| fresh.change.get() == *change)
+        let mut states = BTreeMap::new();
+        for row in newest.values() {
+            if let Some(account) = row.account
+                && let Some(fresh) = held.remove(&account).filter(|fresh| fresh.change.get() == row.change)
             {
-                states.insert(*account, Change { account_id: account.get(), state: fresh.state });
+                states.insert(row.position, Change { account_id: account.get(), state: fresh.state });
             }
         }
-        let is_read = |row: &&Concerned| row.account.is_some_and(|account| states.contains_key(&account));
+        let states: Vec<_> = states.into_values().collect();
+        let taken: HashSet<_> = states.iter().map(|state| state.account_id).collect();
+        let is_read = |row: &&Concerned| row.account.is_some_and(|account| taken.contains(&account.get()));
         let unread = changed.iter().filter(|row| !is_read(row));
         let unread = unread.map(|row| (row.organization, row.account)).collect();
-        (states.into_values().collect(), unread)
+        (states, unread)
     }
 }
 
@@ -262,7 +265,9 @@ impl Files {
         let mut projection = Arc::clone(&self.projection).lock_owned().await;
         // Whoever had the turn before may have done it for us.
         while self.applied.load(Ordering::Acquire) < wanted {
-            let Some(have) = projection.position() else {
+            let have = projection.position();
+            self.replaced.fetch_or(projection.take_replaced(), Ordering::AcqRel);
+            let Some(have) = have else {
                 self.rebuild(db, projection).await?;
                 return Ok(());
             };
@@ -281,13 +286,26 @@ impl Files {
                 return Ok(());
             };
             let (mut changes, unread) = self.fresh.take(&changed);
-            let (read, domains) = states(&mut snapshot, &unread).await?;
-            changes.extend(read);
-            drop(snapshot);
+            let whole = unread.iter().any(|(_, account)| account.is_none());
+            if !whole {
+                changes.extend(states(&mut snapshot, &unread).await?);
+            }
             // Off the async threads: another writer may hold the file for seconds.
             crash::at(Point::Projecting);
+            let handle = tokio::runtime::Handle::current();
             let (applied, back) = blocking(move || {
-                let applied = projection.apply(have, upto, &changes, domains.as_deref())?;
+                let applied = match whole {
+                    true => {
+                        let walk = Walk::of(&unread);
+                        let mut source =
+                            Source { snapshot, handle, walk: Some(walk), page: Default::default() };
+                        apply_pages(&mut projection, have, upto, changes, &mut source)?
+                    }
+                    false => {
+                        drop(snapshot);
+                        projection.apply(have, upto, &changes, None)?
+                    }
+                };
                 Ok((applied, projection))
             })
             .await?;
@@ -354,17 +372,32 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
         .map_err(|error| Error::caused("working on the look-up files", error))?
 }
 
-/// The states now of what changed, and the domains when those may have changed.
-async fn states(tx: &mut Tx, changed: &[Changed]) -> Result<(Vec<Change>, Option<Vec<String>>)> {
+/// The states now of the accounts that changed.
+async fn states(tx: &mut Tx, changed: &[Changed]) -> Result<Vec<Change>> {
     let (mut changes, mut walk) = (Vec::new(), Walk::of(changed));
     while let Some((_, page)) = walk.next(tx).await? {
         changes.extend(page);
     }
-    let domains = match changed.iter().any(|(_, account)| account.is_none()) {
-        false => None,
-        true => Some(store::organizations::verified_domains(tx).await?),
-    };
-    Ok((changes, domains))
+    Ok(changes)
+}
+
+/// A whole organization may have a million accounts: they are read and written page by page, after `changes`.
+/// The position moves with the last one, and with the domains, which belong to organizations.
+fn apply_pages(
+    projection: &mut Projection,
+    since: i64,
+    upto: i64,
+    mut changes: Vec<Change>,
+    source: &mut Source,
+) -> Result<Applied> {
+    let domains = source.domains()?;
+    while let Some(more) = source.next_page()? {
+        match projection.apply_part(since, upto, &changes)? {
+            Applied::Done => changes = more,
+            other => return Ok(other),
+        }
+    }
+    projection.apply(since, upto, &changes, Some(&domains))
 }
 
 async fn anywhere(tx: &mut Tx, number: i64) -> Result<Option<MailboxState>> {
@@ -377,10 +410,11 @@ async fn anywhere(tx: &mut Tx, number: i64) -> Result<Option<MailboxState>> {
     Ok(None)
 }
 
-/// Every account's state, read page by page from one snapshot, for work off the async threads.
+/// The states of accounts, read page by page from one snapshot, for work off the async threads.
 struct Source {
     snapshot: Reading,
     handle: tokio::runtime::Handle,
+    /// Of every account, as long as there is none.
     walk: Option<Walk>,
     page: std::vec::IntoIter<Change>,
 }
@@ -399,15 +433,20 @@ impl Source {
             if let Some(state) = self.page.by_ref().find_map(|change| change.state) {
                 return Ok(Some(state));
             }
-            let mut walk = match self.walk.take() {
-                Some(walk) => walk,
-                None => self.handle.block_on(Walk::of_all(&mut self.snapshot))?,
-            };
-            let page = self.handle.block_on(walk.next(&mut self.snapshot))?;
-            self.walk = Some(walk);
-            let Some((_, page)) = page else { return Ok(None) };
+            let Some(page) = self.next_page()? else { return Ok(None) };
             self.page = page.into_iter();
         }
+    }
+
+    /// Those that are gone are in it as well.
+    fn next_page(&mut self) -> Result<Option<Vec<Change>>> {
+        let mut walk = match self.walk.take() {
+            Some(walk) => walk,
+            None => self.handle.block_on(Walk::of_all(&mut self.snapshot))?,
+        };
+        let page = self.handle.block_on(walk.next(&mut self.snapshot))?;
+        self.walk = Some(walk);
+        Ok(page.map(|(_, page)| page))
     }
 }
 
@@ -450,5 +489,21 @@ mod tests {
 
         let (states, unread) = fresh.take(&[row(5, 1, Some(1)), row(6, 4, None)]);
         assert_eq!((states.len(), unread.len()), (0, 2), "what was taken is read from now on");
+    }
+
+    #[test]
+    fn states_are_written_in_the_order_of_their_changes() {
+        let fresh = FreshStates::default();
+        let order = [5, 3, 9, 1, 7, 2, 8];
+        for (place, whose) in (1..).zip(order) {
+            fresh.put(&[Fresh { change: change(place), account: account(whose), state: None }]);
+        }
+        let changed: Vec<_> = (1..).zip(order).map(|(place, whose)| row(place, place, Some(whose))).collect();
+        let (states, unread) = fresh.take(&changed);
+        assert_eq!(
+            states.iter().map(|state| state.account_id).collect::<Vec<_>>(),
+            order.map(|whose| account(whose).get())
+        );
+        assert!(unread.is_empty());
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct File {
     /// Device and inode that `conn` has open.
     identity: Option<(u64, u64)>,
     damage: Option<String>,
+    /// Somebody else put another file in its place; servers that run still have the old one open.
+    replaced: bool,
     /// Files somebody deleted under us. Servers that run still read them, so they are kept up to
     /// date until this process ends.
     deleted: Vec<Connection>,
@@ -52,6 +54,7 @@ impl File {
             conn: None,
             identity: None,
             damage: None,
+            replaced: false,
             deleted: Vec::new(),
         };
         if !dir.is_dir() {
@@ -79,6 +82,7 @@ impl File {
     pub fn damage(&mut self) -> Option<String> {
         if identity(&self.path) != self.identity || self.conn.is_none() {
             if let Some(conn) = self.conn.take() {
+                self.replaced = true;
                 self.deleted.truncate(3);
                 self.deleted.insert(0, conn);
             }
@@ -87,6 +91,11 @@ impl File {
             self.damage = self.conn.as_ref().and_then(|conn| self.inspect(conn).err());
         }
         self.damage.clone()
+    }
+
+    /// Whether there was another file in its place since this was asked last.
+    pub fn take_replaced(&mut self) -> bool {
+        std::mem::take(&mut self.replaced)
     }
 
     /// Opens the file once more: what was altered behind SQLite's back is not seen through its cache.

@@ -167,6 +167,13 @@ impl Projection {
         Some(self.auth.position()?.min(self.maps.position()?))
     }
 
+    /// Whether somebody else put another file in the place of one that was open, since this was asked last: servers
+    /// that run have to be reloaded.
+    pub fn take_replaced(&mut self) -> bool {
+        // Both are asked.
+        self.auth.take_replaced() | self.maps.take_replaced()
+    }
+
     /// Brings both files from any position at or after `since` to `upto`, one transaction each.
     ///
     /// `changes` holds the state *now* of every account that changed in `(since, upto]`, read in one
@@ -186,6 +193,36 @@ impl Projection {
             held if held >= upto => Err(Applied::AlreadyThere),
             held if held < since => Err(Applied::Behind { have: held }),
             _ => Ok(upto),
+        })
+    }
+
+    /// Writes a part of what [`Self::apply`] will bring, while the position stays.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_part(&mut self, since: i64, upto: i64, changes: &[Change]) -> Result<Applied> {
+        self.write(changes, None, |held| match held {
+            held if held >= upto => Err(Applied::AlreadyThere),
+            held if held < since => Err(Applied::Behind { have: held }),
+            held => Ok(held),
+        })
+    }
+
+    /// [`Self::apply`] for who has one writer, which sends states of now: a file that holds `upto` already takes
+    /// them as well, for what comes in parts may be of later changes than the position says. With `since` for
+    /// `upto` the position stays.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn take(
+        &mut self,
+        since: i64,
+        upto: i64,
+        changes: &[Change],
+        domains: Option<&[String]>,
+    ) -> Result<Applied> {
+        self.write(changes, domains, |held| {
+            if held < since { Err(Applied::Behind { have: held }) } else { Ok(held.max(upto)) }
         })
     }
 

@@ -209,6 +209,40 @@ fn applying_twice_is_harmless_and_a_gap_is_noticed() {
     assert_eq!(world.projection.position(), Some(11));
 }
 
+/// What an agent is brought, after it was killed between the two files.
+#[test]
+fn a_part_reaches_both_files_also_where_one_had_got_further_before() {
+    let mut world = World::filled();
+    world.auth().execute("UPDATE projection SET position = 15", []).expect("further");
+    let new = |account_id: i64, name: &str| {
+        [Change { account_id, state: Some(MailboxState { generation: 2, ..person(account_id, name) }) }]
+    };
+    assert_eq!(world.projection.position(), Some(10));
+    assert_eq!(world.projection.take(10, 10, &new(1, "ann"), None).expect("written"), Applied::Done);
+    assert_eq!(world.projection.position(), Some(10), "there is more to come");
+    assert_eq!(world.projection.take(10, 15, &new(2, "bob"), None).expect("written"), Applied::Done);
+    assert_eq!(world.projection.position(), Some(15));
+    let now = "SELECT mbox || '@' || cred FROM mp_session WHERE cred LIKE 'g%' AND mbox IN ('1', '2') ORDER BY mbox";
+    assert_eq!(list(&world.auth(), now), ["1@g2", "2@g2"]);
+    let now =
+        "SELECT mbox || '@' || cred FROM mp_sasl WHERE cred LIKE 'g%' AND mbox IN ('1', '2') ORDER BY mbox";
+    assert_eq!(list(&world.maps(), now).into_iter().collect::<BTreeSet<_>>().len(), 2);
+    assert!(list(&world.maps(), now).iter().all(|line| line.ends_with("@g2")));
+    let gap = world.projection.take(16, 17, &new(3, "cid"), None).expect("looked at");
+    assert_eq!(gap, Applied::Behind { have: 15 });
+}
+
+#[test]
+fn a_part_of_a_change_moves_no_position() {
+    let mut world = World::filled();
+    let part = [Change { account_id: 1, state: None }];
+    assert_eq!(world.projection.apply_part(10, 12, &part).expect("written"), Applied::Done);
+    assert_eq!(world.projection.position(), Some(10));
+    assert_eq!(list(&world.auth(), "SELECT cred FROM mp_session WHERE mbox = '1'"), [""; 0]);
+    assert_eq!(world.projection.apply_part(11, 12, &part).expect("looked at"), Applied::Behind { have: 10 });
+    assert_eq!(world.projection.apply_part(5, 10, &part).expect("looked at"), Applied::AlreadyThere);
+}
+
 #[test]
 fn addresses_can_change_hands_in_one_batch() {
     let mut world = World::filled();

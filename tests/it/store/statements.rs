@@ -672,7 +672,8 @@ async fn directly(world: &World) {
             assert_eq!(store::mail_agents::all(tx).await?, [agent]);
             store::mail_agents::rekey(tx, "imap1", &[2; 32]).await?;
             store::mail_agents::remove(tx, "imap1", late).await?;
-            store::outbox::changed_by_transactions(tx, (0, 0), 10).await?;
+            store::outbox::changed_by_transactions(tx, (0, 0), i64::MAX, 10).await?;
+            store::outbox::newest_transaction(tx).await?;
             store::settings::swept_transaction(tx).await?;
             let now = store::feed::now(tx).await?;
             store::feed::since(tx, &mark, &now).await?;

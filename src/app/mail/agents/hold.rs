@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, timeout};
 
+use super::Replaced;
 use super::asks::{FileAsk, Held, Made, Opened};
 use crate::app::App;
 use crate::app::mail::feed::{Domains, ForHost, Walk};
@@ -35,17 +36,24 @@ const BREATH: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The end of a rebuild waits for the disk.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
-/// Roughly the bytes of accounts in one request; far below `link::LARGEST_FRAME`.
-const PORTION: usize = 2 << 20;
+/// Roughly the bytes of accounts in one request: over a slow line, questions about sessions wait no longer behind it.
+const PORTION: usize = 256 << 10;
+/// So many accounts are read before the first is told, and need no connection to the database while an agent works.
+const FEW: usize = 2000;
+/// How long a host waits until it may have a connection for itself.
+const TURN: Duration = Duration::from_secs(20);
 
 /// Serves an agent over its connection until that ends. It hears something at least every `heartbeat`,
 /// also in the midst of other work. The log says why it ended.
 pub async fn hold(app: App, agent: MailAgentRow, key_hash: [u8; 32], io: Io, heartbeat: Duration) {
     let name = agent.name.clone();
     match Holding::begin(app, agent, key_hash, io, heartbeat).await {
-        Ok(mut holding) => {
+        Ok((mut holding, replaced)) => {
             tracing::info!(agent = name, "a mail agent is here");
-            let why = holding.go_on().await;
+            let why = tokio::select! {
+                why = holding.go_on() => why,
+                _ = replaced => given_up(),
+            };
             tracing::warn!(agent = name, %why, "a mail agent is gone");
         }
         Err(error) => tracing::warn!(agent = name, %error, "a mail agent came and is gone"),
@@ -85,6 +93,10 @@ fn broken(why: LinkError) -> Error {
     Error::Refused(why.to_string())
 }
 
+fn are_few(changed: &[Changed]) -> bool {
+    changed.len() <= FEW && changed.iter().all(|(_, account)| account.is_some())
+}
+
 fn given_up() -> Error {
     Error::Refused("it was removed, got a new key, or has a newer connection".to_owned())
 }
@@ -96,7 +108,7 @@ impl Holding {
         key_hash: [u8; 32],
         io: Io,
         heartbeat: Duration,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Replaced)> {
         let (link, reading) = Link::over(io);
         let reading = tokio::spawn(reading);
         let id = hex::encode(app.random.salt());
@@ -143,11 +155,11 @@ impl Holding {
         holding.filed = opened.position.unwrap_or(-1);
         holding.held = opened.position.map(Mark::upto);
         let server = MailServer::Agent(Remote::new(holding.agent.name.clone(), Arc::clone(&holding.link)));
-        holding.app.agents.came(&holding.id, server.clone());
+        let replaced = holding.app.agents.came(&holding.id, server.clone());
         let (app, shown) = (holding.app.clone(), holding.shown.subscribe());
         holding.telling =
             Some(tokio::spawn(async move { worker::serve_mail_server(app, server, Some(shown)).await }));
-        Ok(holding)
+        Ok((holding, replaced))
     }
 
     /// Goes on until something ends the link, and answers what it was.
@@ -179,6 +191,32 @@ impl Holding {
 
     /// Brings the files to what the database shows now; whether there was anything to bring.
     async fn bring_up(&mut self) -> Result<bool> {
+        let (tx, now, changed) = self.look().await?;
+        match changed {
+            Some(changed) if changed.is_empty() => {
+                // The files may stay at an older position: nothing lies between.
+                self.hold(now.mark);
+                Ok(false)
+            }
+            Some(changed) if are_few(&changed) => self.apply(tx, now, &changed).await,
+            Some(_) | None => {
+                drop(tx);
+                let app = self.app.clone();
+                let turn = timeout(TURN, app.agents.walks.acquire()).await;
+                let Ok(Ok(_turn)) = turn else {
+                    let why = "this node brings as many hosts up to date already as it can at once";
+                    return Err(Error::Refused(why.to_owned()));
+                };
+                match self.look().await? {
+                    (tx, now, Some(changed)) => self.apply(tx, now, &changed).await,
+                    (tx, now, None) => self.rebuild(tx, now).await.map(|()| true),
+                }
+            }
+        }
+    }
+
+    /// What the database shows now, and what of it the files lack; `None` when they have to be made anew.
+    async fn look(&mut self) -> Result<(Reading, Now, Option<Vec<Changed>>)> {
         let mut tx = self.app.db.snapshot().await?;
         // Nothing more is told to a key that was replaced: whoever has it may be why.
         let keeper = store::mail_agents::with_key(&mut tx, &self.key_hash).await?;
@@ -190,15 +228,7 @@ impl Holding {
             Some(held) => store::feed::since(&mut tx, held, &now).await?,
             None => None,
         };
-        match changed {
-            None => self.rebuild(tx, now).await.map(|()| true),
-            Some(changed) if changed.is_empty() => {
-                // The files may stay at an older position: nothing lies between.
-                self.hold(now.mark);
-                Ok(false)
-            }
-            Some(changed) => self.apply(tx, now, &changed).await,
-        }
+        Ok((tx, now, changed))
     }
 
     fn hold(&mut self, mark: Mark) {
@@ -215,20 +245,21 @@ impl Holding {
             false => None,
         };
         let (mut host, mut walk) = (ForHost::new(Arc::clone(&self.domains)), Walk::of(changed));
-        let mut portion = Portion::default();
+        let (mut portion, mut read, few) = (Portion::default(), Vec::new(), are_few(changed));
         while let Some((zoid, mut page)) = walk.next(&mut tx).await? {
             host.adapt(&mut tx, zoid, &mut page).await?;
             portion.add(page);
-            if portion.is_full() || self.heartbeats.is_due().await {
-                // The position moves with the last portion.
-                let changes = portion.take();
-                let ask = FileAsk::Apply { since, upto: since, changes, domains: None };
-                if !self.ask_apply(&ask, since).await? {
-                    return Ok(false);
-                }
+            if portion.is_full() || (!few && self.heartbeats.is_due().await) {
+                read.push(portion.take());
+            }
+            if !few && !self.ask_parts(since, &mut read).await? {
+                return Ok(false);
             }
         }
         drop(tx);
+        if !self.ask_parts(since, &mut read).await? {
+            return Ok(false);
+        }
         let taken =
             self.ask_apply(&FileAsk::Apply { since, upto, changes: portion.take(), domains }, upto).await?;
         if taken {
@@ -236,6 +267,17 @@ impl Holding {
             self.hold(now.mark);
         }
         Ok(taken)
+    }
+
+    /// Has parts written; the position moves with the last one, which is not among them.
+    async fn ask_parts(&mut self, since: i64, parts: &mut Vec<Vec<Change>>) -> Result<bool> {
+        for changes in parts.drain(..) {
+            let ask = FileAsk::Apply { since, upto: since, changes, domains: None };
+            if !self.ask_apply(&ask, since).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the files have come to that position. If not, the next look begins from what they hold.

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{Semaphore, oneshot};
+
 use crate::app::App;
 use crate::app::call::Context;
 use crate::app::mail::servers;
@@ -31,24 +33,41 @@ pub const AWAY: Millis = 30 * SECOND;
 const ALL: &str = "*";
 
 /// The hosts whose agents are connected to this node, by name.
-#[derive(Debug, Default)]
-pub struct Here(Mutex<HashMap<String, Linked>>);
+#[derive(Debug)]
+pub struct Here {
+    linked: Mutex<HashMap<String, Linked>>,
+    /// Hosts that may hold a connection to the database while their agent writes: slow ones must not have them all.
+    walks: Semaphore,
+}
 
 #[derive(Debug)]
 struct Linked {
     /// Names the connection.
     link: String,
     server: MailServer,
+    /// Dropped when a newer connection takes over.
+    _stays: oneshot::Sender<()>,
 }
 
+/// Comes to an end when the agent has a newer connection to this node.
+type Replaced = oneshot::Receiver<()>;
+
 impl Here {
+    /// Nobody yet, at a node with so many connections to the database.
+    pub fn new(pool_size: usize) -> Self {
+        Self { linked: Mutex::default(), walks: Semaphore::new((pool_size / 4).max(1)) }
+    }
+
     /// The sessions of a host, if this node can ask for them.
     pub fn server(&self, name: &str) -> Option<MailServer> {
         self.lock().get(name).map(|linked| linked.server.clone())
     }
 
-    fn came(&self, link: &str, server: MailServer) {
-        self.lock().insert(server.name().to_owned(), Linked { link: link.to_owned(), server });
+    fn came(&self, link: &str, server: MailServer) -> Replaced {
+        let (stays, replaced) = oneshot::channel();
+        let name = server.name().to_owned();
+        self.lock().insert(name, Linked { link: link.to_owned(), server, _stays: stays });
+        replaced
     }
 
     /// Removes the host, unless a newer connection has taken over.
@@ -60,7 +79,7 @@ impl Here {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Linked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,4 +225,27 @@ pub async fn admit(app: &App, key_hash: &[u8; 32], source: Option<IpAddr>) -> Re
     let subject = Subject::mail_agent(source);
     app.db.write(async move |tx| throttle::count(tx, &subject, most, window, now).await).await?;
     Err(Error::BadToken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailserver::link::Link;
+    use crate::mailserver::remote::Remote;
+
+    #[tokio::test]
+    async fn a_newer_connection_ends_the_one_before_and_no_other() {
+        let server = |name: &str| {
+            let (io, _) = tokio::io::duplex(64);
+            MailServer::Agent(Remote::new(name, Link::over(Box::new(io)).0))
+        };
+        let here = Here::new(16);
+        let mut first = here.came("one", server("mx1"));
+        let mut other = here.came("two", server("mx2"));
+        let mut newer = here.came("three", server("mx1"));
+        let ended = |end: &mut Replaced| end.try_recv() == Err(oneshot::error::TryRecvError::Closed);
+        assert!(ended(&mut first) && !ended(&mut other) && !ended(&mut newer));
+        here.went("mx1", "one");
+        assert!(here.server("mx1").is_some(), "the newer one is there");
+    }
 }

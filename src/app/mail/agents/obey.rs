@@ -94,15 +94,7 @@ impl Obedience {
                 let now = self.clock.now();
                 let held = blocking(files, move |files| {
                     let projection = files.projection()?;
-                    let applied = match projection.position() {
-                        None => return Ok(Held { position: None }),
-                        // Written, but not all of it yet: the position stays.
-                        Some(held) if held == upto => {
-                            projection.repair(upto, &changes, domains.as_deref())?
-                        }
-                        Some(_) => projection.apply(since, upto, &changes, domains.as_deref())?,
-                    };
-                    match applied {
+                    match projection.take(since, upto, &changes, domains.as_deref())? {
                         Applied::Done | Applied::AlreadyThere => projection.in_contact(now)?,
                         Applied::Behind { have } => {
                             tracing::warn!(have, upto, "what came does not fit the files")
