@@ -9,7 +9,8 @@ use crate::app::call::{Context, authenticate};
 use crate::app::keys::{Purpose, of_person};
 use crate::app::own::{self, Act, tell};
 use crate::app::throttle::{self, Subject};
-use crate::clock::{Millis, SECOND};
+use crate::clock::{DAY, Millis, SECOND};
+use crate::config::Throttle;
 use crate::domain::account::Account;
 use crate::domain::actor::{Actor, Role};
 use crate::domain::effect::Notice;
@@ -289,23 +290,33 @@ pub async fn clear(app: &App, context: &Context, account: &Account) -> Result<Op
 
 // Proving ------------------------------------------------------------------------------------
 
+/// How many wrong codes of somebody who has the password already are looked at in a day: as many as fill five
+/// windows.
+pub(super) fn most_wrong_a_day(throttle: &Throttle) -> i64 {
+    throttle.wrong_per_account.saturating_mul(5)
+}
+
 /// Takes a code of the authenticator app or a recovery code, each once.
 ///
 /// # Errors
-/// `Refused` for a wrong or used one; `TooMany` after as many wrong ones as passwords may be wrong.
+/// `Refused` for a wrong or used one; `TooMany` after as many wrong ones as passwords may be wrong, or after
+/// five times as many in a day.
 pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str) -> Result<()> {
     let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
     let (context, account, house, typed) = (context.clone(), account.clone(), app.clone(), plain_code(typed));
     let window = app.config.throttle.window_seconds * SECOND;
-    let most = app.config.throttle.wrong_per_account;
+    let (most, most_a_day) = (app.config.throttle.wrong_per_account, most_wrong_a_day(&app.config.throttle));
     let right = app
         .db
         .write(async move |tx| {
-            let subject = Subject::second_factor(account.id);
+            let (subject, of_a_day) =
+                (Subject::second_factor(account.id), Subject::second_factor_of_a_day(account.id));
             let counted = throttle::count(tx, &subject, most, window, now).await?;
+            let counted_that_day = throttle::count(tx, &of_a_day, most_a_day, DAY, now).await?;
             let right = spend(tx, &house, &context, &account, &typed, change, now).await?;
             if right {
                 take_back(tx, subject.as_str(), counted).await?;
+                take_back(tx, of_a_day.as_str(), counted_that_day).await?;
             }
             Ok(right)
         })

@@ -284,7 +284,7 @@ pub async fn finish_proof(app: &App, context: &Context, sent: &str) -> Result<()
 /// fingerprint; answers what the browser needs, as JSON.
 ///
 /// # Errors
-/// `TooMany` for a source that begins too often.
+/// `TooMany` for a source that begins too often and comes to no end.
 pub async fn begin_sign_in(app: &App, hash: [u8; 32], source: Option<IpAddr>) -> Result<String> {
     let (party, now) = (relying_party(app)?, app.clock.now());
     let id: WebSessionId = app.ids.next().await?;
@@ -317,7 +317,7 @@ pub async fn begin_sign_in(app: &App, hash: [u8; 32], source: Option<IpAddr>) ->
 /// `Refused` for a passkey that did not work, and while a one-time password waits; `BadCredentials`
 /// for somebody who is blocked.
 pub async fn sign_in(app: &App, hash: [u8; 32], sent: &str, browser: &Browser) -> Result<Started> {
-    let (party, now) = (relying_party(app)?, app.clock.now());
+    let (party, now, source) = (relying_party(app)?, app.clock.now(), browser.source);
     let sent: PublicKeyCredential = answer(sent)?;
     let account = app
         .db
@@ -325,7 +325,14 @@ pub async fn sign_in(app: &App, hash: [u8; 32], sent: &str, browser: &Browser) -
             let text = store::web_sessions::take_guest_ceremony(tx, &hash, now).await?;
             let state = text.map(|text| read(&text, now)).transpose()?.flatten();
             let Some(State::SignIn(state)) = state else { return Ok(Err(too_late())) };
-            proved(tx, &party, &sent, state, now).await
+            let proved = proved(tx, &party, &sent, state, now).await?;
+            if let (Ok(_), Some(source)) = (&proved, source) {
+                // Many people behind one address may sign in as often as they like.
+                let subject = Subject::passkeys_from(source);
+                let (_, until) = store::throttle::tries(tx, subject.as_str(), now).await?;
+                store::throttle::take_back(tx, subject.as_str(), until).await?;
+            }
+            Ok(proved)
         })
         .await??;
     if account.credential.kind == PasswordKind::OneTime {

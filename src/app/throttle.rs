@@ -11,7 +11,7 @@ use crate::app::change::{Done, Entrance, enter, transact};
 use crate::app::confirmed::Named;
 use crate::app::forecast::Forecast;
 use crate::app::journal::{self, Entry};
-use crate::app::recovery;
+use crate::app::{factors, recovery};
 use crate::clock::{Millis, SECOND};
 use crate::config::{Config, Throttle};
 use crate::domain::account::Account;
@@ -84,7 +84,12 @@ impl Subject {
         Self(format!("factor {account}"))
     }
 
-    /// Sign-ins by passkey that a source address begins.
+    /// The same in a day: tries in every window would find a code of six digits one day.
+    pub fn second_factor_of_a_day(account: AccountId) -> Self {
+        Self(format!("day of factors {account}"))
+    }
+
+    /// Sign-ins by passkey that a source address begins, and that come to nothing.
     pub fn passkeys_from(source: IpAddr) -> Self {
         Self(format!("passkeys from {}", Self::source(source).0))
     }
@@ -128,12 +133,13 @@ impl Subject {
 
 /// How many tries there are of each kind of subject, by the beginning of its name. Repeats of one wrong
 /// password (`same_again`) are not among them: they close nothing.
-fn limits(config: &Config) -> [(&'static str, i64); 10] {
+fn limits(config: &Config) -> [(&'static str, i64); 11] {
     let Throttle { wrong_per_account, wrong_per_source, token_failures_per_source, .. } = config.throttle;
     [
         ("account ", wrong_per_account),
         ("address ", wrong_per_account),
         ("factor ", wrong_per_account),
+        ("day of factors ", factors::most_wrong_a_day(&config.throttle)),
         ("source ", wrong_per_source),
         ("mail agent ", wrong_per_source),
         ("passkeys from ", wrong_per_source),
@@ -253,12 +259,9 @@ pub async fn admit(app: &App, guess: &Guess, now: Millis) -> Result<Admission> {
             if let Some(account) = &guess.account {
                 match count_below(tx, account.as_str(), now, window, limits.wrong_per_account).await? {
                     Some(until) => counted.push((account.clone(), until)),
-                    None => {
-                        // It costs as much as any other, so that the source's count stays.
-                        counted.retain(|(subject, _)| *subject == guess.address);
-                        take_all_back(tx, &counted).await?;
-                        return Ok(Ok(Admission::Silent));
-                    }
+                    // The other counts stay, as they do for an address that nobody has: who tries two addresses
+                    // of one person sees both close.
+                    None => return Ok(Ok(Admission::Silent)),
                 }
             }
             Ok(Ok(Admission::Counted(Counted(counted))))
@@ -429,7 +432,7 @@ fn subjects(account: &Account) -> Vec<Subject> {
     addresses
         .chain(recovery)
         .chain([Subject::account(account.id), Subject::second_factor(account.id)])
-        .chain([Subject::recovery_of(account.id), proof])
+        .chain([Subject::second_factor_of_a_day(account.id), Subject::recovery_of(account.id), proof])
         .collect()
 }
 

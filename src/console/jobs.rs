@@ -16,6 +16,8 @@ use crate::clock::{HOUR, Millis};
 use crate::console::page::{Frame, Tab, ok};
 use crate::console::texts::{ENGLISH, Texts, count, fill};
 use crate::console::visit::{Posted, Visitor};
+use crate::domain::actor::Role;
+use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
 use crate::domain::secret::{Secret, new_token};
 use crate::error::{Error, Result};
@@ -45,6 +47,8 @@ struct Entry {
 struct Job {
     organization: OrganizationId,
     owner: UserId,
+    /// What the owner was when it began: what it brought is not for who has lost that.
+    rank: (Role, Option<HelpDesk>),
     title: String,
     began: Millis,
     lines: Vec<Entry>,
@@ -93,6 +97,7 @@ where
     let job = Job {
         organization: visitor.organization(),
         owner: visitor.held.session.user,
+        rank: visitor.rank(),
         title,
         began: now,
         lines: names.into_iter().map(waiting).collect(),
@@ -203,7 +208,8 @@ fn load(app: &App, visitor: &Visitor, id: &str) -> Result<Progress> {
 }
 
 fn is_theirs(job: &Job, visitor: &Visitor) -> bool {
-    job.organization == visitor.organization() && job.owner == visitor.held.session.user
+    let owner = (job.organization, job.owner) == (visitor.organization(), visitor.held.session.user);
+    owner && job.rank == visitor.rank()
 }
 
 #[derive(Template)]

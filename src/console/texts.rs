@@ -454,7 +454,7 @@ texts! {
     code_hint = "The six digits of your authenticator app, or one of your recovery codes.";
     use_passkey = "Use a passkey";
     sign_in_with_passkey = "Sign in with a passkey";
-    no_factor_hint = "Lost the app, the passkey and the recovery codes? Somebody at the desk of your organization can help.";
+    no_factor_hint = "Lost the app, the passkey and the recovery codes? A super administrator of your organization can help.";
     lost_password = "Forgotten your password?";
     scripts_wanted = "Passkeys need scripts in this browser.";
 

@@ -19,6 +19,7 @@ use crate::console::refusals;
 use crate::console::texts;
 use crate::domain::account::Account;
 use crate::domain::actor::Role;
+use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::OrganizationId;
 use crate::domain::secret::{Secret, fingerprint};
 use crate::domain::switch::Reason;
@@ -162,6 +163,11 @@ impl Visitor {
     /// Whether the administration is for this person.
     pub fn administers(&self) -> bool {
         self.held.role > Role::Member
+    }
+
+    /// What the person may do to others follows from it.
+    pub fn rank(&self) -> (Role, Option<HelpDesk>) {
+        (self.held.role, self.held.help_desk.clone())
     }
 
     pub fn caller(&self, app: &App) -> Caller {

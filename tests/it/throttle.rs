@@ -122,7 +122,10 @@ both_engines! {
             world.self_password(&same, PASSWORD, NEW).await.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
         }
         // By another address of the account nothing opens either, and nothing says that it is the same person.
-        assert_eq!(world.self_password(&alias, PASSWORD, NEW).await.status, 401);
+        for _ in 0..10 {
+            assert_eq!(world.self_password(&alias, PASSWORD, NEW).await.status, 401);
+        }
+        world.self_password(&alias, PASSWORD, NEW).await.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
         // Another node counts with it; other people are not concerned.
         let node = App::new(world.app.db.clone(), config(), world.app.clock.clone(), Random::seeded(3)).await.expect("a node");
         let there = mailward::api::router(node);

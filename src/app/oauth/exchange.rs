@@ -185,7 +185,8 @@ async fn by_code(
     })
 }
 
-/// PKCE (RFC 7636, S256): demanded of public clients, and of every code that was asked for with it.
+/// PKCE (RFC 7636, S256): demanded of public clients, and of every code that was asked for with it; a verifier
+/// without a challenge is a code that somebody else asked for (RFC 9700, 2.1.1).
 fn proves(code: &GrantCode, kind: ClientKind, verifier: Option<&SecretString>) -> bool {
     match (&code.challenge, verifier) {
         (Some(challenge), Some(verifier)) => {
@@ -193,7 +194,8 @@ fn proves(code: &GrantCode, kind: ClientKind, verifier: Option<&SecretString>) -
             equal(BASE64_URL_SAFE_NO_PAD.encode(digest).as_bytes(), challenge.as_bytes())
         }
         (Some(_), None) => false,
-        (None, _) => kind != ClientKind::Public,
+        (None, Some(_)) => false,
+        (None, None) => kind != ClientKind::Public,
     }
 }
 

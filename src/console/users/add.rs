@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde::Deserialize;
 
 use crate::app::App;
 use crate::app::accounts::create::{self, NewUser};
@@ -30,8 +31,9 @@ use crate::error::{Error, Result};
 /// Most people of one list.
 const MOST: usize = 500;
 
-#[derive(Default)]
-struct Typed {
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Typed {
     address: String,
     first_name: String,
     last_name: String,
@@ -39,7 +41,37 @@ struct Typed {
     role: String,
     reason: String,
     /// Why a kept address is given out, where the visitor may do that.
+    #[serde(skip)]
     release: Option<String>,
+}
+
+impl Typed {
+    fn of(form: &Form) -> Self {
+        let text = |field| form.text(field).to_owned();
+        Self {
+            address: text("address"),
+            first_name: text("first_name"),
+            last_name: text("last_name"),
+            display_name: text("display_name"),
+            role: text("role"),
+            reason: text("reason"),
+            release: None,
+        }
+    }
+
+    /// The form with what was typed in it.
+    fn way_back(&self) -> String {
+        let fields = [
+            ("address", &self.address),
+            ("first_name", &self.first_name),
+            ("last_name", &self.last_name),
+            ("display_name", &self.display_name),
+            ("role", &self.role),
+            ("reason", &self.reason),
+        ];
+        let typed = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        format!("/users/new?{typed}")
+    }
 }
 
 #[derive(Template)]
@@ -51,10 +83,10 @@ struct NewPage {
 }
 
 /// `GET /users/new`
-pub async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response> {
+pub async fn show(State(app): State<App>, visitor: Visitor, Query(typed): Query<Typed>) -> Result<Response> {
     people::may_add(&app, &visitor.caller(&app), visitor.organization()).await?;
     let frame = Frame::inside(ENGLISH.add_user, &visitor, Tab::Users);
-    Ok(ok(&NewPage { frame, typed: Typed::default(), problem: None }))
+    Ok(ok(&NewPage { frame, typed, problem: None }))
 }
 
 /// Somebody with a one-time password.
@@ -81,6 +113,12 @@ fn somebody(address: &str, names: [&str; 3], role: Role, password: &Secret) -> R
 
 /// `POST /users/new`
 pub async fn add(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
+    // Power over others is given out by who has just proved to be there.
+    if !matches!(form.trimmed("role"), None | Some("member"))
+        && let Some(first) = visitor.prove_first(&app, &Typed::of(&form).way_back())
+    {
+        return Ok(first);
+    }
     let password = password::one_time(&app, visitor.organization()).await?;
     let added = async {
         let role = form.trimmed("role").map_or(Ok(Role::Member), str::parse)?;
@@ -97,19 +135,11 @@ pub async fn add(State(app): State<App>, Posted { visitor, form }: Posted) -> Re
         }
         Err(error) if refusals::belongs_to_form(&error) => {
             people::may_add(&app, &visitor.caller(&app), visitor.organization()).await?;
-            let text = |field| form.text(field).to_owned();
+            let release = form.text(RELEASE);
+            let may_release = visitor.may_release(&error) || !release.is_empty();
             let page = NewPage {
                 frame: Frame::inside(ENGLISH.add_user, &visitor, Tab::Users),
-                typed: Typed {
-                    address: text("address"),
-                    first_name: text("first_name"),
-                    last_name: text("last_name"),
-                    display_name: text("display_name"),
-                    role: text("role"),
-                    reason: text("reason"),
-                    release: (visitor.may_release(&error) || !form.text(RELEASE).is_empty())
-                        .then(|| text(RELEASE)),
-                },
+                typed: Typed { release: may_release.then(|| release.to_owned()), ..Typed::of(&form) },
                 problem: Some(refusals::text(&error)),
             };
             Ok(answer(refusals::heading(&error).0, &page))

@@ -356,9 +356,13 @@ both_engines! {
         let web = Client::new(&world, ClientKind::Web).await;
         let mut wish = web.wish(&world, &world.member);
         wish.challenge = Some(challenge);
-        let code = code(&world, wish).await;
-        refused(&web.exchange(&world, &code).await, "invalid_code");
-        given(&web.ask(&world, "authorization_code", &[("code", &code), ("code_verifier", verifier)]).await);
+        let bound = code(&world, wish).await;
+        refused(&web.exchange(&world, &bound).await, "invalid_code");
+        given(&web.ask(&world, "authorization_code", &[("code", &bound), ("code_verifier", verifier)]).await);
+        // A code that was asked for without it is not that of whoever comes with a verifier.
+        let another = code(&world, web.wish(&world, &world.member)).await;
+        refused(&web.ask(&world, "authorization_code", &[("code", &another), ("code_verifier", verifier)]).await, "invalid_code");
+        given(&web.exchange(&world, &another).await);
     }
 
     async fn a_refresh_token_makes_ten_access_tokens_in_ten_minutes_and_fifteen_live(db: Db) {

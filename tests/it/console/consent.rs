@@ -503,6 +503,11 @@ both_engines! {
         let mut member = mia(&world).await;
         world.app.clock.advance(11 * MINUTE);
         asks(&member.get(&asking.path(&[])).await);
+        // What asks for others' is proved, too: the member may be an administrator one day.
+        let to = member.get(&path).await.headers["location"].to_str().expect("a path").to_owned();
+        assert!(to.starts_with("/prove?next=%2Foauth"), "{to}");
+        member.get(&to).await;
+        member.post("/prove", &[("password", PASSWORD), ("next", &path)]).await;
         let page = member.get(&path).await;
         asks(&page);
         assert!(!page.text.contains("reaches other people"), "a member's word reaches nobody");

@@ -216,6 +216,28 @@ both_engines! {
         }
     }
 
+    async fn guesses_in_every_window_of_a_day_come_to_an_end(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        let account = world.account(&world.member).await;
+        let try_one = async |code: &str| {
+            let context = password::unsigned(Door::Console, "a try".to_owned(), None);
+            factors::prove(&world.app, &context, &account, code).await
+        };
+        for _ in 0..5 {
+            world.app.clock.advance(15 * 60 * SECOND);
+            for guess in 0..10 {
+                let wrong = try_one(&format!("00000{guess}")).await;
+                assert!(matches!(wrong, Err(Error::Refused(_))), "{wrong:?}");
+            }
+        }
+        world.app.clock.advance(15 * 60 * SECOND);
+        let right = telephone.code(&world);
+        assert!(matches!(try_one(&right).await, Err(Error::TooMany { .. })), "no sixth window that day");
+        world.app.clock.advance(24 * 3600 * SECOND);
+        try_one(&telephone.code(&world)).await.expect("the next day");
+    }
+
     async fn guesses_are_counted_and_then_even_the_right_code_waits(db: Db) {
         let world = World::start(db).await;
         let telephone = with_factor(&world, &world.member).await;

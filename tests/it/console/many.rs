@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use mailward::clock::MINUTE;
 use mailward::domain::password::PasswordKind;
 use mailward::store::engine::Db;
+use serde_json::json;
 
 use crate::support::visitor::Visitor;
 use crate::support::world::{Answer, PASSWORD, World};
@@ -76,6 +78,40 @@ both_engines! {
         visitor.get(&path).await;
         visitor.get("/users/new").await;
         assert_eq!(visitor.post(&format!("{path}/passwords"), &[]).await.status, StatusCode::BAD_REQUEST, "once");
+    }
+
+    async fn the_passwords_of_many_resets_are_not_for_who_is_no_administrator_any_more(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
+        visitor.get("/users").await;
+        let user = world.member.zuid.to_string();
+        let started = visitor.post("/users/bulk", &[("what", "reset-password"), ("user", user.as_str())]).await;
+        let (path, _) = finish(&mut visitor, started).await;
+        world.mode(&world.owner, &world.admin, "changeRole", json!({"role": "member"})).await.ok();
+        assert_eq!(visitor.get(&path).await.status, StatusCode::NOT_FOUND);
+        visitor.get("/me").await;
+        assert_eq!(visitor.post(&format!("{path}/passwords"), &[]).await.status, StatusCode::NOT_FOUND);
+    }
+
+    async fn an_administrator_is_added_by_who_has_just_proved_to_be_there(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.owner.email, PASSWORD).await;
+        visitor.get("/users/new").await;
+        world.app.clock.advance(11 * MINUTE);
+        let boss = [("address", "boss@zylker.example"), ("first_name", "Bo"), ("role", "super_admin")];
+        let late = visitor.post("/users/new", &boss).await;
+        let to = late.headers["location"].to_str().expect("a path").to_owned();
+        assert!(to.starts_with("/prove?next="), "{to}");
+        let next = "/users/new?address=boss%40zylker.example&first_name=Bo&role=super_admin";
+        visitor.get(&to).await;
+        let proved = visitor.post("/prove", &[("password", PASSWORD), ("next", next)]).await;
+        let page = visitor.follow(proved).await.text;
+        assert!(page.contains(r#"value="boss@zylker.example""#) && page.contains(r#"value="super_admin" selected"#), "{page}");
+        assert_eq!(visitor.post("/users/new", &boss).await.status, StatusCode::OK);
+        // Somebody without power over others needs no proof.
+        world.app.clock.advance(11 * MINUTE);
+        let nina = [("address", "nina@zylker.example"), ("first_name", "Nina"), ("role", "member")];
+        assert_eq!(visitor.post("/users/new", &nina).await.status, StatusCode::OK);
     }
 
     async fn one_is_added_with_a_one_time_password(db: Db) {
