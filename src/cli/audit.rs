@@ -68,7 +68,7 @@ Examples:
 Examples:
   mailward audit verify
   mailward audit verify audit.jsonl --head /mnt/elsewhere/heads.jsonl
-  mailward audit verify audit.jsonl --head heads.jsonl --key 8f1d22a0c3")]
+  mailward audit verify audit.jsonl --head heads.jsonl --key \"$PUBLIC\"")]
     Verify {
         /// An export; - reads standard input
         #[arg(value_name = "FILE")]

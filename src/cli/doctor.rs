@@ -18,7 +18,7 @@ use crate::clock::{Clock, MINUTE, Millis, rfc3339};
 use crate::config::Config;
 use crate::error::Result;
 use crate::machine::files;
-use crate::store::engine::Db;
+use crate::store::engine::{Db, PostgresPlace};
 
 /// Find out what is wrong and how to mend it
 ///
@@ -112,6 +112,7 @@ async fn examine(desk: &Desk) -> Vec<Finding> {
     findings.push(of_listening(&config));
     let now = Clock::System.now();
     findings.extend(of_sqlite_files(&config));
+    findings.extend(of_way_to_database(&config));
     findings.extend(mail::of_machine(&config));
     if let Err(error) = must_exist(&config) {
         findings.push(wrong(error.to_string(), "run `mailward init`"));
@@ -128,6 +129,7 @@ async fn examine(desk: &Desk) -> Vec<Finding> {
                     ));
                 }
                 findings.push(of_keys(&db, &config).await);
+                findings.extend(of_heads(&db, &config, now).await);
                 findings.extend(mail::of_database(&db, &config, now).await);
             }
             db.close().await;
@@ -277,6 +279,38 @@ async fn of_database(db: &Db, now: Millis) -> Vec<Finding> {
     findings
 }
 
+/// PostgreSQL on another machine: hashes and people's data pass the network.
+fn of_way_to_database(config: &Config) -> Option<Finding> {
+    let place = PostgresPlace::of(&config.database.url).ok()?;
+    let is_here = |host: &str| {
+        host.starts_with('/') || host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    };
+    let far = place.hosts.iter().map(|(host, _)| host.as_str()).find(|host| !is_here(host))?;
+    Some(match place.demands_tls || config.database.tls_root_cert.is_some() {
+        true => good("the way to the database is encrypted"),
+        false => warning(
+            format!("what {far} is told passes the network in the clear, hashes of passwords among it"),
+            "add sslmode=verify-full to database.url",
+        ),
+    })
+}
+
+/// Heads that nobody writes prove nothing.
+async fn of_heads(db: &Db, config: &Config, now: Millis) -> Option<Finding> {
+    let file = config.audit.heads_file.as_deref()?;
+    let newest = operator::pulse(db).await.ok()?.newest_entry?;
+    let written = std::fs::metadata(file).and_then(|meta| meta.modified()).ok();
+    let written = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let written = written.and_then(|since| Millis::try_from(since.as_millis()).ok());
+    Some(match written {
+        Some(at) if at >= newest || now - newest < 5 * MINUTE => good("heads of the audit log are written"),
+        Some(_) | None => warning(
+            format!("{} has no head of the newest audit entries", file.display()),
+            "see that `mailward serve` runs and may write there (ReadWritePaths= in its unit)",
+        ),
+    })
+}
+
 async fn of_keys(db: &Db, config: &Config) -> Finding {
     let file = keys::file(config);
     match keys::examine(db, config).await {
@@ -343,5 +377,30 @@ fn of_setting(setting: &str, value: &str) -> Option<Finding> {
             lossy("set synchronous_commit = on for this database's role or server")
         }
         _ => Some(good(said)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_on_another_machine_is_reached_by_tls() {
+        let told = |url: &str| {
+            let mut config = Config::default();
+            url.clone_into(&mut config.database.url);
+            of_way_to_database(&config).map(|finding| finding.state)
+        };
+        for here in [
+            "sqlite:/var/lib/mailward/mailward.sqlite",
+            "postgres://m@127.0.0.1/desk",
+            "postgres://m@[::1]/desk",
+        ] {
+            assert_eq!(told(here), None, "{here}");
+        }
+        assert_eq!(told("postgres://m@%2Frun%2Fpostgresql/desk"), None);
+        assert_eq!(told("postgres://m@db1,db2/desk"), Some(State::Warning));
+        assert_eq!(told("postgres://m@localhost,db2/desk"), Some(State::Warning));
+        assert_eq!(told("postgres://m@db1/desk?sslmode=verify-full"), Some(State::Good));
     }
 }

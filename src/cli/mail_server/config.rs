@@ -377,7 +377,7 @@ fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
 fn contract(options: &Options, password: Option<SecretString>) -> Result<Contract> {
     let mail = &options.mail;
     if options.database.sqlite_path().is_none() {
-        let PostgresPlace { hosts, database } = PostgresPlace::of(&options.database.url)?;
+        let PostgresPlace { hosts, database, .. } = PostgresPlace::of(&options.database.url)?;
         let database = database.ok_or_else(|| {
             Error::bad_value("database.url", "it names no database, which the mail servers need")
         })?;

@@ -227,7 +227,11 @@ pub(super) fn place(url: &str) -> Result<PostgresPlace> {
         };
         (host, one.get_ports().first().copied().unwrap_or(5432))
     });
-    Ok(PostgresPlace { hosts: hosts.collect(), database: config.get_dbname().map(str::to_owned) })
+    Ok(PostgresPlace {
+        hosts: hosts.collect(),
+        database: config.get_dbname().map(str::to_owned),
+        demands_tls: config.get_ssl_mode() == SslMode::Require,
+    })
 }
 
 /// The driver's configuration cannot forget a host, so everything else is copied.

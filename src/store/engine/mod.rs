@@ -265,6 +265,8 @@ pub struct PostgresPlace {
     pub hosts: Vec<(String, u16)>,
     /// `None` for the one with the user's name.
     pub database: Option<String>,
+    /// Whether the URL asks for TLS, with a certificate that is good.
+    pub demands_tls: bool,
 }
 
 impl PostgresPlace {
