@@ -47,7 +47,16 @@ pub async fn restore(database: &Database, from: &Path, context: &Context, now: M
         Error::Refused(format!("cannot make the folder of {}: {cause}", target.display()))
     })?;
     let beside = beside(target, ".restoring");
-    let _ = fs::remove_file(&beside); // left by a restore that was cut off
+    // Left by a restore that was cut off: its log would be taken for one of the new copy.
+    for end in ["", "-wal", "-shm"] {
+        let left = self::beside(&beside, end);
+        match fs::remove_file(&left) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Refused(format!("cannot remove {}: {cause}", left.display())));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
     copy(from, &beside).map_err(|cause| {
         Error::Refused(format!("cannot copy {} to {}: {cause}", from.display(), beside.display()))
     })?;

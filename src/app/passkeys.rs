@@ -318,6 +318,7 @@ pub async fn begin_sign_in(app: &App, hash: [u8; 32], source: Option<IpAddr>) ->
 /// for somebody who is blocked.
 pub async fn sign_in(app: &App, hash: [u8; 32], sent: &str, browser: &Browser) -> Result<Started> {
     let (party, now, source) = (relying_party(app)?, app.clock.now(), browser.source);
+    let window = app.config.throttle.window_seconds * SECOND;
     let sent: PublicKeyCredential = answer(sent)?;
     let account = app
         .db
@@ -329,7 +330,7 @@ pub async fn sign_in(app: &App, hash: [u8; 32], sent: &str, browser: &Browser) -
             if let (Ok(_), Some(source)) = (&proved, source) {
                 // Many people behind one address may sign in as often as they like.
                 let subject = Subject::passkeys_from(source);
-                let (_, until) = store::throttle::tries(tx, subject.as_str(), now).await?;
+                let (_, until) = store::throttle::tries(tx, subject.as_str(), now, window).await?;
                 store::throttle::take_back(tx, subject.as_str(), until).await?;
             }
             Ok(proved)

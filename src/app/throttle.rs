@@ -178,7 +178,7 @@ pub(super) async fn room(
 ) -> Result<std::result::Result<Millis, Millis>> {
     Ok(match count_below(tx, subject.as_str(), now, window, most).await? {
         Some(until) => Ok(until),
-        None => Err(store::throttle::tries(tx, subject.as_str(), now).await?.1),
+        None => Err(store::throttle::tries(tx, subject.as_str(), now, window).await?.1),
     })
 }
 
@@ -308,14 +308,15 @@ pub enum GuessState {
 /// # Errors
 /// When the database does not answer.
 pub async fn guess_state(tx: &mut Tx, limits: &Throttle, guess: &Guess, now: Millis) -> Result<GuessState> {
+    let window = limits.window_seconds * SECOND;
     for (subject, most) in guess.told(limits) {
-        let (tries, until) = store::throttle::tries(tx, subject.as_str(), now).await?;
+        let (tries, until) = store::throttle::tries(tx, subject.as_str(), now, window).await?;
         if tries >= most {
             return Ok(GuessState::Closed(until));
         }
     }
     if let Some(account) = &guess.account
-        && store::throttle::tries(tx, account.as_str(), now).await?.0 >= limits.wrong_per_account
+        && store::throttle::tries(tx, account.as_str(), now, window).await?.0 >= limits.wrong_per_account
     {
         return Ok(GuessState::Silent);
     }
@@ -353,7 +354,9 @@ pub async fn wrong(app: &App, guess: &Guess, same_again: Option<Subject>, now: M
 /// # Errors
 /// `TooMany`.
 pub async fn must_be_open(app: &App, subject: &Subject, most: i64, now: Millis) -> Result<()> {
-    let (tries, until) = store::throttle::tries(&mut *app.db.read().await?, subject.as_str(), now).await?;
+    let window = app.config.throttle.window_seconds * SECOND;
+    let mut tx = app.db.read().await?;
+    let (tries, until) = store::throttle::tries(&mut tx, subject.as_str(), now, window).await?;
     if tries >= most { Err(too_many(until, now)) } else { Ok(()) }
 }
 

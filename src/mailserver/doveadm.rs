@@ -104,6 +104,11 @@ impl Doveadm {
         self.place.url()
     }
 
+    /// Whether both have the same key.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        self.key.expose_secret() == other.key.expose_secret()
+    }
+
     /// Asks for a session that cannot exist: an empty list means that the key is good.
     ///
     /// # Errors

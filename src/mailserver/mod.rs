@@ -81,6 +81,14 @@ impl MailServer {
         }
     }
 
+    /// Whether both are asked with the same key.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Doveadm(one), Self::Doveadm(another)) => one.has_key_of(another),
+            _ => true,
+        }
+    }
+
     /// Whether it answers and believes our key.
     ///
     /// # Errors

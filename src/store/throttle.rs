@@ -59,12 +59,12 @@ pub async fn take_back(tx: &mut Tx, subject: &str, window_end: Millis) -> Result
     .map(drop)
 }
 
-/// Tries of the subject in the running window, and when it ends.
-pub async fn tries(tx: &mut Tx, subject: &str, now: Millis) -> Result<(i64, Millis)> {
+/// Tries of the subject in the running window of that length, and when it ends.
+pub async fn tries(tx: &mut Tx, subject: &str, now: Millis, window: Millis) -> Result<(i64, Millis)> {
     let found = tx
         .query_opt(
-            "SELECT tries, window_end FROM throttle WHERE subject = $1 AND window_end > $2",
-            params![subject, now],
+            "SELECT tries, window_end FROM throttle WHERE subject = $1 AND window_end > $2 AND window_end <= $3",
+            params![subject, now, now + AHEAD * window],
             |row| Ok((row.get("tries")?, row.get("window_end")?)),
         )
         .await?;

@@ -188,7 +188,7 @@ async fn living(world: &World, tokens: &[String]) -> usize {
 async fn counted_tries(world: &World, of: &Someone) -> i64 {
     let mut tx = world.app.db.read().await.expect("a connection");
     let subject = format!("account {}", of.account_id);
-    throttle::tries(&mut tx, &subject, world.app.clock.now()).await.expect("readable").0
+    throttle::tries(&mut tx, &subject, world.app.clock.now(), 15 * MINUTE).await.expect("readable").0
 }
 
 both_engines! {

@@ -85,7 +85,7 @@ fn retry_after(answer: &Answer) -> u64 {
 
 async fn tries(world: &World, subject: &str) -> i64 {
     let mut tx = world.app.db.read().await.expect("a connection");
-    store::throttle::tries(&mut tx, subject, world.app.clock.now()).await.expect("an answer").0
+    store::throttle::tries(&mut tx, subject, world.app.clock.now(), 15 * MINUTE).await.expect("an answer").0
 }
 
 /// Waits until so many tries are counted on the account.

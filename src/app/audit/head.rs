@@ -136,8 +136,13 @@ pub async fn write_moved(app: &App, written: &mut BTreeMap<String, i64>) -> Resu
     Ok(())
 }
 
+/// A line is there whole or not at all, also where the disk was full in the middle of it.
 fn append(file: &Path, text: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let before = file.metadata()?.len();
+    let written = file.write_all(text.as_bytes());
+    if written.is_err() {
+        file.set_len(before)?;
+    }
+    written.and_then(|()| file.sync_all())
 }

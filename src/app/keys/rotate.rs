@@ -123,6 +123,9 @@ pub async fn forget(app: &App, id: KeyId, context: &Context) -> Result<()> {
             }
         }
     }
+    // After a rotation that was cut off the database still asks for the old key at every start.
+    let check = Check::of(&all[0]).to_string();
+    app.db.write(async move |tx| settings::set(tx, settings::KEY_CHECK, &check).await).await?;
     {
         let file = app.keys.path();
         let _locked = lock(file)?;

@@ -43,7 +43,7 @@ both_engines! {
         assert!(unavailable < 10, "{unavailable} tries met each other");
         let subject = format!("account {}", world.member.account_id);
         let mut tx = world.app.db.read().await.expect("a connection");
-        let (counted, _) = store::throttle::tries(&mut tx, &subject, world.app.clock.now()).await.expect("a count");
+        let (counted, _) = store::throttle::tries(&mut tx, &subject, world.app.clock.now(), 15 * MINUTE).await.expect("a count");
         assert_eq!(counted, 10, "as many were compared as the limit allows");
     }
 
