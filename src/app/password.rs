@@ -143,14 +143,17 @@ pub async fn choose(
     known: Account,
     new: &Password,
 ) -> Result<(ChangeId, Account)> {
-    if let Some(hash) = &known.credential.hash
-        && app.hasher.verify(new, hash).await?
-    {
-        return Err(same_again());
-    }
+    refuse_the_same(app, &known, new).await?;
     fits(app, &known, new).await?;
     let new = hashed(app, context, new).await?;
     changed(replace(app, context, known, new, Way::own(Ends::OldPassword)).await?)
+}
+
+async fn refuse_the_same(app: &App, known: &Account, new: &Password) -> Result<()> {
+    match &known.credential.hash {
+        Some(hash) if app.hasher.verify(new, hash).await? => Err(same_again()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Replaces a forgotten password, and spends the link that was mailed for it in the same transaction.
@@ -165,6 +168,7 @@ pub(super) async fn recover(
     code: Option<&SecretString>,
     link: [u8; 32],
 ) -> Result<ChangeId> {
+    refuse_the_same(app, &known, new).await?;
     fits(app, &known, new).await?;
     let new = hashed(app, context, new).await?;
     demand_factor(app, context, &known, code).await?;

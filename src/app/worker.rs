@@ -12,6 +12,7 @@ use crate::app::accounts::create;
 use crate::app::audit::{head, seal};
 use crate::app::journal;
 use crate::app::mail::{expiry, notices, servers, sessions};
+use crate::app::recovery;
 use crate::clock::{DAY, MINUTE, Millis, SECOND};
 use crate::domain::effect::PERSON;
 use crate::error::{Error, Result};
@@ -79,15 +80,19 @@ async fn reload(all: &[(MailServerRow, Result<MailServer>)]) {
 /// The running tasks.
 struct Tasks {
     own: Vec<JoinHandle<()>>,
-    /// By the server's name, with the row that it was started from.
-    servers: HashMap<String, (MailServerRow, JoinHandle<()>)>,
+    /// By the server's name, with what it was started from.
+    servers: HashMap<String, (MailServerRow, MailServer, JoinHandle<()>)>,
 }
 
 impl Tasks {
     /// One task for each mail server, so that one that hangs delays no other.
     fn keep(&mut self, app: &App, all: Vec<(MailServerRow, Result<MailServer>)>) {
-        self.servers.retain(|_, (row, task)| {
-            let keep = all.iter().any(|(known, _)| known == row);
+        self.servers.retain(|_, (row, server, task)| {
+            // A key may be replaced in its file; one that cannot be read for a moment is kept as it was.
+            let same = |(known, read): &(MailServerRow, Result<MailServer>)| {
+                known == row && read.as_ref().map_or(true, |read| read.has_key_of(server))
+            };
+            let keep = all.iter().any(same) && !task.is_finished();
             if !keep {
                 task.abort();
             }
@@ -99,8 +104,8 @@ impl Tasks {
             }
             match server {
                 Ok(server) => {
-                    let task = tokio::spawn(serve_mail_server(app.clone(), server, None));
-                    self.servers.insert(row.name.clone(), (row, task));
+                    let task = tokio::spawn(serve_mail_server(app.clone(), server.clone(), None));
+                    self.servers.insert(row.name.clone(), (row, server, task));
                 }
                 Err(error) => tracing::error!(server = row.name, %error, "a mail server cannot be used"),
             }
@@ -110,7 +115,7 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        self.own.iter().chain(self.servers.values().map(|(_, task)| task)).for_each(JoinHandle::abort);
+        self.own.iter().chain(self.servers.values().map(|(_, _, task)| task)).for_each(JoinHandle::abort);
     }
 }
 
@@ -152,6 +157,13 @@ async fn tell_people_for_ever(app: App) {
     let mut watch = ClockWatch::default();
     loop {
         watch.went_back(&app, PERSON).await;
+        // Wishes for a forgotten password are no effects yet.
+        if let Err(error) = recovery::take_up(&app).await {
+            unless_read_only(
+                &error,
+                || tracing::warn!(%error, "wishes to recover a password could not be read"),
+            );
+        }
         if !is_due(&app, PERSON).await {
             continue;
         }

@@ -1,10 +1,12 @@
 //! A forgotten password, from the recovery address to the new one; and what must not get anybody in.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use mailward::app::organizations;
 use mailward::app::recovery::{self, Purpose};
+use mailward::app::worker;
 use mailward::clock::{DAY, MINUTE, SECOND};
 use mailward::config::Config;
 use mailward::domain::email_address::DomainName;
@@ -84,6 +86,31 @@ async fn choose(world: &World, link: &str, code: &str) -> crate::support::world:
 }
 
 both_engines! {
+    async fn the_running_worker_writes_the_letter(db: Db) {
+        let (world, mut mails) = with_mail(db).await;
+        prove(&world, &mut mails, &world.member, OUTSIDE).await;
+        let worker = tokio::spawn(worker::run(world.app.clone()));
+        // Nothing else is to be told anybody.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        ask(&world, &world.member.email).await;
+        let letter = tokio::time::timeout(Duration::from_secs(60), mails.recv()).await;
+        let letter = letter.expect("in time").expect("a letter").replace("=\n", "");
+        assert!(link(std::slice::from_ref(&letter), OUTSIDE).is_some(), "{letter}");
+        worker.abort();
+    }
+
+    async fn the_password_that_there_is_is_not_taken_again(db: Db) {
+        let (world, mut mails) = with_mail(db).await;
+        prove(&world, &mut mails, &world.member, OUTSIDE).await;
+        ask(&world, &world.member.email).await;
+        let path = link(&letters(&world, &mut mails).await, OUTSIDE).expect("a letter");
+        let mut visitor = Visitor::new(&world);
+        visitor.get(&path).await;
+        let same = visitor.post(&path, &[("new_password", PASSWORD), ("new_password_again", PASSWORD)]).await;
+        assert!(same.status.is_client_error() && same.text.contains("is the old one"), "{}", same.text);
+        assert_eq!(choose(&world, &path, "").await.headers["location"], "/?said=recovered", "the link is not spent");
+    }
+
     async fn a_forgotten_password_is_replaced_by_a_link_once(db: Db) {
         let (world, mut mails) = with_mail(db).await;
         prove(&world, &mut mails, &world.member, OUTSIDE).await;
