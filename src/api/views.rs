@@ -84,6 +84,9 @@ impl Serialize for User<'_> {
             "imapAccessEnabled": switches.imap_off.is_none(),
             "popAccessEnabled": switches.pop_off.is_none(),
             "activeSyncEnabled": false,
+            "mxStatus": true,
+            "spamcheckEnabled": false,
+            "isLogoExist": false,
             "smtpStatus": enabled && mail && switches.outgoing_blocked.is_none(),
             "tfaEnabled": false,
             "country": profile.country,
@@ -101,7 +104,14 @@ impl Serialize for User<'_> {
             "mailboxCreationTime": account.created_at,
             "userExpiry": expiry_days(account.expires_at, frame.now),
             "usedStorage": 0,
+            "allowedStorage": 0,
             "planStorage": 0,
+            "basicStorage": "free",
+            "extraStorage": Nothing {},
+            "planType": 0,
+            "ediscoveryStorage": Ediscovery::default(),
+            "extraEDiscoveryStorage": Nothing {},
+            "popFetchTime": -1,
             "policyId": Policy { zoid: organization.get() },
             "sendMailDetails": Each(account, Sender),
             "mailForward": [(); 0],
@@ -125,6 +135,20 @@ fn role(role: Role) -> &'static str {
         Role::HelpDesk | Role::Admin => "admin",
         Role::SuperAdmin => "super_admin",
     }
+}
+
+/// What Mailward knows nothing of, in the type that clients read.
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Default, Serialize)]
+struct Ediscovery {
+    #[serde(rename = "iseDiscoveryStorageEnabled")]
+    enabled: bool,
+    #[serde(rename = "ediscoveryUsedStorage")]
+    used: i64,
+    #[serde(rename = "ediscoveryAllowedStorage")]
+    allowed: i64,
 }
 
 #[derive(Serialize)]
@@ -189,9 +213,15 @@ impl Serialize for Sender<'_> {
             "fromAddress": address.as_str(),
             "displayName": account.profile.display_name,
             "userName": account.primary.as_str(),
+            "serverName": "",
+            "serverPort": 0,
+            "connectionType": "plain",
+            "smtpConnection": 0,
+            "signatureId": "",
             "mode": "mailbox",
             "validated": true,
             "validationRequired": false,
+            "validationState": "",
             "status": account.switches.outgoing_blocked.is_none(),
         });
         object.end()

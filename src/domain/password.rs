@@ -143,8 +143,8 @@ impl PasswordPolicy {
         let folded = fold(password.expose());
         if self.forbid_common && (is_one_character_repeated(&folded) || is_common(&folded)) {
             return Err(bad(
-                "the password is one of those that are tried first; use one that is harder to guess, \
-                 such as several unrelated words",
+                "Password has previously appeared in a data breach, or is one of those that are tried first; use one that is \
+                 harder to guess, such as several unrelated words",
             ));
         }
         if self.forbid_personal && personal.iter().any(|about| contains_personal(&folded, about)) {

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Root(&'static str);
 
+pub const ORGANIZATION: Root = Root("ZohoMail.organization");
 pub const ORGANIZATION_ACCOUNTS: Root = Root("ZohoMail.organization.accounts");
 pub const ORGANIZATION_DOMAINS: Root = Root("ZohoMail.organization.domains");
 pub const ORGANIZATION_GROUPS: Root = Root("ZohoMail.organization.groups");
@@ -21,6 +22,7 @@ pub const PROFILE: Root = Root("AaaServer.profile");
 
 /// Every root that can be granted, in the documented spelling.
 pub const KNOWN: &[Root] = &[
+    ORGANIZATION,
     ORGANIZATION_ACCOUNTS,
     ORGANIZATION_DOMAINS,
     ORGANIZATION_GROUPS,
@@ -75,7 +77,7 @@ pub struct Required {
 impl Root {
     /// Whether it is about an organization, and not about the own account.
     pub fn is_of_organizations(self) -> bool {
-        self.0.starts_with("ZohoMail.organization.") || self == PARTNER_ORGANIZATION
+        self.0.starts_with(ORGANIZATION.0) || self == PARTNER_ORGANIZATION
     }
 
     pub const fn to(self, operation: Operation) -> Scope {
@@ -239,7 +241,8 @@ fn joined(f: &mut fmt::Formatter<'_>, scopes: impl Iterator<Item = Scope>, betwe
     Ok(())
 }
 
-/// The root in its documented spelling. `VirtualOffice.` is what `ZohoMail.` was called before.
+/// The root in its documented spelling. `VirtualOffice.` is what `ZohoMail.` was called before, and the oldest
+/// documents leave it out.
 fn root(text: &str) -> Option<Root> {
     let wanted = modern(text);
     KNOWN.iter().copied().find(|root| root.0.eq_ignore_ascii_case(&wanted))
@@ -248,6 +251,9 @@ fn root(text: &str) -> Option<Root> {
 fn modern(text: &str) -> String {
     match text.split_once('.') {
         Some((service, rest)) if service.eq_ignore_ascii_case("VirtualOffice") => format!("ZohoMail.{rest}"),
+        Some((part, _)) if ["organization", "partner"].iter().any(|old| part.eq_ignore_ascii_case(old)) => {
+            format!("ZohoMail.{text}")
+        }
         Some(_) | None => text.to_owned(),
     }
 }
@@ -302,6 +308,15 @@ mod tests {
         assert_eq!(set("VirtualOffice.accounts.READ"), set("ZohoMail.accounts.READ"));
         assert_eq!(set("virtualoffice.Messages.ALL").to_string(), "ZohoMail.messages.ALL");
         assert!(ScopeSet::parse("VirtualOffice.profile.READ").is_err());
+        assert_eq!(set("organization.accounts.READ"), set("ZohoMail.organization.accounts.READ"));
+        assert_eq!(set("Partner.organization.ALL"), set("ZohoMail.partner.organization.ALL"));
+    }
+
+    #[test]
+    fn the_scope_of_the_whole_organization_is_granted_and_covers_nothing_else() {
+        let whole = set("ZohoMail.organization.ALL,ZohoMail.organization.READ");
+        assert!(whole.iter().all(|scope| scope.root.is_of_organizations()));
+        assert!(!whole.covers(&Required::scope(ORGANIZATION_ACCOUNTS.read())) && !whole.covers(&DETAILS));
     }
 
     #[test]
@@ -382,8 +397,7 @@ mod tests {
         let own = [ACCOUNTS, PROFILE, Root("ZohoMail.messages"), Root("ZohoMail.settings")];
         for root in KNOWN {
             let named = root.to_string();
-            let of_one =
-                named.starts_with("ZohoMail.organization.") || named.starts_with("ZohoMail.partner.");
+            let of_one = named.starts_with("ZohoMail.organization") || named.starts_with("ZohoMail.partner.");
             assert_eq!(root.is_of_organizations(), of_one, "{root}");
             assert!(!own.contains(root) || !root.is_of_organizations(), "{root}");
         }

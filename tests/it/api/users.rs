@@ -95,12 +95,12 @@ both_engines! {
             "mailboxAddress", "incomingUserName", "role", "roleName", "iamUserRole", "type", "mailboxStatus", "country", "language",
             "timeZone", "phoneNumer", "mobileNumber", "lastClient"], Value::is_string);
         of_kind(&["isCustomAdmin", "status", "enabled", "accountEnabled", "isDefaultAccount", "incomingBlocked", "outgoingBlocked", "webBlocked",
-            "imapBlocked", "popBlocked", "imapAccessEnabled", "popAccessEnabled", "activeSyncEnabled", "smtpStatus", "tfaEnabled", "oneTimePassword"],
+            "imapBlocked", "popBlocked", "imapAccessEnabled", "popAccessEnabled", "activeSyncEnabled", "smtpStatus", "tfaEnabled", "oneTimePassword", "mxStatus", "spamcheckEnabled", "isLogoExist"],
             Value::is_boolean);
         of_kind(&["iamStatus", "sequence", "lastLogin", "lastPasswordReset", "accountCreationTime", "mailboxCreationTime", "userExpiry",
-            "usedStorage", "planStorage"], Value::is_i64);
+            "usedStorage", "allowedStorage", "planStorage", "planType", "popFetchTime"], Value::is_i64);
         of_kind(&["emailAddress", "sendMailDetails", "mailForward", "customFields"], Value::is_array);
-        of_kind(&["address", "policyId"], Value::is_object);
+        of_kind(&["address", "policyId", "extraStorage", "ediscoveryStorage", "extraEDiscoveryStorage"], Value::is_object);
         for name in ["primaryEmailAddress", "mailboxAddress", "incomingUserName", "accountName"] {
             assert_eq!(object[name], json!(mia.email), "{name}");
         }
@@ -120,6 +120,11 @@ both_engines! {
         // The same object from the list and on the own page, there with its own address.
         let list = world.get(&world.admin.org_token, &format!("{}?start=2&limit=1", accounts_path(&world))).await;
         assert_eq!(list.json()["data"], json!([object]));
+        let named = async |address: &str| {
+            world.get(&world.admin.org_token, &format!("{}?emailId={address}", accounts_path(&world))).await.json()["data"].clone()
+        };
+        assert_eq!(named(&mia.email).await, json!([object]));
+        assert_eq!(named("nobody@elsewhere.example").await, json!([]));
         let mut own = world.get(&mia.user_token, &format!("/api/accounts/{}", mia.account_id)).await.ok().json()["data"].clone();
         assert_eq!(world.get(&mia.user_token, "/api/accounts").await.json()["data"], json!([own]));
         assert_eq!(own["URI"], format!("{url}/api/accounts/{}", mia.account_id));
