@@ -356,7 +356,14 @@ both_engines! {
         }
         let closed = world.self_password(&world.other.email, PASSWORD, "another-horse-9").await;
         assert_eq!(closed.status, 429);
+        let tries = async || {
+            let (now, subject) = (world.app.clock.now(), format!("account {}", world.other.account_id));
+            let mut tx = world.app.db.read().await.expect("a connection");
+            store::throttle::tries(&mut tx, &subject, now, 15 * MINUTE).await.expect("readable").0
+        };
+        assert_eq!(tries().await, 10);
         world.app.clock.advance(-HOUR);
+        assert_eq!(tries().await, 0, "who only looks is not closed out either");
         // A window is 15 minutes long at most, also one that seems to end in more than an hour.
         world.app.clock.advance(16 * MINUTE);
         world.self_password(&world.other.email, PASSWORD, "another-horse-9").await.ok();

@@ -15,6 +15,7 @@ use mailward::error::{Error, Result};
 use mailward::store::engine::{Step, params};
 use mailward::store::migrations::STEPS;
 use mailward::store::sealed::SealedTable;
+use mailward::store::settings;
 
 use crate::cli::Place;
 use crate::support::databases::TestDb;
@@ -180,6 +181,19 @@ both_engines! { with &with_table();
         let told = mailward::store::audit::newest(&mut tx, zoid, None, 2).await.expect("entries");
         let verbs: Vec<_> = told.iter().map(|entry| entry.verb.as_str()).collect();
         assert_eq!(verbs, ["forgetKey", "rotateKeys"]);
+    }
+
+    async fn a_rotation_that_was_cut_off_keeps_no_service_from_starting(test: TestDb) {
+        let config = with_file(test.folder.join("one.keys"));
+        let app = node(&test, &config).await.expect("a node");
+        let old = app.keys.all()[0].id;
+        let check = settings::get(&mut test.db.read().await.expect("a connection"), settings::KEY_CHECK).await;
+        let check = check.expect("readable").expect("there is one");
+        rotate(&app, &operator()).await.expect("a new key");
+        // The file had it, and the database was never told.
+        test.db.write(async move |tx| settings::set(tx, settings::KEY_CHECK, &check).await).await.expect("as before");
+        forget(&app, old, &operator()).await.expect("nothing is sealed with it");
+        node(&test, &config).await.expect("the next start");
     }
 
     async fn rotations_at_the_same_time_lose_no_key(test: TestDb) {

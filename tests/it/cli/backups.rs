@@ -152,6 +152,28 @@ fn only_a_whole_backup_of_ours_is_restored() {
 }
 
 #[test]
+fn what_a_restore_that_was_cut_off_has_left_is_not_mixed_in() {
+    let place = Place::initialised();
+    place.run(&["backup", "copy.sqlite"]).good();
+    std::fs::rename(place.path("data"), place.path("old")).expect("moved away");
+    std::fs::create_dir(place.path("data")).expect("a folder");
+    // Another copy, with a log that was never folded in.
+    let left = place.path("data/mailward.sqlite.restoring");
+    std::fs::copy(place.path("copy.sqlite"), &left).expect("a copy");
+    let database = rusqlite::Connection::open(&left).expect("a database");
+    database
+        .execute_batch("PRAGMA journal_mode = WAL; UPDATE person SET display_name = 'Of another'")
+        .expect("written");
+    let log = std::fs::read(place.path("data/mailward.sqlite.restoring-wal")).expect("a log");
+    drop(database);
+    std::fs::write(place.path("data/mailward.sqlite.restoring-wal"), log).expect("it stays");
+
+    place.run(&["restore", "copy.sqlite"]).good();
+    let mixed = "SELECT COUNT(*) FROM person WHERE display_name = 'Of another'";
+    assert_eq!(rows(&place, "data/mailward.sqlite", mixed), 0);
+}
+
+#[test]
 fn with_postgresql_the_line_to_use_is_printed_without_its_password() {
     let place = Place::initialised();
     let url = "postgres://mail:canary-7713@db.internal/desk";
