@@ -44,7 +44,10 @@ pub async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
-    let asked = async { Ok((window(query.as_deref())?, email_id(query.as_deref())?)) };
+    let asked = async {
+        let params = Params::query(query.as_deref())?;
+        Ok((window(&params)?, email_id(&params)?))
+    };
     let ((start, limit), named) = signed.or_bad_token(&app, asked.await).await?;
     let page = match named {
         None => read::page(&app, &signed.0.caller, zoid, start, limit).await?,
@@ -58,8 +61,7 @@ pub async fn list(
     Ok(success(page.iter().map(|listed| User { listed, frame: &frame }).collect::<Vec<_>>()))
 }
 
-fn window(query: Option<&str>) -> Result<(i64, i64)> {
-    let params = Params::query(query)?;
+fn window(params: &Params) -> Result<(i64, i64)> {
     let start = params.long("start")?.unwrap_or(0);
     let limit = params.long("limit")?.unwrap_or(DEFAULT_ROWS);
     if start < 0 || limit < 0 {
@@ -69,8 +71,7 @@ fn window(query: Option<&str>) -> Result<(i64, i64)> {
 }
 
 /// The user of whom alone a list is wanted, as older guides have it.
-fn email_id(query: Option<&str>) -> Result<Option<TargetName>> {
-    let params = Params::query(query)?;
+fn email_id(params: &Params) -> Result<Option<TargetName>> {
     let address = params.text("emailId")?.map(EmailAddress::parse).transpose()?;
     Ok(address.map(TargetName::Address))
 }
@@ -140,7 +141,8 @@ pub async fn history(
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
     let number = signed.number(&app, &id).await?;
-    let (start, limit) = signed.or_bad_token(&app, window(query.as_deref())).await?;
+    let asked = Params::query(query.as_deref()).and_then(|params| window(&params));
+    let (start, limit) = signed.or_bad_token(&app, asked).await?;
     let entries = history::own(&app, &signed.0.caller, number, start, limit).await?;
     Ok(success(entries))
 }

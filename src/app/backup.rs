@@ -48,24 +48,29 @@ pub async fn restore(database: &Database, from: &Path, context: &Context, now: M
     })?;
     let beside = beside(target, ".restoring");
     // Left by a restore that was cut off: its log would be taken for one of the new copy.
-    for end in ["", "-wal", "-shm"] {
-        let left = self::beside(&beside, end);
-        match fs::remove_file(&left) {
-            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::Refused(format!("cannot remove {}: {cause}", left.display())));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
+    remove_with_log(&beside)?;
     copy(from, &beside).map_err(|cause| {
         Error::Refused(format!("cannot copy {} to {}: {cause}", from.display(), beside.display()))
     })?;
     let outcome = prepare(&beside, context, now).await;
     let outcome = outcome.and_then(|()| settle(&beside, target));
-    for end in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(self::beside(&beside, end));
-    }
+    // What cannot be removed now is told by the next restore.
+    let _left = remove_with_log(&beside);
     outcome
+}
+
+/// Removes a database that is not in use, with what belongs to it.
+fn remove_with_log(database: &Path) -> Result<()> {
+    for end in ["", "-wal", "-shm"] {
+        let file = beside(database, end);
+        match fs::remove_file(&file) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Refused(format!("cannot remove {}: {cause}", file.display())));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Voids what a restored PostgreSQL database still believes in.

@@ -4,7 +4,7 @@
 use crate::clock::Millis;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
 use crate::error::Result;
-use crate::store::engine::{Row, Tx, params};
+use crate::store::engine::{Row, Tx, Value, params};
 use crate::store::{audit_chain, id};
 
 /// The columns that [`read`] reads.
@@ -34,18 +34,22 @@ pub fn insert(tx: &mut Tx, row: &AuditRow) -> Result<()> {
     tx.send(
         "INSERT INTO audit (organization_id, id, step, at, actor, verb, person_id, entry)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        params![
-            row.organization.get(),
-            row.id.get(),
-            row.step,
-            row.at,
-            &row.actor,
-            &row.verb,
-            row.person.map(UserId::get),
-            &row.entry
-        ],
+        &columns(row),
     )?;
     audit_chain::enqueue(tx, row.organization, row.id, row.step)
+}
+
+fn columns(row: &AuditRow) -> [Value<'_>; 8] {
+    *params![
+        row.organization.get(),
+        row.id.get(),
+        row.step,
+        row.at,
+        &row.actor,
+        &row.verb,
+        row.person.map(UserId::get),
+        &row.entry
+    ]
 }
 
 /// Writes an entry where none with its id and step is, also none of a transaction that still runs:
@@ -55,16 +59,7 @@ pub async fn insert_unless_there(tx: &mut Tx, row: &AuditRow) -> Result<bool> {
         .execute(
             "INSERT INTO audit (organization_id, id, step, at, actor, verb, person_id, entry)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (organization_id, id, step) DO NOTHING",
-            params![
-                row.organization.get(),
-                row.id.get(),
-                row.step,
-                row.at,
-                &row.actor,
-                &row.verb,
-                row.person.map(UserId::get),
-                &row.entry
-            ],
+            &columns(row),
         )
         .await?;
     if written == 1 {

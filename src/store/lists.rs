@@ -139,6 +139,19 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
         .collect())
 }
 
+/// Accounts with their aliases, by accountId, and their last sign-ins, by zuid.
+pub(super) fn listed(
+    accounts: Vec<Account>,
+    mut owned: HashMap<i64, Vec<EmailAddress>>,
+    mut seen: HashMap<i64, (Millis, String)>,
+) -> Vec<Listed> {
+    let listed = accounts.into_iter().map(|mut account| {
+        account.aliases = owned.remove(&account.id.get()).unwrap_or_default();
+        Listed { last_sign_in: seen.remove(&account.user.get()), account }
+    });
+    listed.collect()
+}
+
 async fn add_aliases(
     tx: &mut Tx,
     organization: OrganizationId,
@@ -234,7 +247,7 @@ async fn of_domain(
     for (account, address) in addresses {
         owned.entry(account).or_default().push(address);
     }
-    let mut seen: HashMap<i64, (Millis, String)> = tx
+    let seen: HashMap<i64, (Millis, String)> = tx
         .query_all(
             "SELECT s.person_id, s.last_at, s.last_door FROM account a
              JOIN sign_in s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
@@ -247,9 +260,5 @@ async fn of_domain(
         .await?
         .into_iter()
         .collect();
-    let listed = accounts.into_iter().map(|mut account| {
-        account.aliases = owned.remove(&account.id.get()).unwrap_or_default();
-        Listed { last_sign_in: seen.remove(&account.user.get()), account }
-    });
-    Ok(listed.collect())
+    Ok(listed(accounts, owned, seen))
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::accounts::{read, select_account};
 use crate::store::engine::{Tx, Value, params};
 use crate::store::id;
-use crate::store::lists::Listed;
+use crate::store::lists::{Listed, listed};
 
 /// The people of a list that are in one state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,7 +224,7 @@ pub async fn of_ids(tx: &mut Tx, organization: OrganizationId, people: &[UserId]
     for (account, address) in addresses {
         owned.entry(account).or_default().push(address);
     }
-    let mut seen: HashMap<i64, (Millis, String)> = tx
+    let seen: HashMap<i64, (Millis, String)> = tx
         .query_all(
             "SELECT person_id, last_at, last_door FROM sign_in
              WHERE organization_id = $1
@@ -236,11 +236,7 @@ pub async fn of_ids(tx: &mut Tx, organization: OrganizationId, people: &[UserId]
         .await?
         .into_iter()
         .collect();
-    let listed = accounts.into_iter().map(|mut account| {
-        account.aliases = owned.remove(&account.id.get()).unwrap_or_default();
-        Listed { last_sign_in: seen.remove(&account.user.get()), account }
-    });
-    Ok(listed.collect())
+    Ok(listed(accounts, owned, seen))
 }
 
 #[cfg(test)]

@@ -189,11 +189,7 @@ impl Projection {
         changes: &[Change],
         domains: Option<&[String]>,
     ) -> Result<Applied> {
-        self.write(changes, domains, |held| match held {
-            held if held >= upto => Err(Applied::AlreadyThere),
-            held if held < since => Err(Applied::Behind { have: held }),
-            _ => Ok(upto),
-        })
+        self.write(changes, domains, |held| lacks(held, since, upto).map(|()| upto))
     }
 
     /// Writes a part of what [`Self::apply`] will bring, while the position stays.
@@ -201,11 +197,7 @@ impl Projection {
     /// # Errors
     /// As [`Self::apply`].
     pub fn apply_part(&mut self, since: i64, upto: i64, changes: &[Change]) -> Result<Applied> {
-        self.write(changes, None, |held| match held {
-            held if held >= upto => Err(Applied::AlreadyThere),
-            held if held < since => Err(Applied::Behind { have: held }),
-            held => Ok(held),
-        })
+        self.write(changes, None, |held| lacks(held, since, upto).map(|()| held))
     }
 
     /// [`Self::apply`] for who has one writer, which sends states of now: a file that holds `upto` already takes
@@ -333,6 +325,15 @@ impl Projection {
         auth.finish(&mut drift);
         maps.finish(&mut drift);
         Ok(drift)
+    }
+}
+
+/// Whether a file at that position lacks what lies between, and nothing before.
+fn lacks(held: i64, since: i64, upto: i64) -> std::result::Result<(), Applied> {
+    match held {
+        held if held >= upto => Err(Applied::AlreadyThere),
+        held if held < since => Err(Applied::Behind { have: held }),
+        _ => Ok(()),
     }
 }
 
