@@ -13,6 +13,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::checkpoint::Checkpoints;
 use super::value::{Names, Source};
 use super::writer::Writer;
 use super::{Arm, Options, Row, Tx, Value, bad_url, first_line, params, unavailable};
@@ -32,6 +33,7 @@ pub(super) struct Sqlite {
     path: PathBuf,
     busy_timeout: Duration,
     pub writer: Writer,
+    checkpoints: Checkpoints,
     /// Idle readers, last in first out; `None` once closed.
     readers: Mutex<Option<Vec<Tx>>>,
 }
@@ -45,12 +47,13 @@ impl Sqlite {
         let path = PathBuf::from(path);
         create_private(&path)?;
         let cannot = |cause: rusqlite::Error| bad_url(format!("cannot open {}: {cause}", path.display()));
-        let connection =
+        let mut connection =
             connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout).map_err(cannot)?;
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
-            .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", PAGES_BEFORE_CHECKPOINT))
             .map_err(cannot)?;
+        let checkpoints =
+            Checkpoints::beside(&mut connection, &path, PAGES_BEFORE_CHECKPOINT).map_err(cannot)?;
         // SQLite falls back to reading where it may not write.
         if connection.is_readonly("main").map_err(cannot)? {
             return Err(bad_url(format!("{} is not writable", path.display())));
@@ -60,6 +63,7 @@ impl Sqlite {
             path,
             busy_timeout: options.busy_timeout,
             writer: Writer::start(connection)?,
+            checkpoints,
             readers: Mutex::new(Some(Vec::new())),
         })
     }
@@ -94,7 +98,13 @@ impl Sqlite {
     pub async fn close(&self) {
         lock(&self.readers).take();
         if let Some(thread) = self.writer.stop() {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            let checkpoints = self.checkpoints.clone();
+            let joined = tokio::task::spawn_blocking(move || {
+                let joined = thread.join();
+                checkpoints.wait();
+                joined
+            })
+            .await;
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("the database's writer ended with a panic");
             }
@@ -124,6 +134,7 @@ impl Drop for Sqlite {
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();
+            self.checkpoints.wait();
         }
     }
 }

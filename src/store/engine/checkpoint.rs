@@ -1,0 +1,157 @@
+//! Folds the write-ahead log of a SQLite file into the file beside whoever writes. A writer that did it by
+//! itself, as SQLite has it, would have one change wait for what hundreds of others wrote.
+//! Source: <https://www.sqlite.org/wal.html>, "Checkpointing".
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, OpenFlags};
+
+use super::sqlite::lock;
+
+/// SQLite begins its log anew only where all of it is in the file, which beside writers who never pause is seldom so.
+/// A log that has become this many times as long as wished is folded by the writer, for whom little is left.
+const MOST_TIMES: u32 = 4;
+/// How often the thread looks for what was written meanwhile.
+const PASSES: u32 = 3;
+/// What is left to a later time, in pages.
+const LITTLE: i64 = 64;
+
+/// The thread that folds a log now, if there is one.
+#[derive(Clone, Default)]
+pub(in crate::store) struct Checkpoints(Arc<Mutex<Option<JoinHandle<()>>>>);
+
+impl Checkpoints {
+    /// From now on the log is folded whenever `connection` has made it this many pages longer. In place of SQLite's
+    /// own `wal_autocheckpoint`, which must not be set afterwards.
+    pub fn beside(connection: &mut Connection, path: &Path, pages: u32) -> rusqlite::Result<Self> {
+        let checkpoints = Self::default();
+        let (running, path) = (checkpoints.clone(), path.to_owned());
+        let mut due = pages;
+        connection.wal_hook(Some(move |log: &mut Wal, length| {
+            let length = u32::try_from(length).unwrap_or(0);
+            if length < pages {
+                due = pages; // the log has begun anew
+            } else if length >= due {
+                due = length.saturating_add(pages);
+                // What fails is tried again when the log is longer.
+                if length >= pages.saturating_mul(MOST_TIMES) && log.checkpoint().is_ok() {
+                    return Ok(());
+                }
+                running.begin(&path);
+            }
+            Ok(())
+        }))?;
+        Ok(checkpoints)
+    }
+
+    fn begin(&self, path: &Path) {
+        let mut running = lock(&self.0);
+        if running.as_ref().is_none_or(JoinHandle::is_finished) {
+            let path = path.to_owned();
+            let thread = thread::Builder::new().name("sqlite-log".to_owned());
+            *running = thread.spawn(move || fold(&path)).ok();
+        }
+    }
+
+    /// Waits for the thread. The connection must be closed, or no log stays folded.
+    pub fn wait(&self) {
+        let running = lock(&self.0).take();
+        if let Some(thread) = running {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// As far as readers let it.
+fn fold(path: &PathBuf) {
+    let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Ok(connection) = Connection::open_with_flags(path, access) else { return };
+    for _ in 0..PASSES {
+        let left = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok(row.get::<_, i64>("log")? - row.get::<_, i64>("checkpointed")?)
+        });
+        if left.is_ok_and(|left| left <= LITTLE) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of a page in the log, with its head.
+    const FRAME: u64 = 4096 + 24;
+    const WISHED: u32 = 25;
+
+    struct Written {
+        folder: tempfile::TempDir,
+        connection: Connection,
+        checkpoints: Checkpoints,
+    }
+
+    fn written() -> Written {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log.sqlite");
+        let mut connection = Connection::open(&path).expect("a new file");
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE line (text TEXT NOT NULL)")
+            .expect("a table");
+        let checkpoints = Checkpoints::beside(&mut connection, &path, WISHED).expect("a hook");
+        Written { folder, connection, checkpoints }
+    }
+
+    impl Written {
+        fn write(&self, lines: u32) {
+            for _ in 0..lines {
+                let text = "x".repeat(3000);
+                self.connection.execute("INSERT INTO line VALUES (?1)", [text]).expect("a row");
+            }
+        }
+
+        fn longest_log(&self) -> u64 {
+            let log = self.folder.path().join("log.sqlite-wal");
+            std::fs::metadata(log).expect("a log").len() / FRAME
+        }
+    }
+
+    #[test]
+    fn a_log_stays_short_beside_a_writer_who_never_pauses() {
+        let written = written();
+        written.write(1000);
+        let longest = written.longest_log();
+        assert!(longest <= u64::from(WISHED * (MOST_TIMES + 1)), "{longest} pages");
+    }
+
+    #[test]
+    fn a_log_that_a_reader_holds_begins_anew_when_the_reader_has_gone() {
+        let written = written();
+        let reader = Connection::open(written.folder.path().join("log.sqlite")).expect("a reader");
+        let count = |reader: &Connection| -> u32 {
+            reader.query_row("SELECT COUNT(*) FROM line", [], |row| row.get(0)).expect("a count")
+        };
+        reader.execute_batch("BEGIN").expect("a snapshot");
+        assert_eq!(count(&reader), 0);
+        written.write(300);
+        assert_eq!(count(&reader), 0, "the reader sees what was there");
+        let held = written.longest_log();
+        assert!(held > u64::from(WISHED * MOST_TIMES), "{held} pages");
+        drop(reader);
+        written.write(1000);
+        let longest = written.longest_log();
+        assert!(longest <= held + u64::from(2 * WISHED), "{longest} pages after {held}");
+    }
+
+    #[test]
+    fn a_log_is_folded_when_its_writer_has_closed() {
+        let written = written();
+        written.write(WISHED);
+        let Written { folder, connection, checkpoints } = written;
+        connection.close().expect("it closes");
+        checkpoints.wait();
+        assert!(!folder.path().join("log.sqlite-wal").exists());
+    }
+}
