@@ -15,7 +15,7 @@ use crate::api::views::{Frame, User};
 use crate::app::App;
 use crate::app::accounts::create::NewUser;
 use crate::app::accounts::delete_user::DeleteUser;
-use crate::app::accounts::read::Listed;
+use crate::app::accounts::read::{Listed, SignIns};
 use crate::app::accounts::{AccountMode, Mode, TargetName, create as creation, read};
 use crate::app::audit::history;
 use crate::app::change::{self, Ask};
@@ -181,7 +181,7 @@ pub async fn create(
 
 /// A user object of somebody who has just been made.
 fn created(app: &App, account: &Account) -> Value {
-    let listed = Listed { account: account.clone(), last_sign_in: None };
+    let listed = Listed { account: account.clone(), sign_ins: SignIns::default() };
     let url = app.config.public_url();
     let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: true };
     json!(User { listed: &listed, frame: &frame })

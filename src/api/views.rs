@@ -37,7 +37,7 @@ macro_rules! members {
 
 impl Serialize for User<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { listed: Listed { account, last_sign_in }, frame } = self;
+        let Self { listed: Listed { account, sign_ins }, frame } = self;
         let (organization, id) = (account.organization, account.id);
         let url = frame.public_url;
         let (switches, profile) = (&account.switches, &account.profile);
@@ -88,7 +88,7 @@ impl Serialize for User<'_> {
             "spamcheckEnabled": false,
             "isLogoExist": false,
             "smtpStatus": enabled && mail && switches.outgoing_blocked.is_none(),
-            "tfaEnabled": false,
+            "tfaEnabled": sign_ins.second_factor,
             "country": profile.country,
             "language": profile.language,
             "timeZone": profile.time_zone,
@@ -96,8 +96,8 @@ impl Serialize for User<'_> {
             "mobileNumber": profile.mobile_number,
             "address": Postal(profile),
             "customFields": [(); 0],
-            "lastLogin": last_sign_in.as_ref().map_or(0, |(at, _)| *at),
-            "lastClient": last_sign_in.as_ref().map_or("", |(_, door)| door.as_str()),
+            "lastLogin": sign_ins.last.as_ref().map_or(0, |(at, _)| *at),
+            "lastClient": sign_ins.last.as_ref().map_or("", |(_, door)| door.as_str()),
             "lastPasswordReset": account.credential.at,
             "oneTimePassword": account.credential.kind == PasswordKind::OneTime,
             "accountCreationTime": account.created_at,

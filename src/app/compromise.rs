@@ -126,7 +126,7 @@ async fn look(app: &App, organization: OrganizationId, forecast: &Forecast) -> R
     Ok(Evidence {
         mail_sessions,
         web_sessions,
-        last_sign_in: store::accounts::last_sign_in(&mut tx, organization, user).await?,
+        last_sign_in: store::sign_ins::one(&mut tx, organization, user).await?.last,
         clients: store::live::clients_of(&mut tx, organization, user).await?,
         about: store::audit::newest(&mut tx, organization, Some(user), ENTRIES).await?,
         by: store::audit::newest_by(&mut tx, organization, &Who::User(user).to_string(), ENTRIES).await?,

@@ -41,9 +41,7 @@ impl Ids {
         let take = async |before: i64| {
             // Few for a node that makes one account, many for one that makes them all the time.
             let count = (2 * before).clamp(store::lists::FEWEST_TAKEN, store::lists::MOST_TAKEN);
-            self.db
-                .write(async move |tx| store::lists::take_ordinals(tx, organization, count).await)
-                .await
+            self.db.write(async move |tx| store::lists::take_ordinals(tx, organization, count).await).await
         };
         self.ordinals.next(organization, take).await
     }

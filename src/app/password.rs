@@ -270,7 +270,7 @@ async fn replace(app: &App, context: &Context, known: Account, new: NewPassword,
         }
         let actor = own::actor(&before);
         let hand = Hand { own: true, ..Hand::of(&actor, now, None) };
-        store::accounts::signed_in(tx, before.organization, before.user, now, "web").await?;
+        store::sign_ins::note(tx, before.organization, before.user, now, "web").await?;
         let make = |transition: &mut Transition<'_>| {
             transition.replace_password(new.clone(), ends, notice.clone());
             Ok(())

@@ -187,7 +187,7 @@ fn is_among(one: &Listed, among: Among) -> bool {
         Among::OneTimePassword => {
             one.account.credential.kind == crate::domain::password::PasswordKind::OneTime
         }
-        Among::NeverSignedIn => one.last_sign_in.is_none(),
+        Among::NeverSignedIn => one.sign_ins.last.is_none(),
     }
 }
 
@@ -260,7 +260,7 @@ pub async fn overview(
         sessions: store::web_sessions::of_person(&mut tx, zoid, user, now, now - web_sessions::idle(app))
             .await?,
         names: names_of(&mut tx, zoid, mentioned(&account, &history)).await?,
-        listed: Listed { last_sign_in: store::accounts::last_sign_in(&mut tx, zoid, user).await?, account },
+        listed: Listed { sign_ins: store::sign_ins::one(&mut tx, zoid, user).await?, account },
         history,
         refused,
     })

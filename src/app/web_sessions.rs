@@ -130,7 +130,7 @@ pub async fn begin(
             };
             store::web_sessions::insert(tx, &hash, &session).await?;
             if stage == Stage::SignedIn {
-                store::accounts::signed_in(tx, organization, account.user, now, "console").await?;
+                store::sign_ins::note(tx, organization, account.user, now, "console").await?;
             }
             Ok(stage)
         })

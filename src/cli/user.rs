@@ -524,10 +524,11 @@ async fn list(desk: &Desk, app: &App, org: &OrgName, start: i64, limit: Option<i
         let mut text = Vec::new();
         for listed in &page {
             let account = &listed.account;
-            let seen = listed.last_sign_in.as_ref().map(|(at, _)| *at);
+            let seen = listed.sign_ins.last.as_ref().map(|(at, _)| *at);
             let line = if desk.global.json {
                 let mut one = account_json(account);
                 one["lastSignIn"] = json!(seen);
+                one["secondFactor"] = json!(listed.sign_ins.second_factor);
                 format!("{}{one}", if first { "\n" } else { ",\n" })
             } else {
                 let seen = seen.map_or_else(|| "never".to_owned(), rfc3339);

@@ -144,6 +144,8 @@ texts! {
     card_addresses = "Name and addresses";
     card_sessions = "Sessions and applications";
     password_set = "Password set";
+    factor_of_user = "Second factor";
+    factor_in_use = "in use";
     role = "Role";
     role_member = "member";
     created = "Added";

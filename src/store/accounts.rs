@@ -44,8 +44,8 @@ impl Handle {
     }
 }
 
-/// Aliases and app passwords, in one question, by a column of `account`. CROSS JOIN keeps SQLite from
-/// beginning with every address of the organization.
+/// Aliases and app passwords, in one question, by a column of `account`; in no order, which would cost the
+/// database more than the question. CROSS JOIN keeps SQLite from beginning with every address of the organization.
 macro_rules! select_belongings {
     ($key:literal) => {
         concat!(
@@ -62,8 +62,7 @@ macro_rules! select_belongings {
              WHERE w.organization_id = a.organization_id AND w.account_id = a.id
                AND a.organization_id = $1 AND a.",
             $key,
-            " = $2
-             ORDER BY created_at, id, text"
+            " = $2"
         )
     };
 }
@@ -99,20 +98,26 @@ pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> 
     let (account, belongings, number) = handle.questions();
     let params = params![organization.get(), number];
     let Some(mut account) = tx.query_opt(account, params, read).await? else { return Ok(None) };
+    let mut aliases = Vec::new();
     for belonging in tx.query_all(belongings, params, read_belonging).await? {
         match belonging {
-            Belonging::Address(address) if address == account.primary => {}
-            Belonging::Address(address) => account.aliases.push(address),
+            Belonging::Address(_, address) if address == account.primary => {}
+            Belonging::Address(since, address) => aliases.push((since, address)),
             Belonging::AppPassword(app) => account.app_passwords.push(app),
         }
     }
+    // The oldest first.
+    aliases.sort_unstable_by(|(a, one), (b, other)| (a, one.as_str()).cmp(&(b, other.as_str())));
+    account.aliases = aliases.into_iter().map(|(_, address)| address).collect();
+    account.app_passwords.sort_unstable_by_key(|app| (app.created_at, app.id.get()));
     Ok(Some(account))
 }
 
 fn read_belonging(row: &Row<'_>) -> Result<Belonging> {
     let number = row.get::<i64>("id")?;
     if number == 0 {
-        return Ok(Belonging::Address(EmailAddress::parse(row.get("text")?)?));
+        let address = EmailAddress::parse(row.get("text")?)?;
+        return Ok(Belonging::Address(row.get("created_at")?, address));
     }
     Ok(Belonging::AppPassword(AppPassword {
         id: id(number)?,
@@ -125,7 +130,8 @@ fn read_belonging(row: &Row<'_>) -> Result<Belonging> {
 }
 
 enum Belonging {
-    Address(EmailAddress),
+    /// With when it was given.
+    Address(Millis, EmailAddress),
     AppPassword(AppPassword),
 }
 
@@ -546,47 +552,5 @@ pub async fn expired_one_time_passwords(
         params![now, i64::try_from(most).unwrap_or(i64::MAX)],
         |row| Ok((id(row.get("organization_id")?)?, id(row.get("id")?)?)),
     )
-    .await
-}
-
-/// Notes that somebody signed in, for `lastLogin`; not part of the account's version.
-pub async fn signed_in(
-    tx: &mut Tx,
-    organization: OrganizationId,
-    user: UserId,
-    at: Millis,
-    door: &str,
-) -> Result<()> {
-    tx.execute(
-        "INSERT INTO sign_in (organization_id, person_id, last_at, last_door) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (organization_id, person_id) DO UPDATE SET last_at = $3, last_door = $4",
-        params![organization.get(), user.get(), at, door],
-    )
-    .await?;
-    tx.execute(
-        "UPDATE person SET signed_in_at = $3 WHERE organization_id = $1 AND id = $2 AND signed_in_at IS NULL",
-        params![organization.get(), user.get(), at],
-    )
-    .await
-    .map(drop)
-}
-
-const LAST_SIGN_IN: &str =
-    "SELECT last_at, last_door FROM sign_in WHERE organization_id = $1 AND person_id = $2";
-
-/// Queues the statements of [`last_sign_in`], so that PostgreSQL answers them in its next round trip.
-pub fn prefetch_last_sign_in(tx: &mut Tx, organization: OrganizationId, user: UserId) {
-    tx.prefetch(LAST_SIGN_IN, params![organization.get(), user.get()]);
-}
-
-/// When and through which door somebody signed in last.
-pub async fn last_sign_in(
-    tx: &mut Tx,
-    organization: OrganizationId,
-    user: UserId,
-) -> Result<Option<(Millis, String)>> {
-    tx.query_opt(LAST_SIGN_IN, params![organization.get(), user.get()], |row| {
-        Ok((row.get("last_at")?, row.get("last_door")?))
-    })
     .await
 }

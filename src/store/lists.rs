@@ -5,19 +5,19 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use crate::clock::Millis;
 use crate::domain::account::Account;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
 use crate::store::accounts::{read, select_account};
 use crate::store::engine::{Tx, params};
+use crate::store::sign_ins::{self, SignIns, select_sign_ins};
 
 /// An account in a list, with what a list shows beside it.
 #[derive(Debug, Clone)]
 pub struct Listed {
     pub account: Account,
-    pub last_sign_in: Option<(Millis, String)>,
+    pub sign_ins: SignIns,
 }
 
 /// How many ordinals share one counter.
@@ -123,20 +123,15 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
         )
         .await?;
     add_aliases(tx, organization, ordinals, &mut accounts).await?;
-    let mut seen: HashMap<i64, (Millis, String)> = tx
-        .query_all(
-            "SELECT s.person_id, s.last_at, s.last_door FROM person p CROSS JOIN sign_in s
-             WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3
-               AND s.organization_id = p.organization_id AND s.person_id = p.id",
-            params![organization.get(), ordinals.0, ordinals.1],
-            |row| Ok((row.get("person_id")?, (row.get("last_at")?, row.get("last_door")?))),
-        )
-        .await?
-        .into_iter()
-        .collect();
+    let mut seen = sign_ins::several(
+        tx,
+        select_sign_ins!("WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3"),
+        params![organization.get(), ordinals.0, ordinals.1],
+    )
+    .await?;
     Ok(accounts
         .into_iter()
-        .map(|account| Listed { last_sign_in: seen.remove(&account.user.get()), account })
+        .map(|account| Listed { sign_ins: seen.remove(&account.user.get()).unwrap_or_default(), account })
         .collect())
 }
 
@@ -144,11 +139,11 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
 pub(super) fn listed(
     accounts: Vec<Account>,
     mut owned: HashMap<i64, Vec<EmailAddress>>,
-    mut seen: HashMap<i64, (Millis, String)>,
+    mut seen: HashMap<i64, SignIns>,
 ) -> Vec<Listed> {
     let listed = accounts.into_iter().map(|mut account| {
         account.aliases = owned.remove(&account.id.get()).unwrap_or_default();
-        Listed { last_sign_in: seen.remove(&account.user.get()), account }
+        Listed { sign_ins: seen.remove(&account.user.get()).unwrap_or_default(), account }
     });
     listed.collect()
 }
@@ -248,18 +243,16 @@ async fn of_domain(
     for (account, address) in addresses {
         owned.entry(account).or_default().push(address);
     }
-    let seen: HashMap<i64, (Millis, String)> = tx
-        .query_all(
-            "SELECT s.person_id, s.last_at, s.last_door FROM account a
-             JOIN sign_in s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
+    let seen = sign_ins::several(
+        tx,
+        select_sign_ins!(
+            "JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
              WHERE a.organization_id = $1
                AND a.id IN (SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
-                            ORDER BY created_at, id LIMIT $3 OFFSET $4)",
-            params![zoid, domain, limit, start],
-            |row| Ok((row.get("person_id")?, (row.get("last_at")?, row.get("last_door")?))),
-        )
-        .await?
-        .into_iter()
-        .collect();
+                            ORDER BY created_at, id LIMIT $3 OFFSET $4)"
+        ),
+        params![zoid, domain, limit, start],
+    )
+    .await?;
     Ok(listed(accounts, owned, seen))
 }

@@ -28,6 +28,7 @@ pub mod recovery;
 pub mod restore;
 pub mod sealed;
 pub mod settings;
+pub mod sign_ins;
 pub mod throttle;
 pub mod tokens;
 pub mod web_sessions;

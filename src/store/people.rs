@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use crate::clock::Millis;
 use crate::domain::account::Account;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
@@ -12,6 +11,7 @@ use crate::store::accounts::{read, select_account};
 use crate::store::engine::{Tx, Value, params};
 use crate::store::id;
 use crate::store::lists::{Listed, listed};
+use crate::store::sign_ins::{self, select_sign_ins};
 
 /// The people of a list that are in one state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,18 +224,16 @@ pub async fn of_ids(tx: &mut Tx, organization: OrganizationId, people: &[UserId]
     for (account, address) in addresses {
         owned.entry(account).or_default().push(address);
     }
-    let seen: HashMap<i64, (Millis, String)> = tx
-        .query_all(
-            "SELECT person_id, last_at, last_door FROM sign_in
-             WHERE organization_id = $1
-               AND person_id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                                 $21, $22, $23, $24, $25, $26)",
-            &values,
-            |row| Ok((row.get("person_id")?, (row.get("last_at")?, row.get("last_door")?))),
-        )
-        .await?
-        .into_iter()
-        .collect();
+    let seen = sign_ins::several(
+        tx,
+        select_sign_ins!(
+            "WHERE p.organization_id = $1
+               AND p.id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                            $21, $22, $23, $24, $25, $26)"
+        ),
+        &values,
+    )
+    .await?;
     Ok(listed(accounts, owned, seen))
 }
 

@@ -15,6 +15,7 @@ use crate::store::accounts::Handle;
 use crate::store::engine::Tx;
 pub use crate::store::lists::Listed;
 use crate::store::organizations::{Counts, Domain, Organization};
+pub use crate::store::sign_ins::SignIns;
 
 /// Most rows of one page; more is clamped.
 pub const MOST_ROWS: i64 = 200;
@@ -56,7 +57,7 @@ pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Targe
     {
         store::accounts::prefetch(&mut tx, zoid, handle);
         if let Handle::User(user) = handle {
-            store::accounts::prefetch_last_sign_in(&mut tx, zoid, user);
+            store::sign_ins::prefetch(&mut tx, zoid, user);
         }
     }
     let actor = looks_at(&mut tx, caller, now, View::Users(zoid)).await?;
@@ -148,8 +149,8 @@ pub async fn profile(app: &App, caller: &Caller) -> Result<Listed> {
 
 async fn listed(tx: &mut Tx, zoid: OrganizationId, handle: Handle) -> Result<Option<Listed>> {
     let Some(account) = store::accounts::load(tx, zoid, handle).await? else { return Ok(None) };
-    let last_sign_in = store::accounts::last_sign_in(tx, zoid, account.user).await?;
-    Ok(Some(Listed { account, last_sign_in }))
+    let sign_ins = store::sign_ins::one(tx, zoid, account.user).await?;
+    Ok(Some(Listed { account, sign_ins }))
 }
 
 async fn looks_at(tx: &mut Tx, caller: &Caller, now: Millis, view: View) -> Result<Actor> {

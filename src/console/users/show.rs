@@ -186,11 +186,15 @@ fn page(app: &App, visitor: &Visitor, seen: &Overview, panels: Vec<(action::Sect
 fn sign_in(seen: &Overview, now: Millis) -> Vec<Fact> {
     let (t, account) = (&ENGLISH, &seen.listed.account);
     let mut facts = vec![
-        match &seen.listed.last_sign_in {
+        match &seen.listed.sign_ins.last {
             Some((at, _)) => Fact::time(t.last_sign_in, *at, now),
             None => Fact::text(t.last_sign_in, t.never),
         },
         Fact::time(t.password_set, account.credential.at, now),
+        Fact::text(
+            t.factor_of_user,
+            if seen.listed.sign_ins.second_factor { t.factor_in_use } else { t.none },
+        ),
         Fact::text(t.role, words::role_with_limits(account)),
         Fact::time(t.created, account.created_at, now),
     ];

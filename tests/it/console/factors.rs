@@ -96,6 +96,25 @@ async fn verbs(world: &World, of: &Someone) -> Vec<String> {
     newest.into_iter().map(|row| row.verb).collect()
 }
 
+/// `tfaEnabled` of the member, as one, in the list and as they see it themselves; then of somebody else.
+async fn tfa_enabled(world: &World) -> [bool; 4] {
+    let users = format!("/api/organization/{}/accounts", world.zoid);
+    let one = world.get(&world.admin.org_token, &format!("{users}/{}", world.member.zuid)).await.ok().json();
+    let list = world.get(&world.admin.org_token, &format!("{users}?limit=200")).await.ok().json();
+    let own = world.get(&world.member.user_token, "/api/accounts").await.ok().json();
+    let in_list = |zuid: i64| {
+        let mut users = list["data"].as_array().expect("users").iter();
+        users.find(|user| user["zuid"] == zuid).expect("a row")["tfaEnabled"].clone()
+    };
+    let told = [
+        one["data"]["tfaEnabled"].clone(),
+        in_list(world.member.zuid),
+        own["data"][0]["tfaEnabled"].clone(),
+        in_list(world.admin.zuid),
+    ];
+    told.map(|told| told.as_bool().expect("a truth value"))
+}
+
 both_engines! {
     async fn a_code_of_the_app_is_asked_for_and_opens_once(db: Db) {
         let world = World::start(db).await;
@@ -127,6 +146,22 @@ both_engines! {
         let mut other = half_way(&world, &world.member).await;
         let replayed = other.post("/second-factor", &[("code", &code)]).await;
         assert_eq!(replayed.status, StatusCode::BAD_REQUEST, "a code opens once");
+    }
+
+    async fn whoever_sees_a_user_sees_whether_a_second_factor_is_in_use(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        visitor.get("/me/security").await;
+        visitor.post("/me/security/app", &[]).await;
+        assert_eq!(tfa_enabled(&world).await, [false; 4], "an app that is only proposed");
+        set_up(&world, &mut visitor).await;
+        assert_eq!(tfa_enabled(&world).await, [true, true, true, false]);
+        let mut admin = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
+        let page = admin.get(&format!("/users/{}", world.member.zuid)).await.text;
+        assert!(page.contains("Second factor") && page.contains("in use"), "{page}");
+        let account = world.account(&world.member).await;
+        factors::clear(&world.app, &operator(), &account).await.expect("removed");
+        assert_eq!(tfa_enabled(&world).await, [false; 4]);
     }
 
     async fn a_clock_may_be_off_by_one_step_and_not_by_two(db: Db) {
