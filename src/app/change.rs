@@ -201,6 +201,9 @@ async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
                 step.notes.extend(compromise::take_back(tx, zoid, user, factors_too).await?);
             }
         }
+        for step in plan.steps.iter().filter(|step| step.removes_factors()) {
+            store::factors::remove_all(tx, step.before.organization, step.before.user).await?;
+        }
         store_plan(tx, &inner, ask.mode.info().name, plan, change, rules, now).await
     })
     .await

@@ -162,13 +162,8 @@ pub(super) async fn take_back(
     if store::recovery::remove_address(tx, organization, user).await?.is_some() {
         taken.push(("recoveryAddress", "removed".to_owned()));
     }
-    if factors_too && store::factors::any(tx, organization, user).await? {
-        store::factors::remove_totp(tx, organization, user).await?;
-        store::factors::remove_passkeys(tx, organization, user).await?;
+    if factors_too && store::factors::remove_all(tx, organization, user).await? {
         taken.push(("secondFactors", "removed".to_owned()));
-    }
-    if factors_too {
-        store::factors::remove_codes(tx, organization, user).await?;
     }
     Ok(taken)
 }

@@ -5,17 +5,15 @@ use totp_rs::{Builder, Totp};
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::app::call::{Context, authenticate};
+use crate::app::call::Context;
 use crate::app::keys::{Purpose, of_person};
 use crate::app::own::{self, Act, tell};
 use crate::app::throttle::{self, Subject};
 use crate::clock::{DAY, Millis, SECOND};
 use crate::config::Throttle;
 use crate::domain::account::Account;
-use crate::domain::actor::{Actor, Role};
 use crate::domain::effect::Notice;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
-use crate::domain::rights;
 use crate::domain::secret::{Secret, fingerprint, new_recovery_code, plain_code};
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
@@ -245,47 +243,20 @@ pub async fn new_codes(app: &App, context: &Context) -> Result<Vec<Secret>> {
     Ok(codes)
 }
 
-/// Takes every factor of somebody away, who has lost them. Audited as `removeFactors`; a dry run
-/// answers no change.
-///
-/// # Errors
-/// `Forbidden` for anybody but the operator and another super administrator; `Refused` when there is none.
-pub async fn clear(app: &App, context: &Context, account: &Account) -> Result<Option<ChangeId>> {
-    let (now, change): (_, ChangeId) = (app.clock.now(), context.id(app).await?);
-    let (inner, account) = (context.clone(), account.clone());
-    let body = async move |tx: &mut Tx| {
-        let actor = authenticate(tx, &inner.caller, now).await?;
-        if let Actor::User(signed) = &actor {
-            rights::may_administer(&actor, account.organization)?;
-            if signed.role != Role::SuperAdmin || signed.user == account.user {
-                return Err(Error::Forbidden(
-                    "another super administrator does this, or the operator at the server's command line"
-                        .to_owned(),
-                ));
-            }
-        }
-        let (organization, user) = (account.organization, account.user);
-        let had_app = store::factors::remove_totp(tx, organization, user).await?;
-        let passkeys = store::factors::remove_passkeys(tx, organization, user).await?;
-        store::factors::remove_codes(tx, organization, user).await?;
-        if !had_app && passkeys == 0 {
-            return Err(Error::Refused(format!("{} has no second factor", account.primary)));
-        }
-        let what = match (had_app, passkeys) {
-            (true, 0) => "authenticator app".to_owned(),
-            (true, many) => format!("authenticator app and {many} passkeys"),
-            (false, many) => format!("{many} passkeys"),
-        };
-        let act = Act { context: &inner, actor, account: &account, change, verb: "removeFactors", at: now };
-        act.note(tx, [("factor", what.clone())], &[tell(Notice::FactorRemoved { what })]).await
-    };
-    if context.dry_run {
-        app.db.rehearse(body).await?;
-        return Ok(None);
-    }
-    app.db.write(body).await?;
-    app.wake_worker.notify_waiters();
-    Ok(Some(change))
+/// What is in use, in words; `None` for nothing.
+pub(super) async fn in_words(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<Option<String>> {
+    Ok(match store::factors::in_use(tx, organization, user).await? {
+        (0, 0) => None,
+        (_, 0) => Some("authenticator app".to_owned()),
+        (0, 1) => Some("passkey".to_owned()),
+        (0, many) => Some(format!("{many} passkeys")),
+        (_, 1) => Some("authenticator app and passkey".to_owned()),
+        (_, many) => Some(format!("authenticator app and {many} passkeys")),
+    })
 }
 
 // Proving ------------------------------------------------------------------------------------

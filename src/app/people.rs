@@ -274,6 +274,9 @@ fn may(actor: &Actor, zoid: OrganizationId, account: &Account, mode: &AccountMod
     let named = names(actor, &ask);
     let form = rights::form(actor, ask.route, info.forms, info.operation, mode.verb(), named)?;
     rights::may_write(actor, form, account, &mode.claims())?;
+    if mode.is_about_factors() {
+        rights::may_judge_factors(actor, account)?;
+    }
     match mode.new_role() {
         Some(given) => {
             let old = Given { role: account.role, help_desk: account.help_desk.as_ref() };

@@ -25,6 +25,7 @@ use crate::app::accounts::update_incoming_status::UpdateIncomingStatus;
 use crate::app::accounts::update_outgoing_status::UpdateOutgoingStatus;
 use crate::app::accounts::update_personal_info::UpdatePersonalInfo;
 use crate::app::accounts::update_pop_status::UpdatePopStatus;
+use crate::app::accounts::update_tfa_status::UpdateTfaStatus;
 use crate::app::call::Context;
 use crate::app::{compromise, factors, operator, throttle};
 use crate::cli::desk::{Desk, OrgName, UserName};
@@ -407,7 +408,10 @@ impl User {
                     || json!({"cleared": cleared, "dryRun": desk.global.dry_run}),
                 );
             }
-            Self::Factors { user, remove } => return look_at_factors(desk, &app, &user, remove).await,
+            Self::Factors { user, remove: false } => return look_at_factors(desk, &app, &user).await,
+            Self::Factors { user, remove: true } => {
+                (user, AccountMode::UpdateTfaStatus(UpdateTfaStatus { enabled: false }))
+            }
             Self::RecoverSuperAdmin { user } => {
                 let account = user.find(&app).await?;
                 let done = operator::recover_super_admin(&app, &context, &account).await?;
@@ -418,19 +422,8 @@ impl User {
     }
 }
 
-async fn look_at_factors(desk: &Desk, app: &App, user: &UserName, remove: bool) -> Result<()> {
+async fn look_at_factors(desk: &Desk, app: &App, user: &UserName) -> Result<()> {
     let account = user.find(app).await?;
-    if remove {
-        let change = factors::clear(app, &desk.context(app), &account).await?;
-        let change = change.map(|change| change.to_string());
-        return desk.answer(
-            || match &change {
-                Some(change) => format!("removed\nchange     {change}"),
-                None => "dry run: the factors would be removed, and the user told".to_owned(),
-            },
-            || json!({"removed": change.is_some(), "change": change}),
-        );
-    }
     let enrolled = factors::enrolled(app, &account).await?;
     desk.answer(
         || {

@@ -278,6 +278,7 @@ texts! {
     // What can be done to a user.
     do_reset_password = "Reset the password";
     do_secure = "Take the account back";
+    do_remove_factors = "Remove second factors";
     do_disable_user = "Disable the user";
     do_enable_user = "Enable the user";
     do_change_role = "Change the role";
@@ -297,6 +298,7 @@ texts! {
     do_add_address = "Add an address";
     do_remove_address = "Remove an address";
     means_reset_password = "A one-time password is made and shown to you once. With it the person chooses a new password; everything that is open with the old one ends.";
+    means_remove_factors = "For somebody who has lost the telephone or the key. The authenticator app, the passkeys and the recovery codes are removed, and the password alone signs in until a new one is set up. The person is told. Make sure that it is the person who asks.";
     means_secure = "For an account that somebody else got into. Everything that opens it ends: the password, signed-in browsers, mail programs, app passwords, tokens of applications and the recovery address. Nothing can be sent from it until you allow it again. You are shown a one-time password for the person, and who was there lately.";
     means_disable_user = "No sign-in anywhere: not on the web, not with mail programs. Nothing is deleted, and mail keeps arriving unless you block it too.";
     means_enable_user = "The person can sign in and use mail again, with the same password as before.";
@@ -628,6 +630,7 @@ texts! {
     did_recover_password = "Password replaced through the recovery address";
     did_set_up_factor = "Second factor set up";
     did_remove_factor = "Second factor removed";
+    did_remove_factors = "Second factors removed";
     did_make_codes = "New recovery codes made";
     did_use_code = "Recovery code used";
     did_name_recovery = "Recovery address named";

@@ -253,6 +253,8 @@ pub struct Facts {
     pub addresses: BTreeMap<EmailAddress, AddressFacts>,
     /// Enabled super administrators of the organization besides this account.
     pub other_super_admins: i64,
+    /// The second factors in use, in words, where the operation is about them.
+    pub second_factors: Option<String>,
 }
 
 /// A password ready to be stored: checked, prepared and hashed.
@@ -393,6 +395,27 @@ impl<'a> Transition<'a> {
         self.effects.retain(|effect| !matches!(effect, Effect::EndSessions { .. }));
         self.end_sessions(Sessions::All);
         self.set(SwitchName::OutgoingBlocked)
+    }
+
+    /// Takes every second factor away of somebody who has lost them; to be stored beside the account.
+    pub fn remove_factors(&mut self) {
+        if let Some(what) = self.facts.second_factors.clone() {
+            self.notes.insert("secondFactors", format!("removed: {what}"));
+            self.effects.push(Effect::Tell { notice: Notice::FactorRemoved { what } });
+        }
+    }
+
+    /// Finds a second factor in use, which nobody can set up for somebody else.
+    ///
+    /// # Errors
+    /// `Refused` where there is none.
+    pub fn demand_factors(&self) -> Result<(), Error> {
+        if self.facts.second_factors.is_none() {
+            return Err(Error::Refused(
+                "a second factor is set up by its owner, in the console under Security".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// Takes a one-time password away whose time has ended. Where it opened mail, its sessions end.

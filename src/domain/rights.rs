@@ -273,6 +273,21 @@ pub struct Given<'a> {
     pub help_desk: Option<&'a HelpDesk>,
 }
 
+/// Whether the caller may decide about somebody's second factors. Whoever may reset a password could come in with
+/// it, if the second factor were no more.
+///
+/// # Errors
+/// `Forbidden` for anybody but the operator and another super administrator.
+pub fn may_judge_factors(actor: &Actor, account: &Account) -> Result<(), Error> {
+    if actor.is(account.user) || actor.rank() < Rank::SuperAdmin {
+        return Err(Error::Forbidden(
+            "another super administrator removes second factors, or the operator at the server's command line"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// Whether the caller may make somebody `new` who was `old` (`None` for a new user).
 ///
 /// # Errors

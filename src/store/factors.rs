@@ -23,6 +23,27 @@ pub async fn any(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Res
     Ok(one.is_some())
 }
 
+/// How many authenticator apps and passkeys are in use.
+pub async fn in_use(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<(i64, i64)> {
+    tx.query_one(
+        "SELECT (SELECT COUNT(*) FROM totp
+                 WHERE organization_id = $1 AND person_id = $2 AND confirmed_at IS NOT NULL) AS apps,
+                (SELECT COUNT(*) FROM passkey WHERE organization_id = $1 AND person_id = $2) AS passkeys",
+        params![organization.get(), user.get()],
+        |row| Ok((row.get("apps")?, row.get("passkeys")?)),
+    )
+    .await
+}
+
+/// Removes every second factor and the recovery codes, a proposed app too. Answers whether one was in use.
+pub async fn remove_all(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<bool> {
+    let in_use = any(tx, organization, user).await?;
+    remove_totp(tx, organization, user).await?;
+    remove_passkeys(tx, organization, user).await?;
+    remove_codes(tx, organization, user).await?;
+    Ok(in_use)
+}
+
 /// An authenticator app.
 #[derive(Clone)]
 pub struct Totp {

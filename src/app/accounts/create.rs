@@ -236,7 +236,7 @@ async fn plan(
         addresses: store::addresses::facts(tx, organization, std::slice::from_ref(&new.address)).await?,
         policy: held.policy,
         delimiter,
-        other_super_admins: 0,
+        ..Facts::default()
     };
     let hand = Hand::of(&actor, now, context.reason.as_ref());
     let known = facts.addresses.get(&new.address).cloned().unwrap_or_default();

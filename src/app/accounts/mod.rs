@@ -74,6 +74,11 @@ pub trait Mode: Sized {
     fn takes_back_ways_in(&self) -> bool {
         false
     }
+
+    /// Whether the transition has to know the second factors; it may remove them (`Transition::remove_factors`).
+    fn is_about_factors(&self) -> bool {
+        false
+    }
 }
 
 /// What is known of a mode without a request: for dispatch, documents and tests.
@@ -210,6 +215,10 @@ macro_rules! modes {
                 match self { $(Self::$name(mode) => mode.takes_back_ways_in(),)* }
             }
 
+            pub fn is_about_factors(&self) -> bool {
+                match self { $(Self::$name(mode) => mode.is_about_factors(),)* }
+            }
+
             pub fn new_role(&self) -> Option<Given<'_>> {
                 match self { $(Self::$name(mode) => mode.new_role(),)* }
             }
@@ -238,6 +247,7 @@ modes! {
     delete_email_alias::DeleteEmailAlias,
     update_personal_info::UpdatePersonalInfo,
     change_role::ChangeRole,
+    update_tfa_status::UpdateTfaStatus,
     delete_user::DeleteUser,
     create_app_password::CreateAppPassword,
     revoke_app_password::RevokeAppPassword,

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use crate::app::accounts::{AccountMode, TargetName};
 use crate::app::call::{Context, authenticate, prefetch_caller};
 use crate::app::change::{Ask, Prepared, Rules};
+use crate::app::factors;
 use crate::app::organizations;
 use crate::clock::Millis;
 use crate::domain::account::{Account, Facts, Transition};
 use crate::domain::actor::{Actor, Role};
-use crate::domain::effect::Effect;
+use crate::domain::effect::{Effect, Notice};
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{OrganizationId, no_such_account};
 use crate::domain::rights::{self, Form, Given, Names, Route};
@@ -33,6 +34,12 @@ impl Step {
     fn of(before: Account, transition: Transition<'_>) -> Self {
         let Transition { account: after, effects, notes, .. } = transition;
         Self { before, after, effects, notes }
+    }
+
+    /// Whether the second factors go, which stand beside the account.
+    pub fn removes_factors(&self) -> bool {
+        let told = |effect: &Effect| matches!(effect, Effect::Tell { notice: Notice::FactorRemoved { .. } });
+        self.effects.iter().any(told)
     }
 }
 
@@ -100,7 +107,7 @@ pub async fn plan(
         policy: organization.policy.clone(),
         delimiter: rules.delimiter,
         addresses: claims,
-        other_super_admins: 0,
+        ..Facts::default()
     };
     let mut steps = Vec::with_capacity(befores.len());
     let mut gone_super_admins = 0;
@@ -108,6 +115,9 @@ pub async fn plan(
         if before.role == Role::SuperAdmin {
             let others = store::accounts::other_super_admins(tx, organization.id, before.user).await?;
             facts.other_super_admins = others - gone_super_admins;
+        }
+        if ask.mode.is_about_factors() {
+            facts.second_factors = factors::in_words(tx, organization.id, before.user).await?;
         }
         let step = step(&actor, form, context, &ask.mode, prepared, &facts, before, now)?;
         let (before, after) = (&step.before, &step.after);
@@ -138,6 +148,9 @@ pub fn step(
     if let Some(given) = mode.new_role() {
         let old = Given { role: before.role, help_desk: before.help_desk.as_ref() };
         rights::may_grant(actor, Some(old), given)?;
+    }
+    if mode.is_about_factors() {
+        rights::may_judge_factors(actor, &before)?;
     }
     let hand = Hand {
         who: actor.who(),

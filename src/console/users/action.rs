@@ -19,6 +19,8 @@ use crate::app::accounts::update_imap_status::UpdateImapStatus;
 use crate::app::accounts::update_incoming_status::UpdateIncomingStatus;
 use crate::app::accounts::update_outgoing_status::UpdateOutgoingStatus;
 use crate::app::accounts::update_pop_status::UpdatePopStatus;
+use crate::app::accounts::update_tfa_status::UpdateTfaStatus;
+use crate::app::people::Listed;
 use crate::console::form::Form;
 use crate::console::texts::ENGLISH;
 use crate::domain::account::Account;
@@ -35,6 +37,7 @@ pub enum Action {
     Secure,
     DisableUser,
     EnableUser,
+    RemoveFactors,
     ChangeRole,
     Delete,
     DisableMail,
@@ -117,11 +120,12 @@ impl Facts {
 }
 
 impl Action {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ResetPassword,
         Self::DisableUser,
         Self::EnableUser,
         Self::Secure,
+        Self::RemoveFactors,
         Self::ChangeRole,
         Self::DisableMail,
         Self::EnableMail,
@@ -151,6 +155,11 @@ impl Action {
             }
             Self::Secure => {
                 Facts::new("secure", t.do_secure, t.means_secure, Section::SignIn).dangerous().for_others()
+            }
+            Self::RemoveFactors => {
+                Facts::new("remove-factors", t.do_remove_factors, t.means_remove_factors, Section::SignIn)
+                    .dangerous()
+                    .for_others()
             }
             Self::DisableUser => {
                 Facts::new("disable-user", t.do_disable_user, t.means_disable_user, Section::SignIn)
@@ -257,13 +266,14 @@ impl Action {
         self.facts().for_others
     }
 
-    /// Whether the account stands so that this would do anything.
-    pub fn fits(self, account: &Account) -> bool {
-        let switches = &account.switches;
+    /// Whether the user stands so that this would do anything.
+    pub fn fits(self, user: &Listed) -> bool {
+        let (account, switches) = (&user.account, &user.account.switches);
         match self {
             Self::ResetPassword | Self::Secure | Self::ChangeRole | Self::Delete => true,
             Self::ChangeAddress | Self::ChangeName | Self::AddAddress => true,
             Self::RemoveAddress => !account.aliases.is_empty(),
+            Self::RemoveFactors => user.sign_ins.second_factor,
             Self::DisableUser => switches.user_disabled.is_none(),
             Self::EnableUser => switches.user_disabled.is_some(),
             Self::DisableMail => switches.mail_disabled.is_none(),
@@ -322,6 +332,7 @@ impl Action {
                 AccountMode::SecureAccount(SecureAccount::made(Password::prepare(password.expose())?))
             }
             Self::Delete => AccountMode::DeleteUser(DeleteUser { users: Vec::new() }),
+            Self::RemoveFactors => AccountMode::UpdateTfaStatus(UpdateTfaStatus { enabled: false }),
             Self::DisableUser => AccountMode::DisableUser(DisableUser {
                 block_incoming: form.ticked("incoming"),
                 ..DisableUser::default()

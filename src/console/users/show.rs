@@ -124,7 +124,7 @@ impl Seen {
         for (action, refused) in Action::ALL.into_iter().zip(&self.over.refused) {
             let account = &self.over.listed.account;
             let own = account.user == visitor.account.user;
-            if refused.is_some() || !action.fits(account) || (own && action.is_for_others()) {
+            if refused.is_some() || !action.fits(&self.over.listed) || (own && action.is_for_others()) {
                 continue;
             }
             let mut panel = Panel::new(action, &self.over, must_prove);

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use totp_rs::{Builder, Secret};
 
 use crate::support::visitor::Visitor;
-use crate::support::world::{self, PASSWORD, Someone, World, operator};
+use crate::support::world::{self, Answer, PASSWORD, Someone, World, operator};
 
 /// What the authenticator app on somebody's telephone would know.
 pub struct Telephone {
@@ -96,6 +96,10 @@ async fn verbs(world: &World, of: &Someone) -> Vec<String> {
     newest.into_iter().map(|row| row.verb).collect()
 }
 
+async fn without_factors(world: &World, by: &Someone, enabled: &str) -> Answer {
+    world.mode(by, &world.member, "updateTFAStatus", json!({"tfaEnabled": enabled})).await
+}
+
 /// `tfaEnabled` of the member, as one, in the list and as they see it themselves; then of somebody else.
 async fn tfa_enabled(world: &World) -> [bool; 4] {
     let users = format!("/api/organization/{}/accounts", world.zoid);
@@ -159,8 +163,7 @@ both_engines! {
         let mut admin = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
         let page = admin.get(&format!("/users/{}", world.member.zuid)).await.text;
         assert!(page.contains("Second factor") && page.contains("in use"), "{page}");
-        let account = world.account(&world.member).await;
-        factors::clear(&world.app, &operator(), &account).await.expect("removed");
+        without_factors(&world, &world.owner, "false").await.ok();
         assert_eq!(tfa_enabled(&world).await, [false; 4]);
     }
 
@@ -439,13 +442,52 @@ both_engines! {
         assert!(matches!(begun, Err(Error::BadCredentials)), "{:?}", begun.map(|started| started.stage));
     }
 
-    async fn the_operator_takes_lost_factors_away(db: Db) {
+    async fn a_super_administrator_takes_lost_factors_away_and_nobody_below(db: Db) {
         let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        let own = world.mode(&world.owner, &world.owner, "updateTFAStatus", json!({"tfaEnabled": "false"}));
+        for refused in [without_factors(&world, &world.admin, "false").await, own.await] {
+            let told = refused.refused(403, "OPERATION_NOT_PERMITTED");
+            assert!(told.contains("another super administrator"), "{told}");
+        }
+        without_factors(&world, &world.owner, "true").await.ok();
+        half_way(&world, &world.member).await;
+
+        without_factors(&world, &world.owner, "false").await.ok();
+        let entries = verbs(&world, &world.member).await;
+        assert_eq!(entries[0], "updateTFAStatus");
+        let mut visitor = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        visitor.get("/me").await.ok();
+        // The recovery codes are gone as well: they stand in for nothing.
+        set_up(&world, &mut visitor).await;
+        let mut stranger = half_way(&world, &world.member).await;
+        let old = stranger.post("/second-factor", &[("code", &telephone.recovery_codes[0])]).await;
+        assert_eq!(old.status, StatusCode::BAD_REQUEST);
+        without_factors(&world, &world.owner, "false").await.ok();
+
+        let before = verbs(&world, &world.member).await;
+        let nothing = without_factors(&world, &world.owner, "false").await;
+        assert_eq!(nothing.ok().change(), None, "there is none left");
+        let told = without_factors(&world, &world.owner, "true").await.refused(400, "INVALID_INPUT");
+        assert!(told.contains("set up by its owner"), "{told}");
+        assert_eq!(verbs(&world, &world.member).await, before);
+    }
+
+    async fn the_page_of_a_user_removes_lost_factors(db: Db) {
+        let world = World::start(db).await;
+        let mut owner = Visitor::signed_in(&world, &world.owner.email, PASSWORD).await;
+        let (page, panel) = (format!("/users/{}", world.member.zuid), "Remove second factors");
+        assert!(!owner.get(&page).await.text.contains(panel), "there is nothing to remove");
         with_factor(&world, &world.member).await;
-        let account = world.account(&world.member).await;
-        factors::clear(&world.app, &operator(), &account).await.expect("cleared");
-        assert_eq!(verbs(&world, &world.member).await[0], "removeFactors");
-        assert!(factors::clear(&world.app, &operator(), &account).await.is_err(), "there is none left");
+        let mut admin = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
+        assert!(!admin.get(&page).await.text.contains(panel), "an administrator may not");
+        assert!(owner.get(&page).await.text.contains(panel));
+        let done = owner.post(&format!("{page}/remove-factors"), &[("reason", "lost the telephone")]).await;
+        let to = done.headers["location"].to_str().expect("a text").to_owned();
+        assert!(to.starts_with(&format!("{page}?change=")), "{}", done.text);
+        let after = owner.get(&to).await.text;
+        assert!(after.contains("Second factors removed") && after.contains("lost the telephone"), "{after}");
+        assert!(!after.contains(panel), "{after}");
         Visitor::signed_in(&world, &world.member.email, PASSWORD).await.get("/me").await.ok();
     }
 

@@ -101,6 +101,7 @@ changeRole             admin  -         403  403    403  403   403    403  403  
 changeRole             admin  -         403  403    403  403   403    403  403    403  403   403    403  403    403  403   403    403  ok     ok   ok    ok     {\"role\":\"admin\",\"isCustomAdmin\":true,\"verbs\":[\"reset\"]}
 changeRole             admin  -         403  403    403  403   403    403  403    403  403   403    ok   403    403  403   403    403  ok     ok   ok    ok     {\"role\":\"admin\"}
 changeRole             admin  -         403  403    403  403   403    403  403    403  403   403    403  403    403  403   403    ok   ok     ok   ok    ok     {\"role\":\"super_admin\"}
+updateTFAStatus        admin  -         403  403    403  403   403    403  403    403  403   403    403  403    403  403   403    403  ok     ok   ok    ok     {\"tfaEnabled\":\"false\"}
 createAppPassword      app    -         n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    {\"name\":\"Telephone\",\"currentPassword\":\"correct-horse-7\"}
 revokeAppPassword      app    -         n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    n/a  n/a    n/a  n/a   n/a    {\"appPasswordId\":\"100000000001\"}
 secureAccount          secure -         403  403    403  403   403    403  403    403  403   403    403  ok     ok   403   403    403  ok     ok   ok    ok     {}

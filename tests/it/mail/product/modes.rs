@@ -55,6 +55,7 @@ const STORIES: &[(&str, Story)] = &[
     ("deleteEmailAlias", delete_alias),
     ("updatePersonalInfo", personal_info),
     ("changeRole", role),
+    ("updateTFAStatus", no_factors),
     ("deleteUser", delete),
     ("createAppPassword", app_password),
     ("revokeAppPassword", revoke_app_password),
@@ -217,6 +218,11 @@ fn new_name(mail: &MailWorld, who: &Someone) {
 
 fn personal_info(mail: &MailWorld, who: &Someone) {
     unchanged(mail, who, "updatePersonalInfo", json!({"firstName": "Pat"}));
+}
+
+/// Second factors are the console's: mail knows none.
+fn no_factors(mail: &MailWorld, who: &Someone) {
+    unchanged(mail, who, "updateTFAStatus", json!({"tfaEnabled": "false"}));
 }
 
 fn unchanged(mail: &MailWorld, who: &Someone, mode: &str, body: serde_json::Value) {
