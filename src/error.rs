@@ -102,6 +102,9 @@ pub enum Malformed {
     /// An unknown parameter, where the configuration (`compat.strict`) refuses them.
     #[error("{name} is not a parameter of this call")]
     Unknown { name: String },
+    /// The same of a query.
+    #[error("{name} is not a parameter of this call")]
+    UnknownInQuery { name: String },
 }
 
 /// Why the token endpoint gives nothing.

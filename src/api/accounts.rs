@@ -46,7 +46,9 @@ pub async fn list(
     let zoid = signed.zoid(&app, &zoid).await?;
     let asked = async {
         let params = Params::query(query.as_deref())?;
-        Ok((window(&params)?, email_id(&params)?))
+        let asked = (window(&params)?, email_id(&params)?);
+        door::strict_query(&app, &params)?;
+        Ok(asked)
     };
     let ((start, limit), named) = signed.or_bad_token(&app, asked.await).await?;
     let page = match named {
@@ -141,7 +143,11 @@ pub async fn history(
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
     let number = signed.number(&app, &id).await?;
-    let asked = Params::query(query.as_deref()).and_then(|params| window(&params));
+    let asked = Params::query(query.as_deref()).and_then(|params| {
+        let window = window(&params)?;
+        door::strict_query(&app, &params)?;
+        Ok(window)
+    });
     let (start, limit) = signed.or_bad_token(&app, asked).await?;
     let entries = history::own(&app, &signed.0.caller, number, start, limit).await?;
     Ok(success(entries))
@@ -355,7 +361,9 @@ struct Deletion {
 
 impl Deletion {
     fn read(app: &App, query: Option<&str>, bytes: &[u8]) -> Result<Self> {
-        let in_query = Params::query(query)?.long("zuid")?;
+        let params = Params::query(query)?;
+        let in_query = params.long("zuid")?;
+        door::strict_query(app, &params)?;
         if bytes.is_empty() {
             return Ok(Self { users: Vec::new(), zuid: in_query });
         }

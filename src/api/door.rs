@@ -23,7 +23,7 @@ use crate::domain::secret::fingerprint;
 use crate::domain::switch::Reason;
 use crate::door::{self, CHANGE_HEADER};
 use crate::error::{Error, Malformed, Result};
-use crate::wire::{self, Body, Credentials};
+use crate::wire::{self, Body, Credentials, Params};
 
 /// The header that asks for a forecast, and that marks the answer as one.
 pub const DRY_RUN_HEADER: HeaderName = HeaderName::from_static("x-mailward-dry-run");
@@ -202,6 +202,14 @@ impl Signed {
 /// `Malformed`.
 pub fn strict(app: &App, body: &Body) -> Result<()> {
     if app.config.compat.strict { body.refuse_unknown() } else { Ok(()) }
+}
+
+/// The same of a query.
+///
+/// # Errors
+/// `Malformed`.
+pub fn strict_query(app: &App, params: &Params) -> Result<()> {
+    if app.config.compat.strict { params.refuse_unknown() } else { Ok(()) }
 }
 
 /// The segments of the path, percent-decoded. Bytes that are no text name nothing.

@@ -99,6 +99,7 @@ pub fn code(error: &Error) -> (StatusCode, &'static str) {
             Malformed::Repeated { .. } => (StatusCode::BAD_REQUEST, "MORE_THAN_MAX_OCCURANCE"),
             Malformed::BadValue { .. } => (StatusCode::BAD_REQUEST, "PATTERN_NOT_MATCHED"),
             Malformed::Unknown { .. } => (StatusCode::NOT_FOUND, "EXTRA_KEY_FOUND_IN_JSON"),
+            Malformed::UnknownInQuery { .. } => (StatusCode::BAD_REQUEST, "EXTRA_PARAM_FOUND"),
         },
         Error::Grant(_) => (StatusCode::BAD_REQUEST, "INVALID_OAUTHTOKEN"),
         Error::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
@@ -128,7 +129,9 @@ fn more_info(error: &Error, request_id: &str) -> String {
                 "{name} More than maximum occurence: it is given twice, or in two spellings that disagree"
             )
         }
-        Error::Malformed(Malformed::Unknown { name }) => format!("{name} Extra paramters given"),
+        Error::Malformed(Malformed::Unknown { name } | Malformed::UnknownInQuery { name }) => {
+            format!("{name} Extra paramters given")
+        }
         Error::Unique(_) | Error::Internal(_) => {
             format!("nothing was changed; tell the operator the request id {request_id}")
         }

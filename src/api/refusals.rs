@@ -59,6 +59,7 @@ fn examples() -> Vec<Error> {
         Malformed::BadValue { name: "role".into(), why: "a role is member, admin or super_admin".into() }
             .into(),
         Malformed::Unknown { name: "surprise".into() }.into(),
+        Malformed::UnknownInQuery { name: "surprise".into() }.into(),
         Error::Refused("zuid is null".into()),
         Error::AddressTaken("rebecca@zylker.com is already in use; choose another address".into()),
         Error::BadAddress(
@@ -105,6 +106,9 @@ fn when(error: &Error) -> &'static str {
             }
             Malformed::Unknown { .. } => {
                 "`compat.strict` is on and the body has a key that the call does not know."
+            }
+            Malformed::UnknownInQuery { .. } => {
+                "`compat.strict` is on and the query has a parameter that the call does not know."
             }
         },
         Error::Refused(_) => "The request breaks a rule of the call, such as naming two users at once.",

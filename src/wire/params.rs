@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{Body, MAX_BODY, Names, body::unreadable, shown};
-use crate::error::{Malformed, Result};
+use crate::error::{Error, Malformed, Result};
 
 /// The parameters of a query string and of a form.
 ///
@@ -71,9 +71,12 @@ impl Params {
         self.0.long(names)
     }
 
-    /// As [`Body::refuse_unknown`].
+    /// [`Malformed::UnknownInQuery`], where it came from there or from a form.
     pub fn refuse_unknown(&self) -> Result<()> {
-        self.0.refuse_unknown()
+        self.0.refuse_unknown().map_err(|error| match error {
+            Error::Malformed(Malformed::Unknown { name }) => Malformed::UnknownInQuery { name }.into(),
+            other => other,
+        })
     }
 }
 
@@ -131,7 +134,6 @@ mod tests {
     use url::form_urlencoded::Serializer;
 
     use super::*;
-    use crate::error::Error;
 
     fn refusal(query: &str, form: &str) -> Malformed {
         match Params::parse(Some(query), form.as_bytes()) {
@@ -211,7 +213,7 @@ mod tests {
         params.text("b").unwrap();
         assert!(matches!(
             params.refuse_unknown(),
-            Err(Error::Malformed(Malformed::Unknown { name })) if name == "z"
+            Err(Error::Malformed(Malformed::UnknownInQuery { name })) if name == "z"
         ));
     }
 

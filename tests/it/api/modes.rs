@@ -242,6 +242,13 @@ both_engines! {
             assert_eq!(unknown.refused(404, "EXTRA_KEY_FOUND_IN_JSON"), "surprise Extra paramters given");
             done(&world.mode(&world.owner, on, mode.name, sample(&mode)).await);
         }
+        for path in [accounts_path(&world), world.path(on)] {
+            let method = if path == accounts_path(&world) { "GET" } else { "DELETE" };
+            let path = format!("{path}?surprise=1");
+            let unknown = world.send(method, &path, &[("authorization", &format!("Bearer {token}"))], "").await;
+            assert_eq!(unknown.refused(400, "EXTRA_PARAM_FOUND"), "surprise Extra paramters given", "{method}");
+        }
+        world.get(token, &format!("{}?start=0&limit=5", accounts_path(&world))).await.ok();
         // The own form needs no zuid, and what earlier editions asked for is known.
         done(&world.own_mode(&world.other, "enableMailAccount", json!({"password": "own"})).await);
         world.own_mode(&world.other, "enableMailAccount", json!({"surprise": 1})).await.refused(404, "EXTRA_KEY_FOUND_IN_JSON");
