@@ -142,6 +142,8 @@ impl Bench {
                 break;
             }
         }
+        // What filling and starting wrote is not to be written out while something is measured.
+        rustix::fs::sync();
         Ok(())
     }
 
