@@ -108,7 +108,7 @@ fn when(error: &Error) -> &'static str {
                 "`compat.strict` is on and the body has a key that the call does not know."
             }
             Malformed::UnknownInQuery { .. } => {
-                "`compat.strict` is on and the query has a parameter that the call does not know."
+                "`compat.strict` is on and the query of a list or a deletion has a parameter that the call does not know."
             }
         },
         Error::Refused(_) => "The request breaks a rule of the call, such as naming two users at once.",

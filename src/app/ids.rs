@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as Turn;
 
@@ -48,23 +48,26 @@ impl Ids {
 }
 
 /// Blocks of numbers, each by what it is for.
-struct Blocks<K> {
-    left: Mutex<HashMap<K, Block>>,
-    /// Held by the one who takes a block for all who wait; with what went wrong last.
-    turn: Turn<Option<Error>>,
-    failures: AtomicU64,
-}
+struct Blocks<K>(Mutex<HashMap<K, Block>>);
 
 #[derive(Default)]
 struct Block {
     left: Range<i64>,
     /// How many there were at first.
     size: i64,
+    taking: Arc<Taking>,
+}
+
+#[derive(Default)]
+struct Taking {
+    /// Held by the one who takes a block for all who wait; with what went wrong last.
+    turn: Turn<Option<Error>>,
+    failures: AtomicU64,
 }
 
 impl<K> Default for Blocks<K> {
     fn default() -> Self {
-        Self { left: Mutex::default(), turn: Turn::default(), failures: AtomicU64::new(0) }
+        Self(Mutex::default())
     }
 }
 
@@ -81,37 +84,37 @@ impl<K: Copy + Eq + Hash> Blocks<K> {
         if let Some(number) = self.with(key, number) {
             return Ok(number);
         }
-        let failures = self.failures.load(Ordering::Relaxed);
-        let mut failed = self.turn.lock().await;
+        let taking = self.with(key, |block| Arc::clone(&block.taking));
+        let failures = taking.failures.load(Ordering::Relaxed);
+        let mut failed = taking.turn.lock().await;
         if let Some(number) = self.with(key, number) {
             return Ok(number);
         }
-        if let Some(error) = failed.as_ref().filter(|_| self.failures.load(Ordering::Relaxed) != failures) {
+        if let Some(error) = failed.as_ref().filter(|_| taking.failures.load(Ordering::Relaxed) != failures) {
             return Err(error.clone());
         }
         match take(self.with(key, |block| block.size)).await {
             Ok(mut left) => {
                 let (size, first) = (left.end - left.start, left.next());
-                self.with(key, |block| *block = Block { left, size });
+                self.with(key, |block| (block.left, block.size) = (left, size));
                 first.ok_or_else(|| Error::internal("a block without numbers"))
             }
             Err(error) => {
                 *failed = Some(error.clone());
-                self.failures.fetch_add(1, Ordering::Relaxed);
+                taking.failures.fetch_add(1, Ordering::Relaxed);
                 Err(error)
             }
         }
     }
 
     fn with<T>(&self, key: K, work: impl FnOnce(&mut Block) -> T) -> T {
-        work(self.left.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+        work(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;

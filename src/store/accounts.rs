@@ -106,9 +106,7 @@ pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> 
             Belonging::AppPassword(app) => account.app_passwords.push(app),
         }
     }
-    // The oldest first.
-    aliases.sort_unstable_by(|(a, one), (b, other)| (a, one.as_str()).cmp(&(b, other.as_str())));
-    account.aliases = aliases.into_iter().map(|(_, address)| address).collect();
+    account.aliases = addresses::in_order(aliases);
     account.app_passwords.sort_unstable_by_key(|app| (app.created_at, app.id.get()));
     Ok(Some(account))
 }

@@ -1,6 +1,6 @@
 //! Every address of the installation: in use, or kept for its former account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Millis;
 use crate::domain::account::Account;
@@ -9,7 +9,7 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{AccountId, OrganizationId};
 use crate::error::{Error, Result};
 use crate::store::accounts::Handle;
-use crate::store::engine::{Row, Tx, params};
+use crate::store::engine::{Row, Tx, Value, params};
 use crate::store::id;
 
 /// Whose account an address in use is.
@@ -109,4 +109,27 @@ pub(super) fn free(
          WHERE address = $1 AND organization_id = $2 AND account_id = $3 AND freed_at IS NULL",
         params![address.as_str(), account.organization.get(), account.id.get(), now, kept_until],
     )
+}
+
+/// The oldest first; those of one moment by their letters, which each database would order in its own way.
+pub(super) fn in_order(mut given: Vec<(Millis, EmailAddress)>) -> Vec<EmailAddress> {
+    given.sort_unstable_by(|(a, one), (b, other)| (a, one.as_str()).cmp(&(b, other.as_str())));
+    given.into_iter().map(|(_, address)| address).collect()
+}
+
+/// The aliases of several accounts, by accountId; `sql` answers `account_id`, `address` and `created_at`.
+pub(super) async fn aliases(
+    tx: &mut Tx,
+    sql: &'static str,
+    params: &[Value<'_>],
+) -> Result<HashMap<i64, Vec<EmailAddress>>> {
+    let mut given: HashMap<i64, Vec<(Millis, EmailAddress)>> = HashMap::new();
+    let read = |row: &Row<'_>| {
+        let given = (row.get("created_at")?, EmailAddress::parse(row.get("address")?)?);
+        Ok((row.get("account_id")?, given))
+    };
+    for (account, address) in tx.query_all(sql, params, read).await? {
+        given.entry(account).or_default().push(address);
+    }
+    Ok(given.into_iter().map(|(account, given)| (account, in_order(given))).collect())
 }

@@ -24,15 +24,18 @@ pub async fn any(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Res
 }
 
 /// How many authenticator apps and passkeys are in use.
-pub async fn in_use(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<(i64, i64)> {
-    tx.query_one(
-        "SELECT (SELECT COUNT(*) FROM totp
-                 WHERE organization_id = $1 AND person_id = $2 AND confirmed_at IS NOT NULL) AS apps,
-                (SELECT COUNT(*) FROM passkey WHERE organization_id = $1 AND person_id = $2) AS passkeys",
-        params![organization.get(), user.get()],
-        |row| Ok((row.get("apps")?, row.get("passkeys")?)),
-    )
-    .await
+pub async fn in_use(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<(usize, usize)> {
+    let passkeys = tx
+        .query_all(
+            "SELECT FALSE AS is_passkey FROM totp
+             WHERE organization_id = $1 AND person_id = $2 AND confirmed_at IS NOT NULL
+             UNION ALL SELECT TRUE FROM passkey WHERE organization_id = $1 AND person_id = $2",
+            params![organization.get(), user.get()],
+            |row| row.get::<bool>("is_passkey"),
+        )
+        .await?;
+    let many = passkeys.iter().filter(|is_passkey| **is_passkey).count();
+    Ok((passkeys.len() - many, many))
 }
 
 /// Removes every second factor and the recovery codes, a proposed app too. Answers whether one was in use.
@@ -301,11 +304,12 @@ pub async fn remove_passkey(
     .await
 }
 
-/// Removes all of a person's passkeys; answers how many there were.
-pub async fn remove_passkeys(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<u64> {
+/// Removes all of a person's passkeys.
+pub async fn remove_passkeys(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<()> {
     tx.execute(
         "DELETE FROM passkey WHERE organization_id = $1 AND person_id = $2",
         params![organization.get(), user.get()],
     )
     .await
+    .map(drop)
 }

@@ -10,6 +10,7 @@ use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
 use crate::store::accounts::{read, select_account};
+use crate::store::addresses;
 use crate::store::engine::{Tx, params};
 use crate::store::sign_ins::{self, SignIns, select_sign_ins};
 
@@ -105,7 +106,7 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
         None => counted(tx, organization).await?,
     };
     let mut ordinals = (i64::MAX, i64::MIN);
-    let mut accounts = tx
+    let accounts = tx
         .query_all(
             // What is passed over is counted in the index alone.
             select_account!(
@@ -122,17 +123,24 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
             },
         )
         .await?;
-    add_aliases(tx, organization, ordinals, &mut accounts).await?;
-    let mut seen = sign_ins::several(
+    // CROSS JOIN keeps SQLite from beginning with every address of the organization.
+    let owned = addresses::aliases(
+        tx,
+        "SELECT d.account_id, d.address, d.created_at FROM person p CROSS JOIN account a CROSS JOIN address d
+         WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3
+           AND a.organization_id = p.organization_id AND a.person_id = p.id
+           AND d.organization_id = a.organization_id AND d.account_id = a.id
+           AND d.freed_at IS NULL AND d.address <> a.primary_address",
+        params![organization.get(), ordinals.0, ordinals.1],
+    )
+    .await?;
+    let seen = sign_ins::several(
         tx,
         select_sign_ins!("WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3"),
         params![organization.get(), ordinals.0, ordinals.1],
     )
     .await?;
-    Ok(accounts
-        .into_iter()
-        .map(|account| Listed { sign_ins: seen.remove(&account.user.get()).unwrap_or_default(), account })
-        .collect())
+    Ok(listed(accounts, owned, seen))
 }
 
 /// Accounts with their aliases, by accountId, and their last sign-ins, by zuid.
@@ -146,35 +154,6 @@ pub(super) fn listed(
         Listed { sign_ins: seen.remove(&account.user.get()).unwrap_or_default(), account }
     });
     listed.collect()
-}
-
-async fn add_aliases(
-    tx: &mut Tx,
-    organization: OrganizationId,
-    ordinals: (i64, i64),
-    accounts: &mut [Account],
-) -> Result<()> {
-    // CROSS JOIN keeps SQLite from beginning with every address of the organization.
-    let owned = tx
-        .query_all(
-            "SELECT d.account_id, d.address FROM person p CROSS JOIN account a CROSS JOIN address d
-             WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3
-               AND a.organization_id = p.organization_id AND a.person_id = p.id
-               AND d.organization_id = a.organization_id AND d.account_id = a.id
-               AND d.freed_at IS NULL AND d.address <> a.primary_address
-             ORDER BY d.created_at, d.address",
-            params![organization.get(), ordinals.0, ordinals.1],
-            |row| Ok((row.get::<i64>("account_id")?, EmailAddress::parse(row.get("address")?)?)),
-        )
-        .await?;
-    let mut by_account: HashMap<i64, Vec<EmailAddress>> = HashMap::new();
-    for (account, address) in owned {
-        by_account.entry(account).or_default().push(address);
-    }
-    for account in accounts {
-        account.aliases = by_account.remove(&account.id.get()).unwrap_or_default();
-    }
-    Ok(())
 }
 
 /// As `page`, of accounts whose primary address is on one of these domains: domain by domain, each
@@ -227,22 +206,16 @@ async fn of_domain(
             read,
         )
         .await?;
-    let mut owned: HashMap<i64, Vec<EmailAddress>> = HashMap::new();
-    let addresses = tx
-        .query_all(
-            "SELECT d.account_id, d.address FROM account a CROSS JOIN address d
-             WHERE d.organization_id = a.organization_id AND d.account_id = a.id
-               AND a.organization_id = $1 AND d.freed_at IS NULL AND d.address <> a.primary_address
-               AND a.id IN (SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
-                            ORDER BY created_at, id LIMIT $3 OFFSET $4)
-             ORDER BY d.created_at, d.address",
-            params![zoid, domain, limit, start],
-            |row| Ok((row.get::<i64>("account_id")?, EmailAddress::parse(row.get("address")?)?)),
-        )
-        .await?;
-    for (account, address) in addresses {
-        owned.entry(account).or_default().push(address);
-    }
+    let owned = addresses::aliases(
+        tx,
+        "SELECT d.account_id, d.address, d.created_at FROM account a CROSS JOIN address d
+         WHERE d.organization_id = a.organization_id AND d.account_id = a.id
+           AND a.organization_id = $1 AND d.freed_at IS NULL AND d.address <> a.primary_address
+           AND a.id IN (SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
+                        ORDER BY created_at, id LIMIT $3 OFFSET $4)",
+        params![zoid, domain, limit, start],
+    )
+    .await?;
     let seen = sign_ins::several(
         tx,
         select_sign_ins!(

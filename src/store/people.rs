@@ -1,13 +1,12 @@
 //! Finding people: by any part of a name or address, by the state they are in. Ids are found first,
 //! by an index; what a list shows of them is read afterwards.
 
-use std::collections::HashMap;
-
 use crate::domain::account::Account;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::{Error, Result};
 use crate::store::accounts::{read, select_account};
+use crate::store::addresses;
 use crate::store::engine::{Tx, Value, params};
 use crate::store::id;
 use crate::store::lists::{Listed, listed};
@@ -208,22 +207,16 @@ pub async fn of_ids(tx: &mut Tx, organization: OrganizationId, people: &[UserId]
             read,
         )
         .await?;
-    let addresses = tx
-        .query_all(
-            "SELECT d.account_id, d.address FROM account a CROSS JOIN address d
-             WHERE d.organization_id = a.organization_id AND d.account_id = a.id AND a.organization_id = $1
-               AND a.person_id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                                   $21, $22, $23, $24, $25, $26)
-               AND d.freed_at IS NULL AND d.address <> a.primary_address
-             ORDER BY d.created_at, d.address",
-            &values,
-            |row| Ok((row.get::<i64>("account_id")?, EmailAddress::parse(row.get("address")?)?)),
-        )
-        .await?;
-    let mut owned: HashMap<i64, Vec<EmailAddress>> = HashMap::new();
-    for (account, address) in addresses {
-        owned.entry(account).or_default().push(address);
-    }
+    let owned = addresses::aliases(
+        tx,
+        "SELECT d.account_id, d.address, d.created_at FROM account a CROSS JOIN address d
+         WHERE d.organization_id = a.organization_id AND d.account_id = a.id AND a.organization_id = $1
+           AND a.person_id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                               $21, $22, $23, $24, $25, $26)
+           AND d.freed_at IS NULL AND d.address <> a.primary_address",
+        &values,
+    )
+    .await?;
     let seen = sign_ins::several(
         tx,
         select_sign_ins!(

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use mailward::app::metrics::{Metrics, told};
 use mailward::app::read_only;
+use mailward::domain::effect::{PERSON, PROJECTION};
 use mailward::store;
 use serde_json::json;
 
@@ -143,6 +144,9 @@ fn alerts_are_about_metrics_that_there_are() {
     assert!(named.len() > 8, "{named:?}");
     let unknown: Vec<_> = named.iter().filter(|name| !known.contains(**name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
+    // What is no mail server has alerts of its own.
+    let others = format!("{{target!~\"{PERSON}|{PROJECTION}\"}}");
+    assert!(rules.contains(&format!("mailward_outbox_oldest_seconds{others}")), "{others}");
     let alerts = rules.matches("- alert: Mailward").count();
     for part in ["expr:", "summary:", "description:", "severity:"] {
         assert_eq!(rules.matches(part).count(), alerts, "every alert has {part}");

@@ -27,8 +27,9 @@ use crate::error::{Error, Result};
 /// What can be done to several people at once.
 pub fn choices() -> Vec<Action> {
     let plain = |action: &Action| action.field().is_plain();
-    // A deletion and a report are looked at one by one.
-    let one_by_one = |action: &Action| matches!(action, Action::Delete | Action::Secure);
+    // A deletion and a report are looked at one by one, and who asks for lost factors has to be known.
+    let one_by_one =
+        |action: &Action| matches!(action, Action::Delete | Action::Secure | Action::RemoveFactors);
     Action::ALL.into_iter().filter(plain).filter(|action| !one_by_one(action)).collect()
 }
 

@@ -3,6 +3,7 @@
 //! Source: <https://www.sqlite.org/wal.html>, "Checkpointing".
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -11,17 +12,24 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::sqlite::lock;
 
-/// SQLite begins its log anew only where all of it is in the file, which beside writers who never pause is seldom so.
-/// A log that has become this many times as long as wished is folded by the writer, for whom little is left.
+/// A log that has become this many times as long as wished is folded by the writer, whatever is left of it: the
+/// thread does not come after.
 const MOST_TIMES: u32 = 4;
 /// How often the thread looks for what was written meanwhile.
-const PASSES: u32 = 3;
-/// What is left to a later time, in pages.
-const LITTLE: i64 = 64;
+const PASSES: u32 = 5;
+/// The share of what is wished that is little enough to be left to the writer.
+const LITTLE: u32 = 8;
 
 /// The thread that folds a log now, if there is one.
 #[derive(Clone, Default)]
-pub(in crate::store) struct Checkpoints(Arc<Mutex<Option<JoinHandle<()>>>>);
+pub(super) struct Checkpoints(Arc<Running>);
+
+#[derive(Default)]
+struct Running {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The thread has left little to the writer.
+    nearly_done: AtomicBool,
+}
 
 impl Checkpoints {
     /// From now on the log is folded whenever `connection` has made it this many pages longer. In place of SQLite's
@@ -29,54 +37,60 @@ impl Checkpoints {
     pub fn beside(connection: &mut Connection, path: &Path, pages: u32) -> rusqlite::Result<Self> {
         let checkpoints = Self::default();
         let (running, path) = (checkpoints.clone(), path.to_owned());
-        let mut due = pages;
+        let (mut due, mut last) = (pages, 0);
         connection.wal_hook(Some(move |log: &mut Wal, length| {
             let length = u32::try_from(length).unwrap_or(0);
-            if length < pages {
+            if length < last {
                 due = pages; // the log has begun anew
-            } else if length >= due {
+            }
+            last = length;
+            // SQLite begins a log anew only where all of it is in the file. Beside writers who never pause there is
+            // always something left, which is for the writer.
+            let nearly_done = running.0.nearly_done.swap(false, Ordering::Relaxed);
+            let too_long = length >= due && length >= pages.saturating_mul(MOST_TIMES);
+            if (nearly_done || too_long) && log.checkpoint().is_ok() {
                 due = length.saturating_add(pages);
+            } else if length >= due {
                 // What fails is tried again when the log is longer.
-                if length >= pages.saturating_mul(MOST_TIMES) && log.checkpoint().is_ok() {
-                    return Ok(());
-                }
-                running.begin(&path);
+                due = length.saturating_add(pages);
+                running.begin(&path, i64::from(pages / LITTLE));
             }
             Ok(())
         }))?;
         Ok(checkpoints)
     }
 
-    fn begin(&self, path: &Path) {
-        let mut running = lock(&self.0);
+    fn begin(&self, path: &Path, little: i64) {
+        let mut running = lock(&self.0.thread);
         if running.as_ref().is_none_or(JoinHandle::is_finished) {
-            let path = path.to_owned();
-            let thread = thread::Builder::new().name("sqlite-log".to_owned());
-            *running = thread.spawn(move || fold(&path)).ok();
+            let (inner, path) = (self.clone(), path.to_owned());
+            let fold = move || {
+                let nearly_done = fold(&path, little);
+                inner.0.nearly_done.store(nearly_done, Ordering::Relaxed);
+            };
+            *running = thread::Builder::new().name("sqlite-log".to_owned()).spawn(fold).ok();
         }
     }
 
-    /// Waits for the thread. The connection must be closed, or no log stays folded.
+    /// Waits for the thread. Before the last connection closes: two that close at the same time could leave a log.
     pub fn wait(&self) {
-        let running = lock(&self.0).take();
+        let running = lock(&self.0.thread).take();
         if let Some(thread) = running {
             let _ = thread.join();
         }
     }
 }
 
-/// As far as readers let it.
-fn fold(path: &PathBuf) {
+/// As far as readers let it; whether no more than `little` pages are left.
+fn fold(path: &PathBuf, little: i64) -> bool {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let Ok(connection) = Connection::open_with_flags(path, access) else { return };
-    for _ in 0..PASSES {
+    let Ok(connection) = Connection::open_with_flags(path, access) else { return false };
+    (0..PASSES).any(|_| {
         let left = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             Ok(row.get::<_, i64>("log")? - row.get::<_, i64>("checkpointed")?)
         });
-        if left.is_ok_and(|left| left <= LITTLE) {
-            return;
-        }
-    }
+        left.is_ok_and(|left| left <= little)
+    })
 }
 
 #[cfg(test)]
@@ -161,8 +175,8 @@ mod tests {
         let written = written();
         written.write(WISHED);
         let Written { folder, connection, checkpoints } = written;
-        connection.close().expect("it closes");
         checkpoints.wait();
+        connection.close().expect("it closes");
         assert!(!folder.path().join("log.sqlite-wal").exists());
     }
 }

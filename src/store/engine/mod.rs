@@ -2,7 +2,7 @@
 //! and on PostgreSQL. Nothing outside this folder names a driver. Start with [`Db`]; statements
 //! run on a [`Tx`]. `migrate` and `schema` describe the tables; the statements live in `store`.
 
-pub(super) mod checkpoint;
+mod checkpoint;
 mod connect;
 mod flight;
 mod hold;

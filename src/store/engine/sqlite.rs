@@ -33,7 +33,6 @@ pub(super) struct Sqlite {
     path: PathBuf,
     busy_timeout: Duration,
     pub writer: Writer,
-    checkpoints: Checkpoints,
     /// Idle readers, last in first out; `None` once closed.
     readers: Mutex<Option<Vec<Tx>>>,
 }
@@ -62,8 +61,7 @@ impl Sqlite {
         Ok(Self {
             path,
             busy_timeout: options.busy_timeout,
-            writer: Writer::start(connection)?,
-            checkpoints,
+            writer: Writer::start(connection, checkpoints)?,
             readers: Mutex::new(Some(Vec::new())),
         })
     }
@@ -98,13 +96,7 @@ impl Sqlite {
     pub async fn close(&self) {
         lock(&self.readers).take();
         if let Some(thread) = self.writer.stop() {
-            let checkpoints = self.checkpoints.clone();
-            let joined = tokio::task::spawn_blocking(move || {
-                let joined = thread.join();
-                checkpoints.wait();
-                joined
-            })
-            .await;
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("the database's writer ended with a panic");
             }
@@ -134,7 +126,6 @@ impl Drop for Sqlite {
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();
-            self.checkpoints.wait();
         }
     }
 }

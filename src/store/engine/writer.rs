@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::checkpoint::Checkpoints;
 use super::sqlite::{NOT_SYNCED, closed, control, lock, sqlite};
 use super::{Arm, Manner, Tx, unavailable};
 use crate::crash::{self, Point};
@@ -25,12 +26,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn start(connection: Connection) -> Result<Self> {
+    pub fn start(connection: Connection, checkpoints: Checkpoints) -> Result<Self> {
         let (queue, waiting) = mpsc::sync_channel(MOST_CHANGES_WAITING);
         let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false };
         let thread = thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || write_loop(&mut tx, &waiting))
+            .spawn(move || {
+                write_loop(&mut tx, &waiting);
+                checkpoints.wait();
+            })
             .map_err(|cause| Error::caused("starting the writer's thread", cause))?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }

@@ -17,13 +17,13 @@ use rusqlite::{
 use super::rows::{Kind, Rows};
 use super::{Applied, CONTRACT_VERSION, Change, Drift, MailboxState};
 use crate::error::{Error, Result};
-use crate::store::engine::checkpoint::Checkpoints;
 
 const DIR_MODE: u32 = 0o2770;
 const FILE_MODE: u32 = 0o660;
 /// A reader never blocks a writer in WAL mode; only a second writer (a rebuild) makes us wait.
 const BUSY: Duration = Duration::from_secs(5);
-/// Pages of the log (8 MiB) after which they are folded into the file.
+/// Pages of the log (8 MiB) after which they are folded into the file, which whoever waits for that change waits
+/// for, too.
 const PAGES_BEFORE_CHECKPOINT: u32 = 2000;
 
 pub(super) struct File {
@@ -584,7 +584,7 @@ fn expected_schema(kind: &Kind) -> rusqlite::Result<Vec<(String, String, Option<
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let mut conn = Connection::open_with_flags(
+    let conn = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
@@ -597,7 +597,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // the checkpoint's sync, too, but could leave a file whose position is newer than its rows.
     // The value does not last in the file; readers that check points have their own.
     let _damage_is_found_by_inspect = conn.pragma_update(None, "synchronous", "NORMAL");
-    Checkpoints::beside(&mut conn, path, PAGES_BEFORE_CHECKPOINT)?;
+    let _as_well = conn.pragma_update(None, "wal_autocheckpoint", PAGES_BEFORE_CHECKPOINT);
     Ok(conn)
 }
 

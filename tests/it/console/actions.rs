@@ -147,8 +147,10 @@ both_engines! {
         let mut helper = Visitor::signed_in(&world, &desk.email, PASSWORD).await;
         assert!(!offered(&helper.get(&format!("/users/{}", world.member.zuid)).await.text), "the help desk has no verb for it");
         assert_eq!(helper.post(&format!("/users/{}/secure", world.member.zuid), &[]).await.status, StatusCode::FORBIDDEN);
-        let bulk = visitor.get(&format!("/users/bulk?what=secure&user={}", world.member.zuid)).await;
-        assert_eq!(bulk.status, StatusCode::NOT_FOUND, "a report is read one by one");
+        for what in ["secure", "remove-factors", "delete"] {
+            let bulk = visitor.get(&format!("/users/bulk?what={what}&user={}", world.member.zuid)).await;
+            assert_eq!(bulk.status, StatusCode::NOT_FOUND, "{what} is done one by one");
+        }
     }
 
     async fn names_addresses_and_roles_are_changed(db: Db) {

@@ -365,7 +365,8 @@ async fn own_account(world: &World) {
         assert!(store::factors::remove_passkey(tx, zoid, user, passkey).await?.is_some());
         row.used_at = Some(now);
         store::factors::insert_passkey(tx, &row).await?;
-        assert_eq!(store::factors::remove_passkeys(tx, zoid, user).await?, 1);
+        assert_eq!(store::factors::in_use(tx, zoid, user).await?.1, 1);
+        store::factors::remove_passkeys(tx, zoid, user).await?;
 
         let known =
             RecoveryAddress { address: "mia@elsewhere.example".to_owned(), proved_at: 1, serves_from: 2 };
