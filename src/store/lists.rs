@@ -24,8 +24,7 @@ pub struct Listed {
 /// How many ordinals share one counter.
 pub const BLOCK: i64 = 4096;
 /// Ordinals that a node takes at a time, far fewer than a run has: some of what one node holds may be stored late.
-pub const FEWEST_TAKEN: i64 = 32;
-pub const MOST_TAKEN: i64 = 512;
+pub const TAKEN: i64 = 32;
 
 /// Takes so many ordinals for accounts to be created, in the order of creation as seen from one node. What is
 /// not used is lost.
