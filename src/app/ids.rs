@@ -45,12 +45,8 @@ impl Ids {
             if let Some(ordinal) = lock(&self.ordinals).entry(organization).or_default().next() {
                 return Ok(ordinal);
             }
-            let taken = self
-                .db
-                .write(async move |tx| {
-                    store::lists::take_ordinals(tx, organization, store::lists::TAKEN).await
-                })
-                .await?;
+            let taken =
+                self.db.write(async move |tx| store::lists::take_ordinals(tx, organization).await).await?;
             let mut ordinals = lock(&self.ordinals);
             let left = ordinals.entry(organization).or_default();
             if left.is_empty() {

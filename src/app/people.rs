@@ -7,13 +7,13 @@ use crate::app::App;
 use crate::app::accounts::AccountMode;
 use crate::app::call::{Caller, authenticate};
 use crate::app::change::Ask;
-use crate::app::change::plan::names;
+use crate::app::change::plan::{self, names};
 use crate::app::web_sessions;
 use crate::domain::account::Account;
 use crate::domain::actor::Actor;
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{OrganizationId, UserId, no_such_account};
-use crate::domain::rights::{self, Forms, Given, Names, Route, View};
+use crate::domain::rights::{self, Forms, Names, Route, View};
 use crate::domain::scope::Operation;
 use crate::error::{Error, Result};
 use crate::store;
@@ -273,17 +273,7 @@ fn may(actor: &Actor, zoid: OrganizationId, account: &Account, mode: &AccountMod
     let ask = Ask { route: Route::Organization(zoid), path: number, zuid: number, mode: mode.clone() };
     let named = names(actor, &ask);
     let form = rights::form(actor, ask.route, info.forms, info.operation, mode.verb(), named)?;
-    rights::may_write(actor, form, account, &mode.claims())?;
-    if mode.is_about_factors() {
-        rights::may_judge_factors(actor, account)?;
-    }
-    match mode.new_role() {
-        Some(given) => {
-            let old = Given { role: account.role, help_desk: account.help_desk.as_ref() };
-            rights::may_grant(actor, Some(old), given)
-        }
-        None => Ok(()),
-    }
+    plan::may(actor, form, mode, account)
 }
 
 /// Users who are named in blocks and entries.

@@ -122,7 +122,8 @@ pub struct Keys {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Compat {
-    /// Refuse unknown keys of bodies and of the queries of lists and deletions, and demand `zuid` in every administrator's body, as the original does.
+    /// Refuse unknown keys of bodies and of the queries of lists and deletions, and demand `zuid` in every
+    /// administrator's body, as the original does.
     pub strict: bool,
 }
 

@@ -23,21 +23,21 @@ pub struct Listed {
 
 /// How many ordinals share one counter.
 pub const BLOCK: i64 = 4096;
-/// Ordinals that a node takes at a time, far fewer than a run has: some of what one node holds may be stored late.
-pub const TAKEN: i64 = 32;
+/// Ordinals that a node takes at a time.
+const TAKEN: i64 = 32;
 
-/// Takes so many ordinals for accounts to be created, in the order of creation as seen from one node. What is
-/// not used is lost.
-pub async fn take_ordinals(tx: &mut Tx, organization: OrganizationId, count: i64) -> Result<Range<i64>> {
+/// Takes ordinals for accounts to be created, in the order of creation as seen from one node. What is not
+/// used is lost.
+pub async fn take_ordinals(tx: &mut Tx, organization: OrganizationId) -> Result<Range<i64>> {
     let end = tx
         .query_one(
             "UPDATE organization_counter SET next_ordinal = next_ordinal + $2
              WHERE organization_id = $1 RETURNING next_ordinal",
-            params![organization.get(), count],
+            params![organization.get(), TAKEN],
             |row| row.get::<i64>("next_ordinal"),
         )
         .await?;
-    let first = end - count;
+    let first = end - TAKEN;
     let (block, _) = counted(tx, organization).await?;
     // A run gets its counter when the next one is given out, too: few are still to be stored in it.
     if (block + 2) * BLOCK <= first {

@@ -144,14 +144,7 @@ pub fn step(
     before: Account,
     now: Millis,
 ) -> Result<Step> {
-    rights::may_write(actor, form, &before, &mode.claims())?;
-    if let Some(given) = mode.new_role() {
-        let old = Given { role: before.role, help_desk: before.help_desk.as_ref() };
-        rights::may_grant(actor, Some(old), given)?;
-    }
-    if mode.is_about_factors() {
-        rights::may_judge_factors(actor, &before)?;
-    }
+    may(actor, form, mode, &before)?;
     let hand = Hand {
         who: actor.who(),
         rank: actor.rank_over(before.role),
@@ -162,6 +155,22 @@ pub fn step(
     let mut transition = Transition::new(before.clone(), facts, hand, context.release.as_ref());
     mode.apply(&mut transition, prepared)?;
     Ok(Step::of(before, transition))
+}
+
+/// Whether the caller's rank reaches for this mode on that account.
+///
+/// # Errors
+/// Those of `rights`.
+pub fn may(actor: &Actor, form: Form, mode: &AccountMode, account: &Account) -> Result<()> {
+    rights::may_write(actor, form, account, &mode.claims())?;
+    if let Some(given) = mode.new_role() {
+        let old = Given { role: account.role, help_desk: account.help_desk.as_ref() };
+        rights::may_grant(actor, Some(old), given)?;
+    }
+    if mode.is_about_factors() {
+        rights::may_judge_factors(actor, account)?;
+    }
+    Ok(())
 }
 
 /// Refuses a help desk on domains that the organization does not have: most are typing errors.

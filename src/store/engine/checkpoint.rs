@@ -2,15 +2,16 @@
 //! itself, as SQLite has it, would have one change wait for what hundreds of others wrote.
 //! Source: <https://www.sqlite.org/wal.html>, "Checkpointing".
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 
-use super::sqlite::lock;
+use super::sqlite::{connect, lock};
 
 /// A log that has become this many times as long as wished is folded by the writer, whatever is left of it: the
 /// thread does not come after.
@@ -82,9 +83,9 @@ impl Checkpoints {
 }
 
 /// As far as readers let it; whether no more than `little` pages are left.
-fn fold(path: &PathBuf, little: i64) -> bool {
-    let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let Ok(connection) = Connection::open_with_flags(path, access) else { return false };
+fn fold(path: &Path, little: i64) -> bool {
+    let access = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let Ok(connection) = connect(path, access, Duration::ZERO) else { return false };
     (0..PASSES).any(|_| {
         let left = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             Ok(row.get::<_, i64>("log")? - row.get::<_, i64>("checkpointed")?)

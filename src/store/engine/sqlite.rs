@@ -155,7 +155,11 @@ fn create_private(path: &Path) -> Result<()> {
     }
 }
 
-fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+pub(super) fn connect(
+    path: &Path,
+    access: OpenFlags,
+    busy_timeout: Duration,
+) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(busy_timeout)?;
     // Otherwise SQLite plans most cached statements anew at each run, to suit the values bound to

@@ -612,8 +612,8 @@ async fn directly(world: &World) {
     let counted = world.app.db.write(async move |tx| {
         assert!(store::mailboxes::one(tx, zoid, account).await?.is_some());
         // Runs of ordinals get their counters while later ones are given out.
-        for _ in 0..3 * store::lists::BLOCK / store::lists::TAKEN {
-            store::lists::take_ordinals(tx, zoid, store::lists::TAKEN).await?;
+        for _ in 0..3 * store::lists::BLOCK / 32 {
+            store::lists::take_ordinals(tx, zoid).await?;
         }
         Ok(())
     });
