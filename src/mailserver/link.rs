@@ -19,7 +19,8 @@ use super::connection::{Io, Stream};
 pub const VERSION: u32 = 1;
 /// Bytes of the longest line that is accepted: some ten thousand accounts.
 pub const LARGEST_FRAME: usize = 16 << 20;
-/// The idle timeout: after so long without a frame the other side is taken for gone.
+/// The idle timeout: after so long without a frame an agent takes its node for gone, and either side one that does
+/// not take a frame. A node waits four times as long.
 pub const SILENCE: Duration = Duration::from_secs(30);
 /// Requests that an agent works on at the same time.
 const AT_ONCE: usize = 16;
@@ -33,7 +34,7 @@ pub enum LinkError {
     Broken(String),
     #[error("no answer within {0} seconds")]
     Late(u64),
-    #[error("nothing was heard for {} seconds", SILENCE.as_secs())]
+    #[error("nothing came or went for too long")]
     Silent,
     #[error("a frame has more than {LARGEST_FRAME} bytes")]
     TooLarge,

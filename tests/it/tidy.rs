@@ -70,6 +70,7 @@ const CLOCKS_ELSEWHERE: &[(&str, &str)] = &[
         "src/store/engine/postgres.rs",
         "how old a connection is, and when it was last looked whether another host leads",
     ),
+    ("src/app/mail/agents/run.rs", "a link that breaks as soon as it is there is not tried again at once"),
     ("src/app/hasher.rs", "how long a hash takes here tells a turned away caller when to come back"),
 ];
 

@@ -196,6 +196,12 @@ impl File {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub fn contact(&self) -> i64 {
+        let conn = self.conn.as_ref().expect("an open file");
+        conn.query_row("SELECT at FROM contact", [], |row| row.get(0)).expect("a moment")
+    }
+
     /// Empties the file inside a transaction that is still open, by the gentlest way that works.
     pub fn begin_rebuild(&mut self) -> Result<Rebuilding<'_>> {
         // What the cache still holds may be damaged on disk.

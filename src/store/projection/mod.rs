@@ -244,6 +244,12 @@ impl Projection {
         self.auth.in_contact(now)
     }
 
+    /// The moment that was noted last.
+    #[cfg(test)]
+    pub fn contact(&self) -> Millis {
+        self.auth.contact()
+    }
+
     fn write(
         &mut self,
         changes: &[Change],

@@ -171,7 +171,7 @@ impl Holding {
             woken.as_mut().enable();
             let outcome = async {
                 let mut news = self.bring_up().await?;
-                if self.heartbeats.is_due().await {
+                if self.heartbeats.take_due().await {
                     news = true;
                     self.send_heartbeat().await?;
                 }
@@ -248,8 +248,13 @@ impl Holding {
         let (mut portion, mut read, few) = (Portion::default(), Vec::new(), are_few(changed));
         while let Some((zoid, mut page)) = walk.next(&mut tx).await? {
             host.adapt(&mut tx, zoid, &mut page).await?;
-            portion.add(page);
-            if portion.is_full() || (!few && self.heartbeats.is_due().await) {
+            for change in page {
+                portion.add(change);
+                if portion.is_full() {
+                    read.push(portion.take());
+                }
+            }
+            if !few && self.heartbeats.take_due().await {
                 read.push(portion.take());
             }
             if !few && !self.ask_parts(since, &mut read).await? {
@@ -265,6 +270,10 @@ impl Holding {
         if taken {
             self.filed = upto;
             self.hold(now.mark);
+            if !few {
+                // Parts are no sign of life, and the walk may have taken the turn of one.
+                self.heartbeats.hurry();
+            }
         }
         Ok(taken)
     }
@@ -304,10 +313,14 @@ impl Holding {
         let mut portion = Portion::default();
         while let Some((zoid, mut page)) = walk.next(&mut tx).await? {
             host.adapt(&mut tx, zoid, &mut page).await?;
-            page.retain(|change| change.state.is_some());
-            portion.add(page);
+            for change in page.into_iter().filter(|change| change.state.is_some()) {
+                portion.add(change);
+                if portion.is_full() {
+                    self.ask_page(&mut portion).await?;
+                }
+            }
             // Far more organizations may have nobody on this host than an agent can wait for.
-            if portion.is_full() || self.heartbeats.is_due().await {
+            if self.heartbeats.take_due().await {
                 self.ask_page(&mut portion).await?;
             }
         }
@@ -372,12 +385,15 @@ struct Portion {
 }
 
 impl Portion {
-    fn add(&mut self, page: Vec<Change>) {
+    fn add(&mut self, change: Change) {
         let of = |state: &MailboxState| {
-            500 + 80 * (state.addresses.len() + state.retired.len()) + 250 * state.app_passwords.len()
+            let addresses: usize = state.addresses.iter().map(|address| address.len() + 3).sum();
+            let retired: usize =
+                state.retired.iter().map(|(address, why)| address.len() + why.len() + 10).sum();
+            500 + addresses + retired + 250 * state.app_passwords.len()
         };
-        self.bytes += page.iter().map(|change| change.state.as_ref().map_or(40, of)).sum::<usize>();
-        self.changes.extend(page);
+        self.bytes += change.state.as_ref().map_or(40, of);
+        self.changes.push(change);
     }
 
     fn is_full(&self) -> bool {
@@ -399,8 +415,13 @@ impl Heartbeats {
         Self(heartbeats)
     }
 
+    /// The next one is due now.
+    fn hurry(&mut self) {
+        self.0.reset_immediately();
+    }
+
     /// Whether one is due; true once for each. Does not wait.
-    async fn is_due(&mut self) -> bool {
+    async fn take_due(&mut self) -> bool {
         tokio::select! {
             biased;
             _ = self.0.tick() => true,

@@ -91,11 +91,12 @@ impl Obedience {
                 json(&Opened { version: VERSION, name, position })
             }
             FileAsk::Apply { since, upto, changes, domains } => {
-                let now = self.clock.now();
                 let held = blocking(files, move |files| {
                     let projection = files.projection()?;
                     match projection.take(since, upto, &changes, domains.as_deref())? {
-                        Applied::Done | Applied::AlreadyThere => projection.in_contact(now)?,
+                        // A part of many changes may be all that comes: the files are up to date when the node
+                        // says so, with its next sign of life.
+                        Applied::Done | Applied::AlreadyThere => {}
                         Applied::Behind { have } => {
                             tracing::warn!(have, upto, "what came does not fit the files")
                         }
@@ -320,5 +321,23 @@ mod tests {
         assert_eq!(ask(&agent, apply).await.expect("once more")["position"], 12);
         let gap = json!({"ask": "apply", "since": 15, "upto": 16, "domains": null, "changes": []});
         assert_eq!(ask(&agent, gap).await.expect("not applied")["position"], 12);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_got_a_part_of_what_it_lacks_counts_as_cut_off_still() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let agent = agent(folder.path());
+        open(&agent).await;
+        ask(&agent, json!({"ask": "rebuild", "position": 7, "domains": []})).await.expect("begun");
+        ask(&agent, json!({"ask": "rebuilt"})).await.expect("made");
+        let contact = async || agent.files.lock().await.projection().expect("files").contact();
+        let made = contact().await;
+        agent.clock.advance(60 * MINUTE);
+        let part = json!({"ask": "apply", "since": 7, "upto": 7, "domains": null,
+                          "changes": [{"account_id": 5, "state": person(5)}]});
+        ask(&agent, part).await.expect("written");
+        assert_eq!(contact().await, made);
+        ask(&agent, json!({"ask": "still_there", "now": 60 * MINUTE})).await.expect("noted");
+        assert_eq!(contact().await, made + 60 * MINUTE);
     }
 }

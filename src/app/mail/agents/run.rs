@@ -2,7 +2,7 @@
 //! mail servers go on with the files as they are.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -94,9 +94,11 @@ impl Agent {
         let mut failures = 0;
         loop {
             for node in &self.nodes {
+                let began = Instant::now();
                 match self.serve(node).await {
                     Ok(why) => {
-                        failures = 0;
+                        // One that breaks as soon as it is there is no better than none.
+                        failures = if began.elapsed() < LONGEST_PAUSE { failures + 1 } else { 0 };
                         tracing::warn!(node = %node.url(), %why, "the node is gone; the files stay as they are");
                     }
                     Err(why) => {
