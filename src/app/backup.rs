@@ -105,13 +105,21 @@ async fn prepare(file: &Path, context: &Context, now: Millis) -> Result<()> {
     };
     let outcome = outcome.await;
     db.close().await;
-    outcome
+    outcome?;
+    // The last connection folds the log into the file, which alone gets the name; a full disk may keep it from that.
+    let log = beside(file, "-wal");
+    match fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        true => Err(Error::Refused(
+            "what was voided could not be written into the copy; is the disk full?".to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 async fn void(db: &Db, context: &Context, now: Millis) -> Result<()> {
     let context = context.clone();
     db.write(async move |tx| {
-        store::restore::void(tx).await?;
+        store::restore::void(tx, now).await?;
         let what = "every token, code, one-time password and app password of the copy".to_owned();
         // After the jump, or the entries could bear numbers that were given before.
         journal::everywhere(tx, &context, "restore", &BTreeMap::from([("voided", what)]), now).await

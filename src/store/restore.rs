@@ -1,25 +1,30 @@
 //! After a restore: nothing that was given out before opens anything, and no number is given twice.
 
+use crate::clock::{Millis, SECOND};
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::{audit_chain, ids, mail_agents, outbox, sealed, settings, tokens};
+use crate::store::{audit, audit_chain, ids, mail_agents, organizations, outbox, sealed, settings, tokens};
 
-/// How many blocks of ids, and how many generations and epochs, are jumped over: more than any
+/// How many blocks of ids, and how many generations and epochs, are jumped over at least: more than any
 /// installation uses between two backups.
 pub const JUMP: i64 = 1_000_000;
+/// So many more for each second since the copy's newest change: a copy that is restored once more must not give the
+/// numbers again that were given after it was restored before.
+const JUMP_A_SECOND: i64 = 16;
 
 /// Voids every token, code, one-time password and app password, and moves ids, credential generations
 /// and session epochs past everything that may have been given since the copy was made. App
 /// passwords and recovery codes that were revoked or used since cannot be told from the others.
-pub async fn void(tx: &mut Tx) -> Result<()> {
+pub async fn void(tx: &mut Tx, now: Millis) -> Result<()> {
+    let jump = JUMP + JUMP_A_SECOND * (age(tx, now).await? / SECOND);
     tokens::void_all(tx).await?;
-    ids::jump(tx, JUMP).await?;
-    tx.execute("UPDATE person SET version = version + 1, session_epoch = session_epoch + $1", params![JUMP])
+    ids::jump(tx, jump).await?;
+    tx.execute("UPDATE person SET version = version + 1, session_epoch = session_epoch + $1", params![jump])
         .await?;
     tx.execute("UPDATE person SET password_phc = NULL WHERE password_kind = 'one_time'", params![]).await?;
     tx.execute("DELETE FROM app_password", params![]).await?;
     tx.execute("DELETE FROM recovery_code", params![]).await?;
-    tx.execute("UPDATE account SET generation = generation + $1", params![JUMP]).await?;
+    tx.execute("UPDATE account SET generation = generation + $1", params![jump]).await?;
     audit_chain::forget_transactions(tx).await?;
     outbox::forget_transactions(tx).await?;
     settings::delete(tx, settings::SWEPT_TRANSACTION).await?;
@@ -30,4 +35,14 @@ pub async fn void(tx: &mut Tx) -> Result<()> {
     mail_agents::forget_statuses(tx).await?;
     // The mail servers' look-up files were made from the database before: a new name makes them anew.
     settings::delete(tx, settings::INSTANCE).await
+}
+
+/// For how long nothing has been changed in the copy.
+async fn age(tx: &mut Tx, now: Millis) -> Result<Millis> {
+    let mut newest = None;
+    for organization in organizations::all(tx).await? {
+        let entry = audit::newest(tx, organization.id, None, 1).await?.pop();
+        newest = newest.max(entry.map(|entry| entry.at));
+    }
+    Ok(newest.map_or(0, |newest| (now - newest).max(0)))
 }

@@ -56,6 +56,13 @@ impl Place {
         ])
     }
 
+    /// With a backup, `copy.sqlite`, of a database that is gone; its folder is `old` now.
+    pub fn with_a_backup_alone(&self) {
+        self.run(&["backup", "copy.sqlite"]).good();
+        std::fs::rename(self.path("data"), self.path("old")).expect("moved away");
+        std::fs::create_dir(self.path("data")).expect("a folder");
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
