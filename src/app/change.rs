@@ -17,9 +17,8 @@ use crate::app::forecast::{Counted, Forecast, OnAccount, look_at_servers};
 use crate::app::journal::{self, Entry};
 use crate::app::mail::projector::{Fresh, NEWEST};
 use crate::app::once::Claim;
-use crate::app::web_sessions::PROOF_LASTS;
-use crate::app::{compromise, password, verifier};
-use crate::clock::{DAY, MINUTE, Millis};
+use crate::app::{compromise, password, verifier, web_sessions};
+use crate::clock::{DAY, Millis};
 use crate::crash::{self, Point};
 use crate::domain::account::{Account, Credential, NewPassword};
 use crate::domain::actor::Rank;
@@ -87,7 +86,7 @@ impl Rules {
             delimiter: app.config.addresses.recipient_delimiter,
             zuid_demanded: app.config.compat.strict,
             mail_kept: app.config.mail.retention_days.saturating_mul(DAY),
-            idle: app.config.console.idle_minutes * MINUTE,
+            idle: web_sessions::idle(app),
             look_ups: app.projector.wants_states(),
         }
     }
@@ -130,6 +129,14 @@ impl Proof {
 }
 
 impl Prepared {
+    /// The hashed password of a mode that has one.
+    ///
+    /// # Errors
+    /// `Internal` where none was prepared.
+    pub fn new_password(&self) -> Result<NewPassword> {
+        self.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))
+    }
+
     /// Stands for a hash that is not made yet, to try a whole change before the work is done.
     pub fn rehearsal(kind: PasswordKind) -> Self {
         let hash = PasswordHash::parse(
@@ -300,7 +307,8 @@ async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
     let policy = &plan.organization.policy.password;
     for step in &plan.steps {
         policy.check(password, kind, &step.before.personal_words())?;
-        if policy.history > 0 && kind == PasswordKind::Permanent {
+        // A dry run would tell whoever asks often enough what the password is, and nobody would notice.
+        if policy.history > 0 && kind == PasswordKind::Permanent && !context.dry_run {
             // The current one, and as many former ones as the policy says.
             let credential = &step.before.credential;
             let former = credential.history.iter().take(policy.remembered());
@@ -328,7 +336,7 @@ async fn prove(app: &App, context: &Context, ask: &Ask) -> Result<Proof> {
         if let Caller::Session { hash, idle } = &context.caller {
             let held = store::web_sessions::holder(&mut snapshot, hash, now, now - idle).await?;
             let held = held.ok_or(Error::BadToken)?;
-            if now - held.session.proved_at > PROOF_LASTS {
+            if web_sessions::proof_is_old(app, &held) {
                 return Err(Error::Forbidden(
                     "prove once more that it is you, by signing in again".to_owned(),
                 ));

@@ -165,7 +165,8 @@ pub async fn confirm(app: &App, context: &Context, typed: &str) -> Result<Option
     Ok(given)
 }
 
-/// What follows a new factor: the entry, the notice, and recovery codes if there are none.
+/// What follows a new factor: the entry, the notice, and recovery codes if there are none. Whoever was let in to choose
+/// a new password before there was a factor begins again, and is asked for it.
 pub(super) async fn added(
     tx: &mut Tx,
     act: &Act<'_>,
@@ -173,6 +174,7 @@ pub(super) async fn added(
     codes: &[Secret],
 ) -> Result<Option<Vec<Secret>>> {
     let (organization, user) = (act.account.organization, act.account.user);
+    store::web_sessions::delete_at(tx, organization, user, Stage::ChoosePassword).await?;
     act.note(tx, [("factor", what.clone())], &[tell(Notice::FactorAdded { what })]).await?;
     if store::factors::codes_left(tx, organization, user).await? > 0 {
         return Ok(None);

@@ -9,7 +9,9 @@ use crate::app::call::{Caller, Context, Door};
 use crate::app::change::plan::Plan;
 use crate::app::change::{Done, Pass, Prepared, Rules, store_plan, transact};
 use crate::app::confirmed::Named;
+use crate::app::throttle::{self, Subject};
 use crate::app::{factors, own, recovery, verifier};
+use crate::clock::SECOND;
 use crate::domain::account::{Account, Ends, NewPassword, Transition};
 use crate::domain::effect::Notice;
 use crate::domain::ids::{ChangeId, OrganizationId};
@@ -20,6 +22,7 @@ use crate::domain::switch::Hand;
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
+use crate::store::engine::Tx;
 
 /// A person's wish for a new password.
 pub struct OwnChange {
@@ -159,7 +162,7 @@ async fn refuse_the_same(app: &App, known: &Account, new: &Password) -> Result<(
 /// Replaces a forgotten password, and spends the link that was mailed for it in the same transaction.
 ///
 /// # Errors
-/// As `choose`; `Forbidden` or what `factors::prove` refuses where a second factor is wanted.
+/// As `choose`; `TooMany` at this link; `Forbidden` or what `factors::prove` refuses where a second factor is wanted.
 pub(super) async fn recover(
     app: &App,
     context: &Context,
@@ -168,6 +171,13 @@ pub(super) async fn recover(
     code: Option<&SecretString>,
     link: [u8; 32],
 ) -> Result<ChangeId> {
+    // Whoever reads the letters must not find out by trying what the password is: no more may be tried than at a sign-in.
+    let (limits, now) = (app.config.throttle.clone(), app.clock.now());
+    let count = async move |tx: &mut Tx| {
+        let window = limits.window_seconds * SECOND;
+        throttle::count(tx, &Subject::recovery_link(&link), limits.wrong_per_account, window, now).await
+    };
+    app.db.write(count).await?;
     refuse_the_same(app, &known, new).await?;
     fits(app, &known, new).await?;
     let new = hashed(app, context, new).await?;
@@ -234,8 +244,7 @@ pub(super) async fn refuse_remembered<'a>(
 async fn hashed(app: &App, context: &Context, new: &Password) -> Result<NewPassword> {
     let kind = PasswordKind::Permanent;
     if context.dry_run {
-        let rehearsed = Prepared::rehearsal(kind).password;
-        return rehearsed.ok_or_else(|| Error::internal("the password was not prepared"));
+        return Prepared::rehearsal(kind).new_password();
     }
     Ok(NewPassword { hash: app.hasher.hash(new, app.random.salt()).await?, kind })
 }

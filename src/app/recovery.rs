@@ -130,6 +130,22 @@ async fn may_recover(tx: &mut Tx, account: &Account, now: Millis) -> Result<Opti
     Ok(proved.filter(|proved| proved.serves_from <= now))
 }
 
+/// Whether a link of this purpose, mailed to that address, may serve the account now.
+async fn may_serve(
+    tx: &mut Tx,
+    purpose: Purpose,
+    account: &Account,
+    address: &str,
+    now: Millis,
+) -> Result<bool> {
+    Ok(match purpose {
+        Purpose::Address => account.switches.user_disabled.is_none(),
+        Purpose::Password => {
+            may_recover(tx, account, now).await?.is_some_and(|proved| proved.address == address)
+        }
+    })
+}
+
 // Letters ------------------------------------------------------------------------------------
 
 /// Makes the link for a letter that is about to be sent; an earlier one of the same purpose is void
@@ -155,12 +171,7 @@ pub(super) async fn link_for(
             let Some(account) = store::accounts::load(tx, organization, handle).await? else {
                 return Ok(false);
             };
-            let good = match purpose {
-                Purpose::Address => account.switches.user_disabled.is_none(),
-                Purpose::Password => {
-                    may_recover(tx, &account, now).await?.is_some_and(|proved| proved.address == to)
-                }
-            };
+            let good = may_serve(tx, purpose, &account, &to, now).await?;
             if !good || account.credential.at > asked_at {
                 return Ok(false);
             }
@@ -207,12 +218,7 @@ pub(super) async fn good_link(
     let account = store::accounts::load(tx, link.organization, Handle::User(link.user)).await?;
     let Some(account) = account else { return Ok(None) };
     let same = account.session_epoch == link.epoch && mark(&account) == link.password_mark;
-    let good = match purpose {
-        Purpose::Address => account.switches.user_disabled.is_none(),
-        Purpose::Password => {
-            may_recover(tx, &account, now).await?.is_some_and(|proved| proved.address == link.address)
-        }
-    };
+    let good = may_serve(tx, purpose, &account, &link.address, now).await?;
     Ok((same && good).then_some((link, account)))
 }
 
@@ -234,7 +240,8 @@ pub async fn choice(app: &App, secret: &Secret) -> Result<Option<(Account, usize
 /// factor of who has one.
 ///
 /// # Errors
-/// `BadCredentials` when the link is not good any more; `BadPassword`; as `factors::prove`.
+/// `BadCredentials` when the link is not good any more; `BadPassword`; `TooMany` at this link; as
+/// `factors::prove`.
 pub async fn recover(
     app: &App,
     request_id: String,

@@ -104,6 +104,12 @@ impl Subject {
         Self(format!("recovery to {}", short_mark(address.as_str())))
     }
 
+    /// Passwords that are tried as new ones at the link of one letter: what is said of them tells whether one is the
+    /// old one.
+    pub fn recovery_link(link: &[u8; 32]) -> Self {
+        Self(format!("link {}", hex::encode(&link[..16])))
+    }
+
     /// Letters with a link for one account.
     pub fn recovery_of(account: AccountId) -> Self {
         Self(format!("recovery of {account}"))
@@ -133,7 +139,7 @@ impl Subject {
 
 /// How many tries there are of each kind of subject, by the beginning of its name. Repeats of one wrong
 /// password (`same_again`) are not among them: they close nothing.
-fn limits(config: &Config) -> [(&'static str, i64); 11] {
+fn limits(config: &Config) -> [(&'static str, i64); 12] {
     let Throttle { wrong_per_account, wrong_per_source, token_failures_per_source, .. } = config.throttle;
     [
         ("account ", wrong_per_account),
@@ -145,6 +151,7 @@ fn limits(config: &Config) -> [(&'static str, i64); 11] {
         ("passkeys from ", wrong_per_source),
         ("token endpoint ", token_failures_per_source),
         ("credentials of ", config.oauth.mints_per_refresh_token),
+        ("link ", wrong_per_account),
         ("recovery from ", recovery::MOST_FROM_SOURCE),
         ("recovery ", recovery::MOST_LETTERS),
     ]

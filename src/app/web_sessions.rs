@@ -263,7 +263,7 @@ pub fn proof_is_old(app: &App, held: &LiveSession) -> bool {
 /// Takes the person's password as a fresh proof.
 ///
 /// # Errors
-/// As `verifier::verify`.
+/// As `verifier::verify`; `BadCredentials` for a one-time password, which opens the choice of a new one alone.
 pub async fn prove_again(
     app: &App,
     hash: [u8; 32],
@@ -272,7 +272,10 @@ pub async fn prove_again(
     source: Option<IpAddr>,
 ) -> Result<()> {
     let account = account(app, held.session.organization, held.session.user).await?;
-    verifier::verify(app, account.primary.as_str(), Some(password), source).await?;
+    let verified = verifier::verify(app, account.primary.as_str(), Some(password), source).await?;
+    if verified.one_time || verified.account.id != account.id {
+        return Err(Error::BadCredentials);
+    }
     let now = app.clock.now();
     app.db.write(async move |tx| store::web_sessions::proved(tx, &hash, now).await).await
 }

@@ -245,6 +245,15 @@ pub async fn delete_others(
     .await
 }
 
+/// Ends a person's sessions that have come so far and no further.
+pub async fn delete_at(tx: &mut Tx, organization: OrganizationId, user: UserId, stage: Stage) -> Result<u64> {
+    tx.execute(
+        "DELETE FROM web_session WHERE organization_id = $1 AND person_id = $2 AND stage = $3",
+        params![organization.get(), user.get(), stage.as_str()],
+    )
+    .await
+}
+
 /// Removes what has expired.
 pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<()> {
     tx.execute("DELETE FROM web_session WHERE expires_at <= $1", params![before]).await.map(drop)

@@ -242,8 +242,7 @@ async fn plan(
     let known = facts.addresses.get(&new.address).cloned().unwrap_or_default();
     let claimed =
         crate::domain::claim::claim(&new.address, &known, id, &hand, context.release.as_ref(), &facts)?;
-    let password =
-        prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
+    let password = prepared.new_password()?;
     let account = Account {
         organization,
         user,

@@ -8,7 +8,7 @@ use crate::domain::help_desk::Verb;
 use crate::domain::password::{Password, PasswordKind};
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::wire::Body;
 
 #[derive(Debug, Clone)]
@@ -68,8 +68,7 @@ impl Mode for ResetPassword {
     }
 
     fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()> {
-        let new =
-            prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
+        let new = prepared.new_password()?;
         let ends = match (self.reset_auth_token, self.keep_app_passwords) {
             (false, _) => Ends::Nothing,
             (true, true) => Ends::OldPassword,

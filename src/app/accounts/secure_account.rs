@@ -7,7 +7,7 @@ use crate::domain::account::Transition;
 use crate::domain::password::{Password, PasswordKind};
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::wire::Body;
 
 #[derive(Debug, Clone)]
@@ -51,8 +51,7 @@ impl Mode for SecureAccount {
     }
 
     fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()> {
-        let new =
-            prepared.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))?;
+        let new = prepared.new_password()?;
         change.secure(new)
     }
 }

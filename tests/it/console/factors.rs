@@ -369,6 +369,23 @@ both_engines! {
         world.send("POST", "/self/password", &json, body.to_string()).await.ok();
     }
 
+    async fn whoever_was_let_in_before_there_was_a_factor_is_asked_for_it_all_the_same(db: Db) {
+        let world = World::start(db).await;
+        let mut owner = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        let reset = json!({"password": "t*c9ma-once", "resetAuthToken": false});
+        world.mode(&world.owner, &world.member, "resetPassword", reset).await.ok();
+        let mut thief = Visitor::new(&world);
+        assert_eq!(thief.sign_in(&world.member.email, "t*c9ma-once").await.headers["location"], "/new-password");
+        thief.get("/new-password").await;
+        set_up(&world, &mut owner).await;
+        let twice = [("new_password", "a-better-one-9"), ("new_password_again", "a-better-one-9")];
+        let late = thief.post("/new-password", &twice).await;
+        assert_ne!(late.headers.get("location").map(|to| to.to_str().unwrap()), Some("/me?said=password"));
+        let anew = Visitor::new(&world).sign_in(&world.member.email, "a-better-one-9").await;
+        assert_eq!(anew.status, StatusCode::UNAUTHORIZED, "it was not chosen");
+        assert_eq!(owner.get("/me").await.status, StatusCode::OK);
+    }
+
     async fn a_proposed_seed_belongs_to_the_session_that_asked_for_it(db: Db) {
         let world = World::start(db).await;
         let mut own = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;

@@ -159,6 +159,17 @@ both_engines! {
         assert!(world.account(&world.member).await.app_passwords.is_empty());
     }
 
+    async fn a_one_time_password_proves_nothing_in_a_session_that_goes_on(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        let reset = json!({"password": "t*c9ma-77", "resetAuthToken": false});
+        world.mode(&world.admin, &world.member, "resetPassword", reset).await.ok();
+        world.app.clock.advance(11 * MINUTE);
+        visitor.get("/prove?next=%2Fme%2Fapp-passwords").await;
+        let proved = visitor.post("/prove", &[("password", "t*c9ma-77"), ("next", "/me/app-passwords")]).await;
+        assert!(proved.status.is_client_error(), "{} {}", proved.status, proved.text);
+    }
+
     async fn i_disable_and_enable_my_own_mail_and_not_what_others_set(db: Db) {
         let world = World::start(db).await;
         let mut visitor = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;

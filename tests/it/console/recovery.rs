@@ -111,6 +111,25 @@ both_engines! {
         assert_eq!(choose(&world, &path, "").await.headers["location"], "/?said=recovered", "the link is not spent");
     }
 
+    async fn whoever_reads_the_letter_does_not_find_the_password_out_by_trying(db: Db) {
+        let (world, mut mails) = with_mail(db).await;
+        prove(&world, &mut mails, &world.member, OUTSIDE).await;
+        let mut owner = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        set_up(&world, &mut owner).await;
+        letters(&world, &mut mails).await;
+        ask(&world, &world.member.email).await;
+        let path = link(&letters(&world, &mut mails).await, OUTSIDE).expect("a letter");
+        let mut reader = Visitor::new(&world);
+        reader.get(&path).await;
+        for number in 0..world.app.config.throttle.wrong_per_account {
+            let guess = format!("a-guess-of-mine-{number}");
+            let asked = reader.post(&path, &[("new_password", &guess), ("new_password_again", &guess)]).await;
+            assert_eq!(asked.status, StatusCode::FORBIDDEN, "{}", asked.text);
+        }
+        let right = reader.post(&path, &[("new_password", PASSWORD), ("new_password_again", PASSWORD)]).await;
+        assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS, "{}", right.text);
+    }
+
     async fn a_forgotten_password_is_replaced_by_a_link_once(db: Db) {
         let (world, mut mails) = with_mail(db).await;
         prove(&world, &mut mails, &world.member, OUTSIDE).await;

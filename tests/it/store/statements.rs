@@ -396,6 +396,8 @@ async fn own_account(world: &World) {
         store::web_sessions::set_ceremony(tx, &hash, None).await?;
         store::web_sessions::delete_named(tx, zoid, user, session).await?;
         store::web_sessions::delete_others(tx, zoid, user, session).await?;
+        store::web_sessions::delete_at(tx, zoid, user, mailward::domain::web_session::Stage::ChoosePassword)
+            .await?;
         store::web_sessions::of_person(tx, zoid, user, now, 0).await?;
         store::web_sessions::seen(tx, &hash, now).await?;
         store::web_sessions::proved(tx, &hash, now).await?;
@@ -687,7 +689,7 @@ async fn directly(world: &World) {
                 assert!(!store::sealed::replace(tx, *table, &row, b"else").await?);
             }
             assert_eq!(store::sealed::clear(tx).await?, 0);
-            store::restore::void(tx).await
+            store::restore::void(tx, 1).await
         })
         .await
         .expect("direct calls");
