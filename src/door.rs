@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::app::App;
-use crate::error::{Error, GrantRefusal, Malformed, Result};
+use crate::error::{Error, Malformed, Result};
 use crate::wire::MAX_BODY;
 
 /// The header in which an accepted change names itself.
@@ -54,7 +54,6 @@ pub async fn pass(
     let mut response = next.run(request).await;
     if let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() {
         match &error {
-            Error::Grant(GrantRefusal::TooOften { .. }) => app.metrics.throttled("token"),
             Error::Internal(cause) => {
                 tracing::error!(request = id, cause = format!("{cause:#}"), "internal error")
             }

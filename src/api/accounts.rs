@@ -344,11 +344,12 @@ pub async fn delete(
     responses((status = 200, description = "Nothing is counted on the account any more")))]
 pub async fn clear_throttle(
     State(app): State<App>,
-    signed: Signed,
+    mut signed: Signed,
     Path((zoid, id)): Path<(String, String)>,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
     let number = signed.number(&app, &id).await?;
+    signed.without_body();
     let done = throttle::clear(&app, &signed.0, zoid, number).await?;
     Ok(door::done(&done, |_| bare_success()))
 }

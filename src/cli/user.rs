@@ -396,6 +396,9 @@ impl User {
             Self::ClearThrottle { user } => {
                 let account = user.find(&app).await?;
                 let done = throttle::clear(&app, &context, account.organization, account.user.get()).await?;
+                if done.repeated {
+                    return desk.tell_done(&done);
+                }
                 let forecast = done.forecast.as_ref().map(|forecast| forecast.changes);
                 let cleared = forecast.unwrap_or(done.change.is_some());
                 let text = match (cleared, desk.global.dry_run) {

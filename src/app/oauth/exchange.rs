@@ -52,6 +52,14 @@ pub struct Given {
 /// # Errors
 /// `Grant`, with the reason in the endpoint's own words; `TooMany` after many failures from one source.
 pub async fn token(app: &App, source: Option<IpAddr>, request: TokenRequest) -> Result<Given> {
+    let given = token_within_limits(app, source, request).await;
+    if let Err(Error::TooMany { .. } | Error::Grant(GrantRefusal::TooOften { .. })) = &given {
+        app.metrics.throttled("token");
+    }
+    given
+}
+
+async fn token_within_limits(app: &App, source: Option<IpAddr>, request: TokenRequest) -> Result<Given> {
     let now = app.clock.now();
     let subject = source.map(Subject::token_endpoint);
     if let Some(subject) = &subject {
