@@ -55,6 +55,24 @@ impl Other {
         Self { db, url, server }
     }
 
+    /// As a broken database would: with each entry of the audit log that arrives, it does that.
+    async fn alters_what_arrives(&self, harm: &str) {
+        match self.url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let file = rusqlite::Connection::open(path).expect("the file");
+                let trigger = format!("CREATE TRIGGER harm AFTER INSERT ON audit BEGIN {harm}; END");
+                file.execute_batch(&trigger).expect("a trigger");
+            }
+            None => {
+                let trigger = format!(
+                    "CREATE FUNCTION harm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {harm}; RETURN NULL; END $$;
+                     CREATE TRIGGER harm AFTER INSERT ON audit FOR EACH ROW EXECUTE FUNCTION harm()"
+                );
+                postgres::connect(&self.url).await.batch_execute(&trigger).await.expect("a trigger");
+            }
+        }
+    }
+
     fn test(&self, source: &TestDb) -> TestDb {
         TestDb { db: self.db.clone(), url: self.url.clone(), folder: source.folder.clone() }
     }
@@ -138,6 +156,22 @@ async fn moved(world: &World, db: Db, configuration: mailward::config::Config) -
 
 fn rows(copied: &Copied, table: &str) -> u64 {
     copied.tables.iter().find(|one| one.name == table).unwrap_or_else(|| panic!("no table {table}")).rows
+}
+
+/// Copies into a database that does `harm` with each entry of the audit log; what is said of it then.
+async fn differs(source: TestDb, harm: &str, said: &str) {
+    let world = World::start(source.clone()).await;
+    world.mode(&world.admin, &world.member, "disableMailAccount", json!({})).await.ok();
+    let other = Other::than(&source).await;
+    open::bring_up(&other.db, START).await.expect("tables");
+    other.alters_what_arrives(harm).await;
+    let refusal =
+        copy(&source.db, &other.db, true, &operator(), &world.app.clock).await.expect_err("refused");
+    let why = refusal.to_string();
+    assert!(why.contains("differs") && why.contains(said) && why.contains("do not use the target"), "{why}");
+    assert_eq!(read_only::since(&source.db).await.expect("an answer"), None, "the source goes on");
+    let refusal = open::bring_up(&other.db, START).await.expect_err("refused").to_string();
+    assert!(refusal.contains("was not finished"), "{refusal}");
 }
 
 /// Seals what other tests on the same server let it seal.
@@ -227,6 +261,14 @@ both_engines! {
         assert!(next > newest, "{next} after {newest}");
         // And the source goes on as before.
         world.own_mode(&world.member, "displaynameupdate", json!({"displayName": "Mia"})).await.ok();
+    }
+
+    async fn a_row_that_arrives_otherwise_than_it_was_sent_is_told_and_the_copy_never_served(source: TestDb) {
+        differs(source, "UPDATE audit SET verb = 'another'", "audit differs").await;
+    }
+
+    async fn a_row_that_does_not_arrive_is_told_and_the_copy_never_served(source: TestDb) {
+        differs(source, "DELETE FROM audit", ", 0 with").await;
     }
 
     async fn a_target_that_is_not_empty_is_left_alone(source: TestDb) {
@@ -387,9 +429,7 @@ fn the_command_copies_holds_and_tells_the_window() {
 fn a_backup_of_a_held_database_is_none_after_its_restore() {
     let place = Place::initialised();
     place.run(&["read-only", "on"]).good();
-    place.run(&["backup", "copy.sqlite"]).good();
-    std::fs::rename(place.path("data"), place.path("old")).expect("moved away");
-    std::fs::create_dir(place.path("data")).expect("a folder");
+    place.with_a_backup_alone();
     std::fs::copy(place.path("old/mailward.keys"), place.path("data/mailward.keys")).expect("the keys");
     place.run(&["restore", "copy.sqlite"]).good();
     assert_eq!(place.json(&["read-only", "show"])["read_only"], Value::Bool(false));

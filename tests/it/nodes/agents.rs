@@ -1,6 +1,7 @@
 //! Agents of mail hosts and the nodes that they talk to: what comes to a host, from whom, and what does not. No
 //! mail server runs here; the files are read as one reads them (`mail/agents.rs` has real ones).
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::support::agent::{Host, SOON, until};
+use crate::support::certificates::certificates_for;
 use crate::support::databases::{TestDb, on_postgres, options};
+use crate::support::namespaces::{Namespaces, Way};
 use crate::support::postgres;
 use crate::support::service::Service;
 use crate::support::world::{self, ORGANIZATION_SCOPES, Someone, World, config};
@@ -455,5 +458,72 @@ fn after_a_restore_into_another_cluster_a_host_is_made_anew_once_and_old_receipt
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(agent.said("files were made anew"), 1, "after the restore alone");
+    });
+}
+
+#[test]
+fn hosts_whose_network_is_cut_keep_their_last_state_and_go_on_where_they_were() {
+    on_postgres(STEPS, async |test| {
+        const NODE: u16 = 7443;
+        let world = desk(&test).await;
+        let machines = Namespaces::make(2);
+        let at = machines.own_address(Way::ToClients);
+        certificates_for(&test.folder, &at.to_string());
+        let path = |name: &str| test.folder.join(name).to_str().expect("UTF-8").to_owned();
+        let tls = [
+            ("MAILWARD_SERVER_TLS_CERT", &*path("server.crt")),
+            ("MAILWARD_SERVER_TLS_KEY", &*path("server.key")),
+        ];
+        let _node = Service::start_on::<&str>(&[], SocketAddr::from((at, NODE)), &test.url, &tls);
+        let near = Host::new(&world.app, &test.folder, "imap1", &["*"]).await;
+        let far = Host::new(&world.app, &test.folder, "imap2", &["*"]).await;
+        let start = |host: &Host, machine: usize| {
+            host.start_on(
+                &machines.wrapper(machine),
+                &[
+                    ("MAILWARD_MAIL_AGENT_NODES", &format!("https://{at}:{NODE}")),
+                    ("MAILWARD_MAIL_AGENT_CA_FILE", &path("authority.pem")),
+                ],
+            )
+        };
+        let (_near_agent, far_agent) = (start(&near, 0), start(&far, 1));
+        until(4, || near.logins().len());
+        until(4, || far.logins().len());
+        let made_anew = far_agent.said("were made anew");
+        let gates = |host: &Host| host.ask("auth", "SELECT mbox FROM mp_gate").len();
+        let switch = async |mode: &str| {
+            let answer = world.mode(&world.owner, &world.member, mode, json!({})).await;
+            answer.ok().change().expect("a change")
+        };
+
+        // For moments: what was on its way arrives, over the same connection.
+        machines.cut(Way::ToClients, 1, true);
+        let off = switch("disableMailAccount").await;
+        applied(&world, &off, "imap1").await;
+        assert_eq!((gates(&near), gates(&far)), (1, 0));
+        machines.cut(Way::ToClients, 1, false);
+        applied(&world, &off, "imap2").await;
+        assert_eq!((gates(&far), far_agent.said("a node is here")), (1, 1));
+
+        // Until both ends have given the connection up: nobody was told that it is gone.
+        machines.cut(Way::ToClients, 1, true);
+        let on = switch("enableMailAccount").await;
+        applied(&world, &on, "imap1").await;
+        far_agent.says("the node is gone; the files stay as they are");
+        let told = receipt(&world, &on).await;
+        assert_eq!(
+            (on_host(&told, "imap2").0.as_str(), told["complete"].as_bool()),
+            ("pending", Some(false)),
+            "{told:#}"
+        );
+        assert_eq!((gates(&near), gates(&far)), (0, 1), "the last state holds");
+        let behind: Vec<_> =
+            agents::all(&world.app).await.expect("agents").iter().map(|one| one.behind).collect();
+        assert!(behind[0] == Some(0) && behind[1].is_some_and(|behind| behind > 0), "{behind:?}");
+
+        machines.cut(Way::ToClients, 1, false);
+        applied(&world, &on, "imap2").await;
+        assert_eq!(gates(&far), 0);
+        assert_eq!(far_agent.said("were made anew"), made_anew, "it resumes");
     });
 }

@@ -78,7 +78,9 @@ fn a_server_that_demands_tls_and_a_proof_of_the_password_is_served() {
         ]
     });
     postgres::run(&server.url, "CREATE USER mailward PASSWORD 'correct horse'");
-    postgres::run(&server.url, "CREATE DATABASE desk OWNER mailward");
+    for name in ["desk", "again"] {
+        postgres::run(&server.url, &format!("CREATE DATABASE {name} OWNER mailward"));
+    }
 
     let place = Place::empty();
     let password = place.write("password", "correct horse\n");
@@ -105,6 +107,36 @@ fn a_server_that_demands_tls_and_a_proof_of_the_password_is_served() {
             config.database.url.split('?').next().unwrap().replace("mailward@", "mailward:correct%20horse@");
         let db = Db::open(&plain, &options()).unwrap();
         assert!(matches!(db.ping().await, Err(Error::Unavailable { .. })));
+        // Another program that only holds the password in a file comes in, and copies there and back.
+        place.write("mailward.toml", "");
+        let copy = |arguments: &[&str]| {
+            let mut command = place.command(&[&["copy"], arguments].concat());
+            command.env("MAILWARD_DATABASE_TLS_ROOT_CERT", config.database.tls_root_cert.as_ref().unwrap());
+            crate::cli::said(command, "")
+        };
+        let there =
+            ["--from", &config.database.url, "--from-password-file", "password", "--to", "sqlite:one.sqlite"];
+        let said = copy(&there).good().out;
+        assert!(said.contains("both databases hold the same"), "{said}");
+        let again = config.database.url.replace("/desk?", "/again?");
+        let back = ["--from", "sqlite:one.sqlite", "--to", &again, "--to-password-file", "password"];
+        let said = copy(&back).good().out;
+        assert!(said.contains("both databases hold the same"), "{said}");
+        place.write("wrong", "incorrect horse\n");
+        std::fs::set_permissions(place.path("wrong"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        for (file, code) in [("wrong", 1), ("none", 2)] {
+            let why = copy(&[
+                "--from",
+                &config.database.url,
+                "--from-password-file",
+                file,
+                "--to",
+                "sqlite:two.sqlite",
+            ]);
+            let why = why.refused(code);
+            assert!(!why.contains("horse"), "{why}");
+        }
+
         certificates(place.root());
         let other = Options { tls_root_cert: Some(place.path("authority.pem")), ..options() };
         let db = Db::open(&plain, &other).unwrap();

@@ -37,6 +37,24 @@ const ABOUT_ALL: &[(&str, &str)] = &[
     ("DELETE FROM retained_mailbox WHERE mailbox = $1", "the operator, by a name that is unique everywhere"),
     ("SELECT name FROM domain WHERE verified_at IS NOT NULL", "every domain that receives mail"),
     ("SELECT id FROM domain WHERE name = $1", "whether a domain is anybody's"),
+    ("SELECT organization_id, id FROM person WHERE password_until <= $1", "by the clock: passwords that end"),
+    (
+        "SELECT organization_id, id, expires_at FROM person WHERE expires_at <= $1",
+        "by the clock: terms that end",
+    ),
+    (
+        "SELECT organization_id, minute, actor, verb, target, refusals",
+        "by the clock: refusals of past minutes",
+    ),
+    ("SELECT organization_id, mailbox, address, deleted_at, keep_until", "the operator: mail that is kept"),
+    (
+        "SELECT organization_id, person_id, seed_sealed AS sealed FROM totp",
+        "when the server's key is replaced",
+    ),
+    (
+        "SELECT organization_id, primary_domain FROM account WHERE mailbox = $1",
+        "a mail server, by a name of a mailbox",
+    ),
     ("UPDATE account SET generation = generation + $1", "after a restore"),
     ("UPDATE person SET password_phc = NULL WHERE password_kind = 'one_time'", "after a restore"),
     ("UPDATE person SET version = version + 1, session_epoch = session_epoch + $1", "after a restore"),
@@ -82,9 +100,13 @@ fn every_statement_on_an_organizations_rows_names_the_organization() {
                 if start.starts_with("DELETE") { sql == *start } else { sql.starts_with(start) }
             })
         };
-    let without: Vec<String> = written()
-        .into_iter()
-        .filter(|sql| touches(sql) && !sql.contains("organization_id") && !about_all(sql))
-        .collect();
+    // To read the column is not enough: the rows are chosen by it, or written with it.
+    let names = |sql: &str| {
+        let mut rest = sql.split("organization_id").skip(1);
+        rest.any(|after| after.starts_with(" = "))
+            || sql.starts_with("INSERT INTO") && sql.contains(" (organization_id, ")
+    };
+    let without: Vec<String> =
+        written().into_iter().filter(|sql| touches(sql) && !names(sql) && !about_all(sql)).collect();
     assert!(without.is_empty(), "{without:#?}");
 }

@@ -56,10 +56,22 @@ impl Host {
 
     /// With these variables, which say where the nodes are.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Agent {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mailward"))
+        self.run(Command::new(env!("CARGO_BIN_EXE_mailward")), variables)
+    }
+
+    /// On a machine of the test's own, inside which the wrapper starts it.
+    pub fn start_on(&self, wrapper: &[String], variables: &[(&str, &str)]) -> Agent {
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_mailward"));
+        self.run(command, variables)
+    }
+
+    fn run(&self, mut command: Command, variables: &[(&str, &str)]) -> Agent {
+        let mut child = command
             .args(["mail-agent", "run"])
             .current_dir(&self.folder)
             .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("MAILWARD_LOG_JSON", "true")
             .env("MAILWARD_MAIL_AGENT_NAME", &self.name)
             .env("MAILWARD_MAIL_AGENT_KEY_FILE", &self.key)

@@ -24,6 +24,11 @@ pub fn trusting(authority: &[u8]) -> Arc<ClientConfig> {
 
 /// An authority (`authority.pem`), and a certificate of it for 127.0.0.1 (`server.crt`, `server.key`), in the folder.
 pub fn certificates(folder: &Path) {
+    certificates_for(folder, "127.0.0.1");
+}
+
+/// The same for another address.
+pub fn certificates_for(folder: &Path, name: &str) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,7 +36,7 @@ pub fn certificates(folder: &Path) {
     std::fs::write(folder.join("authority.pem"), authority.pem()).expect("a file");
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let certificate = params.signed_by(&key, &issuer).expect("a certificate");
     std::fs::write(folder.join("server.crt"), certificate.pem()).expect("a file");
     std::fs::write(folder.join("server.key"), key.serialize_pem()).expect("a file");
