@@ -84,7 +84,7 @@ impl Window {
     }
 }
 
-both_engines! {
+one_engine! {
     async fn pages_before_the_sign_in_can_be_seen_and_heard_by_everybody(db: Db) {
         let window = Window::open(db).await;
         let mut findings = Vec::new();

@@ -5,7 +5,7 @@ use mailward::store::engine::Db;
 use super::Window;
 use crate::support::world::PASSWORD;
 
-both_engines! {
+one_engine! {
     async fn the_own_password_is_changed(db: Db) {
         let window = Window::open(db).await;
         let browser = &window.browser;

@@ -25,7 +25,7 @@ async fn tried(window: &Window, what: &str) -> Value {
         .await
 }
 
-both_engines! {
+one_engine! {
     async fn on_no_page_becomes_text_markup_or_a_script(db: Db) {
         let window = Window::open(db).await;
         let browser = &window.browser;

@@ -57,6 +57,22 @@ macro_rules! both_engines {
     };
 }
 
+/// The same on SQLite alone: for what is seen in a browser, where the engine makes no difference. What the pages ask of
+/// the database is asked on both by the tests of the console.
+#[macro_export]
+macro_rules! one_engine {
+    ($($(#[$meta:meta])* async fn $name:ident($db:ident: $type:ty) $body:block)*) => {$(
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            async fn body($db: $type) $body
+            $crate::support::databases::on_sqlite(mailward::store::migrations::STEPS, async |test| {
+                body(test.into()).await
+            });
+        }
+    )*};
+}
+
 /// Times short enough for tests that wait for them, long enough for a busy machine.
 pub fn options() -> Options {
     Options { wait_timeout: Duration::from_secs(20), ..Options::default() }
