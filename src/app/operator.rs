@@ -155,11 +155,10 @@ async fn recover(app: &App, context: &Context, account: &Account) -> Result<Done
         let missing = || Error::NotFound(format!("zuid {user} is invalid"));
         let before = store::accounts::load(tx, zoid, Handle::User(user)).await?.ok_or_else(missing)?;
         let organization = store::organizations::load(tx, zoid).await?.ok_or_else(missing)?;
-        let enabled = before.role == Role::SuperAdmin && before.switches.user_disabled.is_none();
-        if enabled || store::accounts::other_super_admins(tx, zoid, user).await? > 0 {
+        if before.is_enabled_super_admin() || store::accounts::other_super_admins(tx, zoid, user).await? > 0 {
             return Err(Error::Refused(
                 "the organization has an enabled super administrator, who can do this in the ordinary way; \
-                     see `mailward user list`"
+                 see `mailward user list`"
                     .to_owned(),
             ));
         }

@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(1);
 /// After notices could not be sent.
 const NOTICES_AGAIN: Duration = Duration::from_secs(5);
+/// After a look for notices that found none: most changes tell nobody anything, and a look after each of them would
+/// cost a tenth of the change.
+const NOTICES_TOGETHER: Duration = Duration::from_millis(100);
 /// Sealing waits for a sign so long, and takes together what comes within the other.
 const SEAL_WITHOUT_SIGN: Duration = Duration::from_millis(400);
 const SEAL_TOGETHER: Duration = Duration::from_millis(100);
@@ -139,7 +142,7 @@ pub async fn serve_mail_server(app: App, server: MailServer, mut shown: Option<s
                 }
             }
         }
-        if !is_due(&app, server.name()).await {
+        if !due_or_wait(&app, server.name()).await {
             continue;
         }
         if let Err(error) = sessions::tell_what_shows(&app, &server, shown.as_mut()).await {
@@ -164,7 +167,8 @@ async fn tell_people_for_ever(app: App) {
                 || tracing::warn!(%error, "wishes to recover a password could not be read"),
             );
         }
-        if !is_due(&app, PERSON).await {
+        if !due_or_wait(&app, PERSON).await {
+            tokio::time::sleep(NOTICES_TOGETHER).await;
             continue;
         }
         if let Err(error) = notices::send_due(&app).await {
@@ -206,10 +210,10 @@ async fn call_back(app: &App, target: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Whether something is due for the target: a claim is a change of its own, and most changes leave
-/// nothing to do. If not, waits until something may be: a commit of this process, the next due time, or a
-/// second (for what other processes wrote).
-async fn is_due(app: &App, target: &str) -> bool {
+/// Waits until something may be due for the target: a commit of this process, the next due time, or a second (for
+/// what other processes wrote). Does not wait, and says so, where something is due already: a claim is a
+/// change of its own, and most changes leave nothing to do.
+async fn due_or_wait(app: &App, target: &str) -> bool {
     // Listens before it looks: what is committed in between must not wait for the next second.
     let mut woken = std::pin::pin!(app.wake_worker.notified());
     woken.as_mut().enable();
@@ -269,13 +273,14 @@ fn unless_read_only(error: &Error, warn: impl FnOnce()) {
     }
 }
 
-/// Carries out once everything that is due: for tests and commands.
+/// Carries out once everything that is due, without waiting: for tests.
 pub async fn drain(app: &App, servers: &[MailServer]) -> Result<usize> {
     app.projector.catch_up(&app.db).await?;
     note_projected(app).await?;
     for target in servers.iter().map(MailServer::name).chain([PERSON]) {
         call_back(app, target).await?;
     }
+    recovery::take_up(app).await?;
     let mut taken = 0;
     loop {
         let mut more = notices::send_due(app).await?;

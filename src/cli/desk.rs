@@ -204,7 +204,7 @@ impl Desk {
         if self.once.is_some() {
             return Err(Error::bad_value(
                 "--idempotency-key",
-                "this command is not made once by a key, and nothing was done",
+                "this command takes no idempotency key; nothing was done",
             ));
         }
         Ok(())

@@ -61,7 +61,8 @@ pub enum Policy {
     },
     /// Change rules
     ///
-    /// Lists are written with commas. Times are in milliseconds, as `policy show` prints them.
+    /// Lists are written with commas. Keys that end in _days or _minutes are in that unit, and
+    /// password.one_time_valid_for is in milliseconds, as `policy show` prints it.
     #[command(
         after_help = "Examples:\n  mailward org policy set password.min_length=12 password.history=5\n  mailward org policy set self_rename=own_alias\n  mailward org policy set reserved_names=board,press --org 10000001"
     )]

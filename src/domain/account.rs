@@ -238,7 +238,8 @@ impl Account {
         self.primary == *address || self.aliases.contains(address)
     }
 
-    fn is_enabled_super_admin(&self) -> bool {
+    /// Whether this is one of those of whom an organization keeps at least one.
+    pub fn is_enabled_super_admin(&self) -> bool {
         self.role == Role::SuperAdmin && self.switches.user_disabled.is_none() && !self.deleted
     }
 }

@@ -120,10 +120,8 @@ pub async fn plan(
             facts.second_factors = factors::in_words(tx, organization.id, before.user).await?;
         }
         let step = step(&actor, form, context, &ask.mode, prepared, &facts, before, now)?;
-        let (before, after) = (&step.before, &step.after);
-        let was = before.role == Role::SuperAdmin && before.switches.user_disabled.is_none();
-        let is = after.role == Role::SuperAdmin && after.switches.user_disabled.is_none() && !after.deleted;
-        gone_super_admins += i64::from(was && !is);
+        let gone = step.before.is_enabled_super_admin() && !step.after.is_enabled_super_admin();
+        gone_super_admins += i64::from(gone);
         steps.push(step);
     }
     Ok(Plan { actor, form, organization, steps })

@@ -32,7 +32,6 @@ const MOST: i64 = 5;
 
 /// Sends every notice that is due; answers how many were taken up.
 pub async fn send_due(app: &App) -> Result<usize> {
-    recovery::take_up(app).await?;
     let now = app.clock.now();
     let claimed =
         app.db.write(async move |tx| store::outbox::claim(tx, PERSON, now, now + CLAIM, MOST).await).await?;
@@ -93,12 +92,6 @@ fn given_up(effect: &Waiting, why: &str) -> String {
 }
 
 async fn send(app: &App, effect: &Waiting) -> Result<String> {
-    let wanted = match &effect.effect {
-        Effect::Tell { .. } | Effect::Write { .. } => &effect.effect,
-        Effect::Project | Effect::EndSessions { .. } | Effect::Reconcile => {
-            return Ok("nothing to tell".to_owned());
-        }
-    };
     if app.config.mail.notices_smtp.is_empty() {
         return Ok("not told: mail.notices_smtp is not set".to_owned());
     }
@@ -114,7 +107,7 @@ async fn send(app: &App, effect: &Waiting) -> Result<String> {
     if is_late(effect, app.clock.now()) {
         return Ok(given_up(effect, effect.outcome.as_deref().unwrap_or("it was not sent in time")));
     }
-    match wanted {
+    match &effect.effect {
         Effect::Write { to, letter } => write(app, &account, to, *letter, effect.created_at).await,
         Effect::Tell { notice } => tell(app, &account, notice).await,
         Effect::Project | Effect::EndSessions { .. } | Effect::Reconcile => Ok("nothing to tell".to_owned()),
