@@ -1,6 +1,6 @@
 //! Every refusal Mailward knows, named after what the caller can understand.
 //!
-//! One closed enum for the whole house; each door renders it with an exhaustive
+//! One closed enum for the whole crate; each door renders it with an exhaustive
 //! `match` (`api::envelope`, `api::oauth`, `console::refusals`, `cli::exit`). No HTTP status lives here.
 
 use std::sync::Arc;
@@ -190,5 +190,5 @@ impl Error {
     }
 }
 
-/// The house's result.
+/// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -17,7 +17,7 @@ pub fn router(app: App) -> Router {
 }
 
 async fn show(State(app): State<App>) -> Response {
-    match metrics::told(&app).await {
+    match metrics::render(&app).await {
         Ok(text) => ([(header::CONTENT_TYPE, FORMAT)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be told");

@@ -118,7 +118,26 @@ fn refused(error: Error) -> Response {
             Json(body).into_response()
         }
         // A failure of ours is told as such, so that nobody throws a good token away.
-        _ => error.into_response(),
+        failure @ (Error::NoCredentials
+        | Error::BadToken
+        | Error::MissingScope
+        | Error::BadCredentials
+        | Error::NotFound(_)
+        | Error::NoRoute(_)
+        | Error::WrongMethod(_)
+        | Error::Forbidden(_)
+        | Error::Refused(_)
+        | Error::AddressTaken(_)
+        | Error::BadAddress(_)
+        | Error::BadPassword(_)
+        | Error::KeyReused
+        | Error::AnswerNotKept(_)
+        | Error::Unavailable { .. }
+        | Error::Unconfirmed { .. }
+        | Error::Again
+        | Error::Stale
+        | Error::Unique(_)
+        | Error::Internal(_)) => failure.into_response(),
     }
 }
 

@@ -99,12 +99,12 @@ pub async fn propose(app: &App, context: &Context) -> Result<()> {
         rng.fill_bytes(&mut seed);
         seed
     }));
-    let (now, context, house) = (app.clock.now(), context.clone(), app.clone());
+    let (now, context, inner_app) = (app.clock.now(), context.clone(), app.clone());
     app.db
         .write(async move |tx| {
             let (held, account) = setting_up(tx, &context, now).await?;
             let (organization, user, session) = (account.organization, account.user, held.session.id);
-            let sealed = house.keys.seal(Purpose::Totp, &of_person(organization, user), seed.as_slice());
+            let sealed = inner_app.keys.seal(Purpose::Totp, &of_person(organization, user), seed.as_slice());
             if !store::factors::propose_totp(tx, organization, user, session, &sealed, now).await? {
                 return Err(Error::Refused(
                     "an authenticator app is in use already; remove it first".to_owned(),
@@ -141,7 +141,7 @@ pub async fn proposal(app: &App, held: &LiveSession, account: &Account) -> Resul
 /// `Refused` for a wrong code.
 pub async fn confirm(app: &App, context: &Context, typed: &str) -> Result<Option<Vec<Secret>>> {
     let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
-    let (context, house, typed) = (context.clone(), app.clone(), plain_code(typed));
+    let (context, inner_app, typed) = (context.clone(), app.clone(), plain_code(typed));
     let codes = new_set(app);
     let given = app
         .db
@@ -154,7 +154,7 @@ pub async fn confirm(app: &App, context: &Context, typed: &str) -> Result<Option
                     "the authenticator app is in use already, or was begun elsewhere; begin again".to_owned(),
                 )
             })?;
-            let totp = generator(&house, organization, user, &proposed.sealed)?;
+            let totp = generator(&inner_app, organization, user, &proposed.sealed)?;
             let step = step(&totp, &typed, now).ok_or_else(wrong_code)?;
             store::factors::confirm_totp(tx, organization, user, step, now).await?;
             let act = Act::own(&context, &account, change, "setUpFactor", now);
@@ -276,7 +276,8 @@ pub(super) fn most_wrong_a_day(throttle: &Throttle) -> i64 {
 /// five times as many in a day.
 pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str) -> Result<()> {
     let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
-    let (context, account, house, typed) = (context.clone(), account.clone(), app.clone(), plain_code(typed));
+    let (context, account, inner_app, typed) =
+        (context.clone(), account.clone(), app.clone(), plain_code(typed));
     let window = app.config.throttle.window_seconds * SECOND;
     let (most, most_a_day) = (app.config.throttle.wrong_per_account, most_wrong_a_day(&app.config.throttle));
     let right = app
@@ -286,7 +287,7 @@ pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str)
                 (Subject::second_factor(account.id), Subject::second_factor_of_a_day(account.id));
             let counted = throttle::count(tx, &subject, most, window, now).await?;
             let counted_that_day = throttle::count(tx, &of_a_day, most_a_day, DAY, now).await?;
-            let right = spend(tx, &house, &context, &account, &typed, change, now).await?;
+            let right = spend(tx, &inner_app, &context, &account, &typed, change, now).await?;
             if right {
                 take_back(tx, subject.as_str(), counted).await?;
                 take_back(tx, of_a_day.as_str(), counted_that_day).await?;

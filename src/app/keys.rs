@@ -167,7 +167,7 @@ pub struct Signed {
 /// before the first start.
 ///
 /// # Errors
-/// As [`Keys::stand`].
+/// As [`Keys::load_or_create`].
 pub async fn examine(db: &Db, config: &Config) -> Result<Option<Key>> {
     let file = file(config);
     let known = Check::stored(db).await?;
@@ -224,7 +224,7 @@ impl Keys {
     /// # Errors
     /// `BadValue` for `keys.file`: missing though the database knows keys, another node's, readable
     /// by others, somebody else's, or unreadable.
-    pub async fn stand(db: &Db, config: &Config, random: Random, now: Millis) -> Result<Self> {
+    pub async fn load_or_create(db: &Db, config: &Config, random: Random, now: Millis) -> Result<Self> {
         let file = file(config);
         let known = Check::stored(db).await?;
         if known.is_none() && !file.exists() {

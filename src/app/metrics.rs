@@ -1,5 +1,5 @@
 //! What Prometheus is told. Counters are raised where things happen; what the database knows is looked up
-//! when somebody asks ([`told`]). No label is a secret, an address or an id: only words of the program
+//! when somebody asks ([`render`]). No label is a secret, an address or an id: only words of the program
 //! and names that the operator gave to mail servers.
 
 use std::time::Duration;
@@ -255,7 +255,7 @@ impl Metrics {
 ///
 /// # Errors
 /// `Internal` when it cannot be written down.
-pub async fn told(app: &App) -> Result<String> {
+pub async fn render(app: &App) -> Result<String> {
     let looked_up = app.metrics.looked_up.lock().await;
     looked_up.hash_queue.set(i64::try_from(app.hasher.queued()).unwrap_or(i64::MAX));
     looked_up.hash_refusals.inc_by(app.hasher.refused().saturating_sub(looked_up.hash_refusals.get()));

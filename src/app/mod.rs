@@ -102,7 +102,7 @@ impl App {
             queue: passwords.queue,
             cost: Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes },
         })?;
-        let keys = Keys::stand(&db, &config, Random::System, clock.now()).await?;
+        let keys = Keys::load_or_create(&db, &config, Random::System, clock.now()).await?;
         let projector = Projector::open(&db, &config, &random).await?;
         Ok(Self(Arc::new(Parts {
             projector,

@@ -16,7 +16,7 @@ use crate::store::copying;
 use crate::store::engine::{self, Applied, Db, EngineKind, Options, Step};
 use crate::store::migrations::STEPS;
 
-/// Opens the configured database and makes the house around it.
+/// Opens the configured database and builds the [`App`] on it.
 ///
 /// # Errors
 /// `Malformed` for an unusable configuration; `Refused` when the tables are older or newer than

@@ -178,7 +178,7 @@ async fn recover(app: &App, context: &Context, account: &Account) -> Result<Done
 /// An access token for somebody to hand over. In a dry run it opens nothing and is not to be shown.
 ///
 /// # Errors
-/// As `oauth::issue`.
+/// `NotFound` for an unknown or disabled user, `BadValue` for a life beyond a year.
 pub async fn issue_token(
     app: &App,
     context: &Context,

@@ -1,4 +1,5 @@
-//! Organizations and domains: made and switched at the command line.
+//! Organizations and domains, changed by the operator and, as far as `Whose` says, by super administrators.
+//! `record` runs every change that is not one of an account.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use crate::store::engine::Tx;
 pub use crate::store::organizations::{Domain, Organization};
 use crate::store::outbox::Origin;
 
-/// Makes an organization. As all of these, says in a dry run what it would do.
+/// Makes an organization. In a dry run this, as every function here that changes something, only says what it would do.
 ///
 /// # Errors
 /// `Forbidden` for anybody but the operator.
@@ -320,7 +321,7 @@ impl Verb {
     }
 }
 
-/// Runs an operator's change with its audit entry, in one transaction. `change` answers the notes
+/// Runs a change of something else than an account, with its audit entry, in one transaction. `change` answers the notes
 /// for the entry. A refusal is noted, if the organization is known.
 pub(super) async fn record(
     app: &App,
@@ -402,7 +403,7 @@ async fn attempt(
     .await
 }
 
-/// How far an operator's change goes.
+/// How far such a change goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// Nothing outside the database notices.

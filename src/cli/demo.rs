@@ -62,15 +62,15 @@ impl Demo {
             return bound.serve(app, router).await;
         }
         let mut end = mail::End::listen()?;
-        let mut house = mail::House::prepare(&mut config)?;
+        let mut servers = mail::DemoServers::prepare(&mut config)?;
         let folder = Folder::open(self.data)?;
         let (bound, app, mut details) = open(&folder, &mut config).await?;
         crate::cli::listen_to_logins(&app);
-        house.start(&app).await?;
+        servers.start(&app).await?;
         if end.asked().await {
             return Ok(());
         }
-        details.mail = Some(house.addresses());
+        details.mail = Some(servers.addresses());
         print(&announcement(&details, desk.global.json)?)?;
         let router = crate::cli::doors(&app);
         end.patiently(bound.serve(app, router)).await

@@ -1,4 +1,4 @@
-//! What commands share: the configuration with the flags over it, the opened house, and the two
+//! What commands share: the configuration with the flags over it, the opened app, and the two
 //! ways to answer. Standard output carries only what was asked for.
 
 use std::io::Write as _;
@@ -71,7 +71,7 @@ impl Desk {
         Ok(config)
     }
 
-    /// The house on the configured database, which must exist.
+    /// The app on the configured database, which must exist.
     ///
     /// # Errors
     /// `NotFound` when there is no database yet; as `open_app`.
@@ -85,7 +85,7 @@ impl Desk {
         Ok(app)
     }
 
-    /// The house, if the command has opened it.
+    /// The app, if the command has opened it.
     pub fn opened(&self) -> Option<&App> {
         self.opened.get()
     }

@@ -57,13 +57,18 @@ impl Throttle {
             }
             Self::Clear { source } => {
                 let cleared = throttle::clear_source(&app, &desk.context(&app), source).await?;
-                let text = match (cleared, desk.global.dry_run) {
-                    (false, _) => "there is nothing to forget",
-                    (true, false) => "forgotten",
-                    (true, true) => "dry run: wrong tries would be forgotten",
-                };
-                desk.answer(|| text.to_owned(), || json!({"cleared": cleared, "dryRun": desk.global.dry_run}))
+                tell_cleared(desk, cleared)
             }
         }
     }
+}
+
+/// Says whether wrong tries were forgotten, or in a dry run would be.
+pub fn tell_cleared(desk: &Desk, cleared: bool) -> Result<()> {
+    let text = match (cleared, desk.global.dry_run) {
+        (false, _) => "there is nothing to forget",
+        (true, false) => "forgotten",
+        (true, true) => "dry run: wrong tries would be forgotten",
+    };
+    desk.answer(|| text.to_owned(), || json!({"cleared": cleared, "dryRun": desk.global.dry_run}))
 }

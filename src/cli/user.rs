@@ -31,6 +31,7 @@ use crate::app::{compromise, factors, operator, throttle};
 use crate::cli::desk::{Desk, OrgName, UserName};
 use crate::cli::password::PasswordArgs;
 use crate::cli::show::{account_json, account_text, done_json, done_text, report_json, report_text, state};
+use crate::cli::throttle::tell_cleared;
 use crate::clock::rfc3339;
 use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
@@ -401,15 +402,7 @@ impl User {
                 }
                 let forecast = done.forecast.as_ref().map(|forecast| forecast.changes);
                 let cleared = forecast.unwrap_or(done.change.is_some());
-                let text = match (cleared, desk.global.dry_run) {
-                    (false, _) => "there is nothing to forget",
-                    (true, false) => "forgotten",
-                    (true, true) => "dry run: wrong tries would be forgotten",
-                };
-                return desk.answer(
-                    || text.to_owned(),
-                    || json!({"cleared": cleared, "dryRun": desk.global.dry_run}),
-                );
+                return tell_cleared(desk, cleared);
             }
             Self::Factors { user, remove: false } => return look_at_factors(desk, &app, &user).await,
             Self::Factors { user, remove: true } => {

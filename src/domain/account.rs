@@ -410,7 +410,7 @@ impl<'a> Transition<'a> {
     ///
     /// # Errors
     /// `Refused` where there is none.
-    pub fn demand_factors(&self) -> Result<(), Error> {
+    pub fn require_factor_in_use(&self) -> Result<(), Error> {
         if self.facts.second_factors.is_none() {
             return Err(Error::Refused(
                 "a second factor is set up by its owner, in the console under Security".to_owned(),

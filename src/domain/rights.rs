@@ -278,7 +278,7 @@ pub struct Given<'a> {
 ///
 /// # Errors
 /// `Forbidden` for anybody but the operator and another super administrator.
-pub fn may_judge_factors(actor: &Actor, account: &Account) -> Result<(), Error> {
+pub fn may_manage_factors(actor: &Actor, account: &Account) -> Result<(), Error> {
     if actor.is(account.user) || actor.rank() < Rank::SuperAdmin {
         return Err(Error::Forbidden(
             "another super administrator removes second factors, or the operator at the server's command line"

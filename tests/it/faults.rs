@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mailward::app::audit::seal;
-use mailward::app::metrics::told;
+use mailward::app::metrics::render;
 use mailward::app::worker;
 use mailward::clock::{HOUR, MINUTE};
 use mailward::store;
@@ -144,7 +144,7 @@ fn look_up_files_on_a_full_disk_are_told_and_caught_up_by_themselves() {
         assert!(behind, "a full disk is noticed");
         let done = world.mode(&world.admin, &world.other, "disableMailAccount", json!({})).await;
         assert!(done.ok().change().is_some());
-        let lag = told(&world.app).await.expect("metrics");
+        let lag = render(&world.app).await.expect("metrics");
         assert!(!lag.contains("mailward_projection_lag_positions 0"), "the alert has what it needs");
 
         disk.clear();

@@ -198,13 +198,13 @@ both_engines! { with &with_table();
 
     async fn rotations_at_the_same_time_lose_no_key(test: TestDb) {
         let app = node(&test, &with_file(test.folder.join("one.keys"))).await.expect("a node");
+        let mut made = vec![app.keys.all()[0].id];
         let tasks: Vec<_> = (0..8)
             .map(|_| {
                 let app = app.clone();
                 tokio::spawn(async move { rotate(&app, &operator()).await.expect("a new key") })
             })
             .collect();
-        let mut made = vec![app.keys.all()[0].id];
         for task in tasks {
             made.push(task.await.expect("no panic"));
         }

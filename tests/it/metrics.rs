@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
-use mailward::app::metrics::{Metrics, told};
+use mailward::app::metrics::{Metrics, render};
 use mailward::app::read_only;
 use mailward::domain::effect::{PERSON, PROJECTION};
 use mailward::store;
@@ -42,7 +42,7 @@ both_engines! {
             let _ = world.self_password(&world.other.email, "not-the-right-one", "another-horse-9").await;
         }
         world.app.clock.advance(3_000);
-        let text = told(&world.app).await.expect("metrics");
+        let text = render(&world.app).await.expect("metrics");
         let changes = |outcome: &str| {
             value(&text, &format!("mailward_changes_total{{outcome=\"{outcome}\",verb=\"disableUser\"}}"))
         };
@@ -66,14 +66,14 @@ both_engines! {
         }
 
         read_only::on(&test.db, &operator(), START).await.expect("on");
-        assert_eq!(value(&told(&world.app).await.expect("metrics"), "mailward_read_only"), 1.0);
+        assert_eq!(value(&render(&world.app).await.expect("metrics"), "mailward_read_only"), 1.0);
         read_only::off(&test.db, &operator(), START).await.expect("off");
         world.settle().await;
         test.db.write(async move |tx| store::mail_servers::remove(tx, "mx1", START).await).await.expect("removed");
-        let text = told(&world.app).await.expect("metrics");
+        let text = render(&world.app).await.expect("metrics");
         assert!(!text.contains("target=\"mx1\""), "a server that is gone is not told of");
         test.db.close().await;
-        assert_eq!(value(&told(&world.app).await.expect("metrics"), "mailward_database_up"), 0.0);
+        assert_eq!(value(&render(&world.app).await.expect("metrics"), "mailward_database_up"), 0.0);
     }
 
     async fn no_address_id_or_secret_is_in_a_label(test: TestDb) {
@@ -82,7 +82,7 @@ both_engines! {
         world.get(&world.admin.org_token, &format!("/api/organization/{}/accounts/{}", world.zoid, world.member.email)).await;
         let _ = world.self_password(&world.member.email, PASSWORD, "another-horse-9").await;
         world.settle().await;
-        let text = told(&world.app).await.expect("metrics");
+        let text = render(&world.app).await.expect("metrics");
         let zoid = world.zoid.to_string();
         for secret in [PASSWORD, &world.admin.org_token, &world.member.email, &world.domain, "mia", &zoid,
             &world.member.zuid.to_string(), &world.member.account_id.to_string()] {

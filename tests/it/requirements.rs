@@ -27,7 +27,7 @@ pub fn exists(test: &str) -> bool {
     })
 }
 
-/// A function under `#[test]`, or the body of a test on both engines or both contracts.
+/// A function under `#[test]`, or the body of a test on one engine, on both, or on both contracts.
 fn is_a_test(code: &str, name: &str) -> bool {
     let Some(place) = code.find(&format!("fn {name}(")) else { return false };
     let before = code[..place].trim_end();
@@ -35,8 +35,10 @@ fn is_a_test(code: &str, name: &str) -> bool {
     if attributes.ends_with("#[test]") || attributes.ends_with("#[tokio::test]") {
         return true;
     }
-    let opened =
-        ["both_engines! {", "both_contracts! {"].iter().filter_map(|start| code[..place].rfind(start)).max();
+    let opened = ["both_engines! {", "both_contracts! {", "one_engine! {"]
+        .iter()
+        .filter_map(|start| code[..place].rfind(start))
+        .max();
     // The macro's end stands alone at the start of a line.
     opened.is_some_and(|start| !code[start..place].contains("\n}\n"))
 }

@@ -81,11 +81,7 @@ impl Mode for CreateAppPassword {
         summary: "Makes an app password for chosen protocols. The answer shows it once.",
         parameters: &[
             Parameter::must("name", ParameterKind::Text, "What the person calls the device."),
-            Parameter::may(
-                "protocols",
-                ParameterKind::Addresses,
-                "Of imap, pop and smtp; all when left out.",
-            ),
+            Parameter::may("protocols", ParameterKind::Words, "Of imap, pop and smtp; all when left out."),
             Parameter::may("expiresInDays", ParameterKind::Number, "Days until it opens nothing any more."),
             Parameter::must(
                 "currentPassword",

@@ -44,7 +44,7 @@ impl Mode for UpdateTfaStatus {
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
         if self.enabled {
-            return change.demand_factors();
+            return change.require_factor_in_use();
         }
         change.remove_factors();
         Ok(())

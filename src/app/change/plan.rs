@@ -166,7 +166,7 @@ pub fn may(actor: &Actor, form: Form, mode: &AccountMode, account: &Account) -> 
         rights::may_grant(actor, Some(old), given)?;
     }
     if mode.is_about_factors() {
-        rights::may_judge_factors(actor, account)?;
+        rights::may_manage_factors(actor, account)?;
     }
     Ok(())
 }

@@ -168,7 +168,7 @@ pub async fn start_anew(db: &Db, config: &Config, context: &Context, now: Millis
             Ok(cleared)
         })
         .await?;
-    Ok((Keys::stand(db, config, Random::System, now).await?, cleared))
+    Ok((Keys::load_or_create(db, config, Random::System, now).await?, cleared))
 }
 
 /// Every sealed table with what its values are for.

@@ -53,7 +53,8 @@ pub(super) async fn mint(
     store::tokens::insert_access(tx, hash, &token).await
 }
 
-/// Makes an access token without a client, for an operator to hand over.
+/// Makes an access token without a client and without an audit entry, for tests; the operator's way is
+/// `operator::issue_token`.
 ///
 /// # Errors
 /// `NotFound` for an unknown or disabled user, `BadValue` for a life beyond a year.

@@ -29,14 +29,14 @@ pub fn context() -> Context {
 }
 
 /// Directory and servers; both go when this is dropped.
-pub struct House {
+pub struct DemoServers {
     dir: PathBuf,
     ports: Ports,
     key: String,
     servers: Option<Servers>,
 }
 
-impl House {
+impl DemoServers {
     /// Finds what the servers need, and points the configuration to where they will be.
     ///
     /// # Errors
@@ -46,29 +46,29 @@ impl House {
             return Err(Error::Refused(obstacle));
         }
         let name = hex::encode(&Random::System.salt()[..4]);
-        let house = Self {
+        let servers = Self {
             dir: private::make_dir(&format!("mw-{name}"))?,
             ports: Ports::free(),
             key: hex::encode(Random::System.salt()),
             servers: None,
         };
         let mail = &mut config.mail;
-        mail.auth_dir = Some(house.dir.join("auth"));
-        mail.maps_dir = Some(house.dir.join("maps"));
+        mail.auth_dir = Some(servers.dir.join("auth"));
+        mail.maps_dir = Some(servers.dir.join("maps"));
         mail.auth_group = "dovecot".to_owned();
         mail.maps_group = "postfix".to_owned();
-        mail.mail_root = house.dir.join("mail");
+        mail.mail_root = servers.dir.join("mail");
         let [logins] = private::free_ports();
         mail.logins_listen = ([127, 0, 0, 1], logins).into();
-        mail.logins_key_file = house.dir.join("logins.key");
+        mail.logins_key_file = servers.dir.join("logins.key");
         private::write(&ConfigFile {
             path: mail.logins_key_file.clone(),
             group: None,
             mode: 0o600,
-            text: format!("{}\n", house.key),
+            text: format!("{}\n", servers.key),
         })?;
-        mail.notices_smtp = format!("127.0.0.1:{}", house.ports.smtp);
-        Ok(house)
+        mail.notices_smtp = format!("127.0.0.1:{}", servers.ports.smtp);
+        Ok(servers)
     }
 
     /// Starts both servers, whose look-ups are there by now, and makes the Dovecot known.
@@ -114,7 +114,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for DemoServers {
     fn drop(&mut self) {
         // The servers first: they write into the directory. In order, so that they see their own children end.
         if let Some(mut servers) = self.servers.take() {

@@ -13,7 +13,7 @@ use tokio_postgres::Row as PgRow;
 use tokio_postgres::error::{Severity, SqlState};
 
 use super::flight::{Answer, EXACTLY_ONE, Failed, Last, OwnedValue, Queued, Wants, fly};
-use super::postgres::House;
+use super::postgres::LeaderPool;
 use super::value::Source;
 use super::{Row, Value, first_line, unavailable};
 use crate::crash::{self, Point};
@@ -30,7 +30,7 @@ const UNCONFIRMED: Error = Error::Unconfirmed { change: None };
 pub(super) struct Lent {
     /// `None` once the connection is known to be unusable.
     client: Option<Object>,
-    house: Arc<House>,
+    leader: Arc<LeaderPool>,
     /// How long one statement, or several that are sent together, may take.
     pub limit: Duration,
     /// A transaction that is to begin with the first statement, and has not been answered yet.
@@ -50,10 +50,10 @@ pub(super) struct Lent {
 }
 
 impl Lent {
-    pub fn new(client: Object, house: Arc<House>, limit: Duration) -> Self {
+    pub fn new(client: Object, leader: Arc<LeaderPool>, limit: Duration) -> Self {
         Self {
             client: Some(client),
-            house,
+            leader,
             limit,
             begin: None,
             open: false,
@@ -134,7 +134,7 @@ impl Lent {
                 if self.open && self.begin.is_none() {
                     return Err(LOST);
                 }
-                self.client = Some(self.house.connection().await?);
+                self.client = Some(self.leader.connection().await?);
             }
             let client = self.client.as_ref().ok_or(LOST)?;
             // Before it is sent: a caller who leaves now must not leave a transaction behind.
@@ -276,7 +276,7 @@ impl Lent {
         let begun = self.begin.take().is_some();
         if is_outdated_plan(&failed.cause) {
             // Every connection of the pool has such plans now.
-            self.house.pool.manager().statement_caches.clear();
+            self.leader.pool.manager().statement_caches.clear();
             return if !begun && self.may_ask_again() { None } else { Some(Err(self.again())) };
         }
         Some(Err(self.refusal(&failed)))
@@ -301,7 +301,7 @@ impl Lent {
     /// Takes a connection in an unknown state out of the pool and closes it.
     fn discard(&mut self) {
         if let Some(client) = self.client.take() {
-            self.house.give_up(client);
+            self.leader.give_up(client);
         }
     }
 }

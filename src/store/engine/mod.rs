@@ -220,7 +220,7 @@ impl Db {
         match &*self.0 {
             Engine::Sqlite(_) => None,
             Engine::Postgres(postgres) => {
-                let status = postgres.house.pool.status();
+                let status = postgres.leader.pool.status();
                 Some(PoolStanding {
                     idle: status.available,
                     used: status.size.saturating_sub(status.available),

@@ -37,8 +37,8 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 /// How often a node in use looks whether another host leads.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
-/// Where connections come from.
-pub(super) struct House {
+/// Connections to whichever host leads; those to a server that was replaced are given up.
+pub(super) struct LeaderPool {
     pub pool: Pool,
     hosts: Hosts,
     known_hosts: Arc<KnownHosts>,
@@ -51,7 +51,7 @@ struct Trust {
     looked: Option<Instant>,
 }
 
-impl House {
+impl LeaderPool {
     pub async fn connection(self: &Arc<Self>) -> Result<Object> {
         self.look_around();
         loop {
@@ -90,18 +90,18 @@ impl House {
             return;
         }
         trust.looked = Some(Instant::now());
-        let house = Arc::clone(self);
+        let leader = Arc::clone(self);
         tokio::spawn(async move {
-            if house.hosts.is_another_newer().await {
+            if leader.hosts.is_another_newer().await {
                 tracing::warn!("another database server leads now");
-                house.trust_only_after(Instant::now());
+                leader.trust_only_after(Instant::now());
             }
         });
     }
 }
 
 pub(super) struct Postgres {
-    pub house: Arc<House>,
+    pub leader: Arc<LeaderPool>,
     statement_timeout: Duration,
     /// Shared by the changes that run, or held by one that keeps meeting others. Fair.
     turns: RwLock<()>,
@@ -125,8 +125,8 @@ impl Postgres {
             .build()
             .map_err(|cause| bad_url(cause.to_string()))?;
         let trust = Mutex::new(Trust { since: None, looked: None });
-        let house = Arc::new(House { pool, hosts, known_hosts, trust });
-        Ok(Self { house, statement_timeout: options.statement_timeout, turns: RwLock::new(()) })
+        let leader = Arc::new(LeaderPool { pool, hosts, known_hosts, trust });
+        Ok(Self { leader, statement_timeout: options.statement_timeout, turns: RwLock::new(()) })
     }
 
     pub async fn write<T, F>(&self, manner: Manner, change: F) -> Result<Written<T>>
@@ -186,7 +186,8 @@ impl Postgres {
     }
 
     pub async fn reader(&self) -> Result<Tx> {
-        let lent = Lent::new(self.house.connection().await?, Arc::clone(&self.house), self.statement_timeout);
+        let lent =
+            Lent::new(self.leader.connection().await?, Arc::clone(&self.leader), self.statement_timeout);
         Ok(Tx { arm: Arm::Postgres(Box::new(lent)), failed: false })
     }
 
@@ -205,10 +206,10 @@ impl Postgres {
 
     /// See [`super::keeps_sessions_apart`].
     pub async fn keeps_sessions_apart(&self) -> Result<bool> {
-        if self.house.pool.status().max_size < 2 {
+        if self.leader.pool.status().max_size < 2 {
             return Ok(true);
         }
-        let (one, two) = (self.house.connection().await?, self.house.connection().await?);
+        let (one, two) = (self.leader.connection().await?, self.leader.connection().await?);
         for _ in 0..3 {
             // A pooler that mixes clients hands on what the first one has just given back.
             if server_process(&one).await? == server_process(&two).await? {
@@ -219,7 +220,7 @@ impl Postgres {
     }
 
     pub fn close(&self) {
-        self.house.pool.close();
+        self.leader.pool.close();
     }
 }
 

@@ -442,7 +442,7 @@ both_engines! {
             refused(&client.refresh(&world, "1000.no.token").await, "invalid_code");
         }
         too_often(&client.refresh(&world, &refresh).await);
-        let metrics = mailward::app::metrics::told(&world.app).await.expect("metrics");
+        let metrics = mailward::app::metrics::render(&world.app).await.expect("metrics");
         assert!(metrics.contains("mailward_throttled_total{subject=\"token\"} 1\n"), "{metrics}");
         world.router = mailward::api::router(world.app.clone()).layer(peer("192.0.2.2:4000"));
         given(&client.refresh(&world, &refresh).await);

@@ -212,7 +212,7 @@ fn ruled(caller: &Actor, target: &Account, mode: &Mode, naming: &Naming) -> Resu
         }
         "deleteUser" => change.delete(),
         "secureAccount" => change.secure(a_password()),
-        "updateTFAStatus" => rights::may_judge_factors(caller, target),
+        "updateTFAStatus" => rights::may_manage_factors(caller, target),
         _ => Ok(()),
     }
 }
