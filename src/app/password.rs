@@ -96,8 +96,12 @@ pub async fn run(app: &App, context: &Context, wish: OwnChange) -> Result<Done> 
     if wish.password.is_some_and(|current| current.expose() == wish.new_password.expose()) {
         return Err(same_again());
     }
+    let typed = |code: &SecretString| !code.expose_secret().is_empty();
+    if matches!(&wish.factor, Factor::Typed(code) if !code.as_ref().is_some_and(typed)) {
+        demand_factor(app, context, &known, None).await?;
+    }
     // First, so that no code is spent on a password that is refused, or that there is no time to hash.
-    fits(app, &known, &wish.new_password).await?;
+    fits(app, context, &known, &wish.new_password).await?;
     let new = hashed(app, context, &wish.new_password).await?;
     if let Factor::Typed(code) = &wish.factor {
         demand_factor(app, context, &known, code.as_ref()).await?;
@@ -147,7 +151,7 @@ pub async fn choose(
     new: &Password,
 ) -> Result<(ChangeId, Account)> {
     refuse_the_same(app, &known, new).await?;
-    fits(app, &known, new).await?;
+    fits(app, context, &known, new).await?;
     let new = hashed(app, context, new).await?;
     changed(replace(app, context, known, new, Way::own(Ends::OldPassword)).await?)
 }
@@ -162,7 +166,7 @@ async fn refuse_the_same(app: &App, known: &Account, new: &Password) -> Result<(
 /// Replaces a forgotten password, and spends the link that was mailed for it in the same transaction.
 ///
 /// # Errors
-/// As `choose`; `TooMany` at this link; `Forbidden` or what `factors::prove` refuses where a second factor is wanted.
+/// As `choose`; `TooMany` for this person; `Forbidden` or what `factors::prove` refuses where a second factor is wanted.
 pub(super) async fn recover(
     app: &App,
     context: &Context,
@@ -172,14 +176,13 @@ pub(super) async fn recover(
     link: [u8; 32],
 ) -> Result<ChangeId> {
     // Whoever reads the letters must not find out by trying what the password is: no more may be tried than at a sign-in.
-    let (limits, now) = (app.config.throttle.clone(), app.clock.now());
+    let (limits, subject, now) = (app.config.throttle.clone(), Subject::recovered(known.id), app.clock.now());
     let count = async move |tx: &mut Tx| {
-        let window = limits.window_seconds * SECOND;
-        throttle::count(tx, &Subject::recovery_link(&link), limits.wrong_per_account, window, now).await
+        throttle::count(tx, &subject, limits.wrong_per_account, limits.window_seconds * SECOND, now).await
     };
     app.db.write(count).await?;
     refuse_the_same(app, &known, new).await?;
-    fits(app, &known, new).await?;
+    fits(app, context, &known, new).await?;
     let new = hashed(app, context, new).await?;
     demand_factor(app, context, &known, code).await?;
     let way = Way { notice: Notice::PasswordRecovered, ends: Ends::OldPassword, link: Some(link) };
@@ -209,14 +212,18 @@ fn same_again() -> Error {
     Error::BadPassword("the new password is the old one; choose another one".to_owned())
 }
 
-/// Whether the policy takes the password.
-async fn fits(app: &App, known: &Account, new: &Password) -> Result<()> {
+/// Whether the policy takes the password. A dry run does not compare it with former ones: it would tell whoever asks
+/// often enough what these are, and nobody would notice.
+async fn fits(app: &App, context: &Context, known: &Account, new: &Password) -> Result<()> {
     let organization = {
         let mut tx = app.db.read().await?;
         store::organizations::load(&mut tx, known.organization).await?.ok_or(Error::BadCredentials)?
     };
     let policy = &organization.policy.password;
     policy.check(new, PasswordKind::Permanent, &known.personal_words())?;
+    if context.dry_run {
+        return Ok(());
+    }
     refuse_remembered(app, new, known.credential.history.iter().take(policy.remembered())).await
 }
 

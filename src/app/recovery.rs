@@ -240,7 +240,7 @@ pub async fn choice(app: &App, secret: &Secret) -> Result<Option<(Account, usize
 /// factor of who has one.
 ///
 /// # Errors
-/// `BadCredentials` when the link is not good any more; `BadPassword`; `TooMany` at this link; as
+/// `BadCredentials` when the link is not good any more; `BadPassword`; `TooMany` for this person; as
 /// `factors::prove`.
 pub async fn recover(
     app: &App,

@@ -104,10 +104,10 @@ impl Subject {
         Self(format!("recovery to {}", short_mark(address.as_str())))
     }
 
-    /// Passwords that are tried as new ones at the link of one letter: what is said of them tells whether one is the
+    /// Passwords that are tried as new ones by letters to one person: what is said of them tells whether one is the
     /// old one.
-    pub fn recovery_link(link: &[u8; 32]) -> Self {
-        Self(format!("link {}", hex::encode(&link[..16])))
+    pub fn recovered(account: AccountId) -> Self {
+        Self(format!("recovered {account}"))
     }
 
     /// Letters with a link for one account.
@@ -151,7 +151,7 @@ fn limits(config: &Config) -> [(&'static str, i64); 12] {
         ("passkeys from ", wrong_per_source),
         ("token endpoint ", token_failures_per_source),
         ("credentials of ", config.oauth.mints_per_refresh_token),
-        ("link ", wrong_per_account),
+        ("recovered ", wrong_per_account),
         ("recovery from ", recovery::MOST_FROM_SOURCE),
         ("recovery ", recovery::MOST_LETTERS),
     ]
@@ -442,7 +442,8 @@ fn subjects(account: &Account) -> Vec<Subject> {
     addresses
         .chain(recovery)
         .chain([Subject::account(account.id), Subject::second_factor(account.id)])
-        .chain([Subject::second_factor_of_a_day(account.id), Subject::recovery_of(account.id), proof])
+        .chain([Subject::second_factor_of_a_day(account.id), Subject::recovery_of(account.id)])
+        .chain([Subject::recovered(account.id), proof])
         .collect()
 }
 

@@ -509,7 +509,7 @@ fn hosts_whose_network_is_cut_keep_their_last_state_and_go_on_where_they_were() 
         machines.cut(Way::ToClients, 1, true);
         let on = switch("enableMailAccount").await;
         applied(&world, &on, "imap1").await;
-        far_agent.says("the node is gone; the files stay as they are");
+        far_agent.says_within(SILENCE + SOON, "the node is gone; the files stay as they are");
         let told = receipt(&world, &on).await;
         assert_eq!(
             (on_host(&told, "imap2").0.as_str(), told["complete"].as_bool()),

@@ -148,9 +148,14 @@ impl Agent {
 
     #[track_caller]
     pub fn says(&self, text: &str) {
+        self.says_within(SOON, text);
+    }
+
+    #[track_caller]
+    pub fn says_within(&self, patience: Duration, text: &str) {
         let start = Instant::now();
         while self.said(text) == 0 {
-            assert!(start.elapsed() < SOON, "{text:?} is not in {:#?}", lock(&self.log));
+            assert!(start.elapsed() < patience, "{text:?} is not in {:#?}", lock(&self.log));
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -74,6 +74,9 @@ struct Holding {
     filed: i64,
     /// What the files hold; `None` when they have to be made anew.
     held: Option<Mark>,
+    /// The files were up to date once since this link began. Before that the host may be cut off, and parts of
+    /// what it lacks must not open it.
+    complete: bool,
     /// The same, for those who wait until the files hold a change.
     shown: watch::Sender<Option<Mark>>,
     heartbeats: Heartbeats,
@@ -123,6 +126,7 @@ impl Holding {
             telling: None,
             filed: -1,
             held: None,
+            complete: false,
             shown: watch::channel(None).0,
             heartbeats: Heartbeats::every(heartbeat),
             agent,
@@ -232,6 +236,7 @@ impl Holding {
     }
 
     fn hold(&mut self, mark: Mark) {
+        self.complete = true;
         self.held = Some(mark.clone());
         self.shown.send_replace(Some(mark));
     }
@@ -254,11 +259,15 @@ impl Holding {
                     read.push(portion.take());
                 }
             }
-            if !few && self.heartbeats.take_due().await {
+            let due = !few && self.heartbeats.take_due().await;
+            if due {
                 read.push(portion.take());
             }
             if !few && !self.ask_parts(since, &mut read).await? {
                 return Ok(false);
+            }
+            if due && self.complete {
+                self.send_heartbeat().await?;
             }
         }
         drop(tx);
@@ -271,8 +280,8 @@ impl Holding {
             self.filed = upto;
             self.hold(now.mark);
             if !few {
-                // Parts are no sign of life, and the walk may have taken the turn of one.
-                self.heartbeats.hurry();
+                // Parts are no sign of life, and the walk has taken the turns of those.
+                self.send_heartbeat().await?;
             }
         }
         Ok(taken)
@@ -415,17 +424,43 @@ impl Heartbeats {
         Self(heartbeats)
     }
 
-    /// The next one is due now.
-    fn hurry(&mut self) {
-        self.0.reset_immediately();
-    }
-
     /// Whether one is due; true once for each. Does not wait.
     async fn take_due(&mut self) -> bool {
         tokio::select! {
             biased;
             _ = self.0.tick() => true,
             () = std::future::ready(()) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_portion_is_full_before_it_is_too_large_for_a_frame() {
+        let state = |addresses: usize| -> MailboxState {
+            let aliases: Vec<_> =
+                (0..addresses).map(|number| format!("alias{number}@zylker.example")).collect();
+            let retired = vec![("gone@zylker.example", "550 5.1.6 Mailbox has moved"); addresses];
+            let state = json!({
+                "account_id": 1, "mbox": "m1", "generation": 1, "password_phc": null, "password_until": null,
+                "gate": null, "imap": true, "pop": true, "smtp_login": true, "sending": null, "incoming": null,
+                "addresses": aliases, "primary": "mia@zylker.example", "app_passwords": [], "retired": retired,
+                "cut_off_minutes": null,
+            });
+            serde_json::from_value(state).expect("a state")
+        };
+        for addresses in [0, 1, 100, 5000] {
+            let mut portion = Portion::default();
+            while !portion.is_full() {
+                portion.add(Change { account_id: 1, state: Some(state(addresses)) });
+            }
+            let bytes = serde_json::to_vec(&portion.take()).expect("JSON").len();
+            assert!((PORTION / 4..8 * PORTION).contains(&bytes), "{bytes} bytes with {addresses} addresses");
         }
     }
 }
