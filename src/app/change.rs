@@ -348,10 +348,7 @@ async fn prove(app: &App, context: &Context, ask: &Ask) -> Result<Proof> {
     let missing = || Malformed::Missing { name: "currentPassword".to_owned() };
     let current = ask.mode.current_password().ok_or_else(missing)?;
     let verified = verifier::verify(app, own.primary.as_str(), Some(current), context.source).await?;
-    if verified.one_time || verified.account.id != own.id {
-        return Err(Error::BadCredentials);
-    }
-    Ok(Proof::Of(verified.account.credential))
+    Ok(Proof::Of(verified.proving(own.id)?.credential))
 }
 
 /// Stores a plan: accounts, audit entries and effects, in the running transaction.

@@ -8,6 +8,7 @@ use crate::app::throttle::{self, Admission, Guess};
 use crate::clock::Millis;
 use crate::domain::account::Account;
 use crate::domain::email_address::EmailAddress;
+use crate::domain::ids::AccountId;
 use crate::domain::password::{Password, PasswordKind};
 use crate::error::{Error, Result};
 use crate::store;
@@ -19,6 +20,19 @@ pub struct Verified {
     pub account: Account,
     /// The password only opens the choice of a new one.
     pub one_time: bool,
+}
+
+impl Verified {
+    /// The account, where the password proves that this one's owner is there.
+    ///
+    /// # Errors
+    /// `BadCredentials` for a one-time password, which opens the choice of a new one alone, and for another account.
+    pub fn proving(self, account: AccountId) -> Result<Account> {
+        match !self.one_time && self.account.id == account {
+            true => Ok(self.account),
+            false => Err(Error::BadCredentials),
+        }
+    }
 }
 
 /// Checks address and password; `None` is what can be no password, and as wrong and as dear as any.

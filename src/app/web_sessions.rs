@@ -272,10 +272,7 @@ pub async fn prove_again(
     source: Option<IpAddr>,
 ) -> Result<()> {
     let account = account(app, held.session.organization, held.session.user).await?;
-    let verified = verifier::verify(app, account.primary.as_str(), Some(password), source).await?;
-    if verified.one_time || verified.account.id != account.id {
-        return Err(Error::BadCredentials);
-    }
+    verifier::verify(app, account.primary.as_str(), Some(password), source).await?.proving(account.id)?;
     let now = app.clock.now();
     app.db.write(async move |tx| store::web_sessions::proved(tx, &hash, now).await).await
 }

@@ -30,8 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(1);
 /// After notices could not be sent.
 const NOTICES_AGAIN: Duration = Duration::from_secs(5);
-/// After a look for notices that found none: most changes tell nobody anything, and a look after each of them would
-/// cost a tenth of the change.
+/// After a look for notices that found none: most changes tell nobody anything.
 const NOTICES_TOGETHER: Duration = Duration::from_millis(100);
 /// Sealing waits for a sign so long, and takes together what comes within the other.
 const SEAL_WITHOUT_SIGN: Duration = Duration::from_millis(400);

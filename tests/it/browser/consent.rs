@@ -32,7 +32,7 @@ async fn application() -> String {
     url
 }
 
-one_engine! {
+both_engines! {
     async fn an_application_is_let_in_or_not(db: Db) {
         let window = Window::open(db).await;
         let (world, browser) = (&window.world, &window.browser);

@@ -7,7 +7,7 @@ use super::Window;
 use crate::support::webdriver::{ENTER, ESCAPE, TAB};
 use crate::support::world::PASSWORD;
 
-one_engine! {
+both_engines! {
     async fn a_one_time_password_gets_through_to_a_new_one_without_help(db: Db) {
         let window = Window::open(db).await;
         let (world, browser) = (&window.world, &window.browser);

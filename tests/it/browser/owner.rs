@@ -5,7 +5,7 @@ use mailward::store::engine::Db;
 use super::Window;
 use crate::support::world::PASSWORD;
 
-one_engine! {
+both_engines! {
     async fn the_own_password_is_changed(db: Db) {
         let window = Window::open(db).await;
         let browser = &window.browser;
