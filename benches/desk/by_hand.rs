@@ -96,7 +96,7 @@ struct Hand {
     holder: Statement,
     organization: Statement,
     account: Statement,
-    belongings: Statement,
+    app_passwords: Statement,
     save_person: Statement,
     save_account: Statement,
     state: [Statement; 2],
@@ -123,22 +123,19 @@ impl Hand {
                     p.password_at, p.password_history, p.session_epoch, p.self_renames,
                     p.disabled AS user_disabled, p.expires_at, p.created_at,
                     a.id AS account_id, a.mailbox, a.primary_address, a.generation,
-                    a.mail_disabled, a.incoming_blocked, a.outgoing_blocked, a.imap_off, a.pop_off
+                    a.mail_disabled, a.incoming_blocked, a.outgoing_blocked, a.imap_off, a.pop_off,
+                    d.address AS owned, d.created_at AS owned_since,
+                    EXISTS (SELECT 1 FROM app_password w
+                            WHERE w.organization_id = a.organization_id AND w.account_id = a.id) AS has_app_passwords
              FROM person p
              JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
+             LEFT JOIN address d
+                ON d.organization_id = a.organization_id AND d.account_id = a.id AND d.freed_at IS NULL
              WHERE p.organization_id = $1 AND p.id = $2";
-        let belongings =
-            "SELECT 0 AS id, d.address AS text, '' AS digest, FALSE AS imap, FALSE AS pop, FALSE AS smtp,
-                    d.created_at AS created_at, d.freed_at AS expires_at
-             FROM account a
-             JOIN address d ON d.organization_id = a.organization_id AND d.account_id = a.id
-             WHERE a.organization_id = $1 AND a.person_id = $2 AND d.freed_at IS NULL
-             UNION ALL
-             SELECT w.id, w.name, w.digest, w.imap, w.pop, w.smtp, w.created_at, w.expires_at
+        let app_passwords = "SELECT w.id, w.name, w.digest, w.imap, w.pop, w.smtp, w.created_at, w.expires_at
              FROM account a
              JOIN app_password w ON w.organization_id = a.organization_id AND w.account_id = a.id
-             WHERE a.organization_id = $1 AND a.person_id = $2
-             ORDER BY created_at, id, text";
+             WHERE a.organization_id = $1 AND a.person_id = $2 ORDER BY w.created_at, w.id";
         let save_account = "UPDATE account
              SET generation = $3, mail_disabled = $4, incoming_blocked = $5, outgoing_blocked = $6, imap_off = $7,
                  pop_off = $8
@@ -159,7 +156,7 @@ impl Hand {
                 .prepare("SELECT id, name, disabled, policy, created_at FROM organization WHERE id = $1")
                 .await?,
             account: client.prepare(account).await?,
-            belongings: client.prepare(belongings).await?,
+            app_passwords: client.prepare(app_passwords).await?,
             save_person: client
                 .prepare(
                     "UPDATE person SET version = version + 1, disabled = $4
@@ -222,9 +219,10 @@ impl Hand {
         client.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE").await?;
         client.query_one(&self.holder, &[&&token[..], &now]).await?;
         client.query_one(&self.organization, &[&zoid]).await?;
-        let account = client.query_one(&self.account, &[&zoid, &zuid]).await?;
+        // A row for each address.
+        let account = client.query(&self.account, &[&zoid, &zuid]).await?.swap_remove(0);
         let id: i64 = account.get("account_id");
-        client.query(&self.belongings, &[&zoid, &zuid]).await?;
+        client.query(&self.app_passwords, &[&zoid, &zuid]).await?;
         let version: i64 = account.get("version");
         client.execute(&self.save_person, &[&zoid, &zuid, &version, &None::<String>]).await?;
         let generation: i64 = account.get("generation");

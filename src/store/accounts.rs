@@ -11,20 +11,25 @@ use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
 use crate::store::{addresses, from_json, id, lists, opt_from_json, opt_to_json, people, to_json};
 
-/// The columns of an account without its addresses; `person p` joined with `account a`.
+/// The columns of an account without its addresses, and `$more`; `person p` joined with `account a`.
 macro_rules! select_account {
     ($rest:literal) => {
+        select_account!("", $rest)
+    };
+    ($more:literal, $($rest:literal),+) => {
         concat!(
             "SELECT p.organization_id, p.id AS person_id, p.ordinal, p.version, p.role, p.help_desk, p.first_name, p.last_name,
                     p.display_name, p.profile, p.password_phc, p.password_kind, p.password_until,
                     p.password_at, p.password_history, p.session_epoch, p.self_renames,
                     p.disabled AS user_disabled, p.expires_at, p.created_at,
                     a.id AS account_id, a.mailbox, a.primary_address, a.generation,
-                    a.mail_disabled, a.incoming_blocked, a.outgoing_blocked, a.imap_off, a.pop_off
+                    a.mail_disabled, a.incoming_blocked, a.outgoing_blocked, a.imap_off, a.pop_off",
+            $more,
+            "
              FROM person p
              JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
              ",
-            $rest
+            $($rest),+
         )
     };
 }
@@ -44,41 +49,48 @@ impl Handle {
     }
 }
 
-/// Aliases and app passwords, in one question, by a column of `account`; in no order, which would cost the
-/// database more than the question. CROSS JOIN keeps SQLite from beginning with every address of the organization.
-macro_rules! select_belongings {
+/// An account with its addresses, a row for each, by columns of `p` or `a`: one way through the trees of the
+/// database leads to all of it.
+macro_rules! select_owner {
+    ($key:literal) => {
+        select_account!(
+            ", d.address AS owned, d.created_at AS owned_since,
+             EXISTS (SELECT 1 FROM app_password w
+                     WHERE w.organization_id = a.organization_id AND w.account_id = a.id) AS has_app_passwords",
+            "LEFT JOIN address d
+                ON d.organization_id = a.organization_id AND d.account_id = a.id AND d.freed_at IS NULL
+             WHERE ",
+            $key
+        )
+    };
+}
+
+/// The app passwords of an account, by a column of `account a`.
+macro_rules! select_app_passwords {
     ($key:literal) => {
         concat!(
-            "SELECT 0 AS id, d.address AS text, '' AS digest, FALSE AS imap, FALSE AS pop, FALSE AS smtp,
-                    d.created_at AS created_at, d.freed_at AS expires_at
-             FROM account a CROSS JOIN address d
-             WHERE d.organization_id = a.organization_id AND d.account_id = a.id AND d.freed_at IS NULL
-               AND a.organization_id = $1 AND a.",
+            "SELECT w.id, w.name, w.digest, w.imap, w.pop, w.smtp, w.created_at, w.expires_at
+             FROM account a
+             JOIN app_password w ON w.organization_id = a.organization_id AND w.account_id = a.id
+             WHERE ",
             $key,
-            " = $2
-             UNION ALL
-             SELECT w.id, w.name, w.digest, w.imap, w.pop, w.smtp, w.created_at, w.expires_at
-             FROM account a CROSS JOIN app_password w
-             WHERE w.organization_id = a.organization_id AND w.account_id = a.id
-               AND a.organization_id = $1 AND a.",
-            $key,
-            " = $2"
+            " ORDER BY w.created_at, w.id"
         )
     };
 }
 
 impl Handle {
-    /// The questions for the account and for its belongings, and their second parameter.
+    /// The questions for the account and for its app passwords, and their second parameter.
     fn questions(self) -> (&'static str, &'static str, i64) {
         match self {
             Self::User(user) => (
-                select_account!("WHERE p.organization_id = $1 AND p.id = $2"),
-                select_belongings!("person_id"),
+                select_owner!("p.organization_id = $1 AND p.id = $2"),
+                select_app_passwords!("a.organization_id = $1 AND a.person_id = $2"),
                 user.get(),
             ),
             Self::Account(account) => (
-                select_account!("WHERE a.organization_id = $1 AND a.id = $2"),
-                select_belongings!("id"),
+                select_owner!("a.organization_id = $1 AND a.id = $2"),
+                select_app_passwords!("a.organization_id = $1 AND a.id = $2"),
                 account.get(),
             ),
         }
@@ -87,50 +99,51 @@ impl Handle {
 
 /// Queues the statements of [`load`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch(tx: &mut Tx, organization: OrganizationId, handle: Handle) {
-    let (account, belongings, number) = handle.questions();
+    let (account, app_passwords, number) = handle.questions();
     tx.prefetch(account, params![organization.get(), number]);
-    tx.prefetch(belongings, params![organization.get(), number]);
+    tx.prefetch(app_passwords, params![organization.get(), number]);
 }
 
 /// The account, or `None` where the organization has no such user.
 pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> Result<Option<Account>> {
     prefetch(tx, organization, handle);
-    let (account, belongings, number) = handle.questions();
+    let (account, app_passwords, number) = handle.questions();
     let params = params![organization.get(), number];
-    let Some(mut account) = tx.query_opt(account, params, read).await? else { return Ok(None) };
-    let mut aliases = Vec::new();
-    for belonging in tx.query_all(belongings, params, read_belonging).await? {
-        match belonging {
-            Belonging::Address(_, address) if address == account.primary => {}
-            Belonging::Address(since, address) => aliases.push((since, address)),
-            Belonging::AppPassword(app) => account.app_passwords.push(app),
+    let (mut found, mut aliases, mut has_app_passwords) = (None, Vec::new(), false);
+    tx.query_all(account, params, |row| {
+        let account = match &mut found {
+            Some(account) => account,
+            none => {
+                has_app_passwords = row.get("has_app_passwords")?;
+                none.insert(read(row)?)
+            }
+        };
+        match row.get::<Option<&str>>("owned")? {
+            Some(owned) if owned != account.primary.as_str() => {
+                aliases.push((row.get("owned_since")?, EmailAddress::parse(owned)?));
+            }
+            Some(_) | None => {}
         }
-    }
+        Ok(())
+    })
+    .await?;
+    let Some(mut account) = found else { return Ok(None) };
     account.aliases = addresses::in_order(aliases);
-    account.app_passwords.sort_unstable_by_key(|app| (app.created_at, app.id.get()));
+    if has_app_passwords {
+        account.app_passwords = tx.query_all(app_passwords, params, read_app_password).await?;
+    }
     Ok(Some(account))
 }
 
-fn read_belonging(row: &Row<'_>) -> Result<Belonging> {
-    let number = row.get::<i64>("id")?;
-    if number == 0 {
-        let address = EmailAddress::parse(row.get("text")?)?;
-        return Ok(Belonging::Address(row.get("created_at")?, address));
-    }
-    Ok(Belonging::AppPassword(AppPassword {
-        id: id(number)?,
-        name: row.get("text")?,
+fn read_app_password(row: &Row<'_>) -> Result<AppPassword> {
+    Ok(AppPassword {
+        id: id(row.get("id")?)?,
+        name: row.get("name")?,
         digest: row.get("digest")?,
         protocols: Protocols { imap: row.get("imap")?, pop: row.get("pop")?, smtp: row.get("smtp")? },
         created_at: row.get("created_at")?,
         expires_at: row.get("expires_at")?,
-    }))
-}
-
-enum Belonging {
-    /// With when it was given.
-    Address(Millis, EmailAddress),
-    AppPassword(AppPassword),
+    })
 }
 
 /// Reads an account from a row of `select_account!`; the aliases come separately.

@@ -1,15 +1,18 @@
 //! What the machine does to us: a full disk, a file system that takes no writes, a clock that jumps. A
 //! clear error each, nothing damaged, and no restart needed afterwards.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mailward::app::audit::seal;
+use mailward::app::backup;
 use mailward::app::metrics::render;
 use mailward::app::worker;
 use mailward::clock::{HOUR, MINUTE};
+use mailward::config::Database;
 use mailward::store;
 use mailward::store::engine::{Db, migrate};
 use mailward::store::migrations::STEPS;
@@ -19,16 +22,20 @@ use crate::cli::Place;
 use crate::support::databases::{TestDb, options, runtime};
 use crate::support::service::{Heard, Service};
 use crate::support::visitor::Visitor;
-use crate::support::world::{PASSWORD, START, World, config};
+use crate::support::world::{PASSWORD, START, World, config, operator};
 
 /// A small file system in memory; gone with the test.
 struct Disk(PathBuf);
 
 impl Disk {
     fn of(megabytes: u32, place: &Path) -> Self {
+        Self::of_kib(megabytes << 10, place)
+    }
+
+    fn of_kib(kib: u32, place: &Path) -> Self {
         std::fs::create_dir_all(place).expect("a folder");
         let disk = Self(place.to_owned());
-        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"]);
+        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k"), "none"]);
         disk
     }
 
@@ -108,6 +115,45 @@ fn on_a_full_disk_changes_are_refused_and_nothing_is_lost() {
         db.close().await;
     });
     whole(&path);
+}
+
+#[test]
+fn a_restore_onto_a_disk_that_is_too_small_is_refused_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy.sqlite");
+    runtime().block_on(async {
+        let url = format!("sqlite:{}", folder.path().join("mailward.db").display());
+        let db = Db::open(&url, &options()).expect("a database");
+        migrate(&db, STEPS, 0).await.expect("the migrations run");
+        let _world = World::start(db.clone()).await;
+        backup::backup(&db, &copy).await.expect("a copy");
+        let size = std::fs::metadata(&copy).expect("the copy").len();
+        let least = u32::try_from(size >> 10).expect("a small one");
+        let mut refusals = BTreeSet::new();
+        for kib in (least - 64..).step_by(4) {
+            let disk = Disk::of_kib(kib, &folder.path().join("disk"));
+            let path = disk.0.join("mailward.db");
+            let database = Database { url: format!("sqlite:{}", path.display()), ..Database::default() };
+            match backup::restore(&database, &copy, &operator(), START).await {
+                Err(why) => {
+                    refusals.insert(why.to_string());
+                    let left: Vec<_> = std::fs::read_dir(&disk.0).expect("a folder").collect();
+                    assert!(left.is_empty(), "{kib} KiB: {why}: {left:?}");
+                }
+                Ok(()) => {
+                    whole(&path);
+                    let restored = rusqlite::Connection::open(&path).expect("the database");
+                    let tokens = restored.query_row("SELECT COUNT(*) FROM access_token", [], |row| row.get(0));
+                    assert_eq!(tokens, Ok(0), "what was given out is void");
+                    break;
+                }
+            }
+            assert!(kib < 4 * least, "{refusals:?}");
+        }
+        eprintln!("{refusals:?}");
+        assert!(refusals.iter().all(|why| why.contains("disk") || why.contains("space")), "{refusals:?}");
+        db.close().await;
+    });
 }
 
 #[test]

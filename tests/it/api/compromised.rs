@@ -1,9 +1,8 @@
 //! The button for an account that somebody else got into.
 
 use mailward::clock::DAY;
-use mailward::domain::ids::{Id as _, PasskeyId, UserId};
+use mailward::domain::ids::UserId;
 use mailward::store;
-use mailward::store::factors::PasskeyRow;
 use mailward::store::recovery::RecoveryAddress;
 use serde_json::{Value, json};
 
@@ -24,26 +23,14 @@ async fn dig_in(world: &World, of: &Someone) {
     let body = json!({"name": "Telephone", "currentPassword": PASSWORD});
     assert_eq!(world.with_body("POST", &of.user_token, &path, body).await.status, 201);
     let (zoid, user) = (of.zoid, UserId::new(of.zuid).expect("a zuid"));
-    let credential = of.zuid.to_be_bytes().to_vec();
-    let passkey = PasskeyRow {
-        credential,
-        id: PasskeyId::from_number(PasskeyId::FIRST + of.zuid % 1000).expect("in range"),
-        organization: zoid,
-        user,
-        name: "A stranger's key".to_owned(),
-        data: "{}".to_owned(),
-        created_at: START,
-        used_at: None,
-    };
+    world.add_passkey(of).await;
     let address = RecoveryAddress {
         address: "stranger@elsewhere.example".to_owned(),
         proved_at: START,
         serves_from: START + 7 * DAY,
     };
-    let stored = world.app.db.write(async move |tx| {
-        store::factors::insert_passkey(tx, &passkey).await?;
-        store::recovery::put_address(tx, zoid, user, &address).await
-    });
+    let stored =
+        world.app.db.write(async move |tx| store::recovery::put_address(tx, zoid, user, &address).await);
     stored.await.expect("stored");
 }
 

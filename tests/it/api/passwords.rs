@@ -163,6 +163,23 @@ both_engines! {
         assert_eq!(world.account(mia).await.credential.history.len(), 2);
     }
 
+    async fn who_lacks_the_second_factor_learns_nothing_of_former_passwords(db: Db) {
+        let world = World::start(db).await;
+        let mia = &world.member;
+        policy(&world, |policy| policy.password.history = 2).await;
+        changed(&reset(&world, mia, json!({"password": NEW, "oneTimePassword": false})).await);
+        let try_out = async |password: &str| {
+            let body = json!({"address": mia.email, "password": NEW, "newPassword": password});
+            world.send("POST", "/self/password", &[("content-type", "application/json")], body.to_string()).await
+        };
+        // Alone, a password is all there is to prove, and its owner is told.
+        try_out(PASSWORD).await.refused(400, "INVALID_PASSWORD");
+        world.add_passkey(mia).await;
+        let [former, fresh, weak] = [try_out(PASSWORD).await, try_out(NEWER).await, try_out("password1").await];
+        assert!(former.refused(403, "OPERATION_NOT_PERMITTED").contains("second factor"));
+        assert_eq!([&fresh.text, &weak.text], [&former.text, &former.text]);
+    }
+
     async fn what_must_not_be_hashed_is_refused_before(db: Db) {
         let world = World::start(db).await;
         let before = world.account(&world.owner).await;

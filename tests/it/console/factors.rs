@@ -11,9 +11,7 @@ use mailward::clock::SECOND;
 use mailward::domain::password::Password;
 use mailward::domain::policy::SecondFactor;
 use mailward::error::Error;
-use mailward::store;
-use mailward::store::engine::{Db, Tx};
-use mailward::store::factors::PasskeyRow;
+use mailward::store::engine::Db;
 use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -419,25 +417,14 @@ both_engines! {
         let telephone = Telephone { seed, recovery_codes: Vec::new() };
 
         // The person is quicker, with a passkey.
-        let account = world.account(&world.member).await;
-        let passkey = PasskeyRow {
-            credential: vec![7; 32],
-            id: world.app.ids.next().await.expect("an id"),
-            organization: account.organization,
-            user: account.user,
-            name: "Key".to_owned(),
-            data: "{}".to_owned(),
-            created_at: world.app.clock.now(),
-            used_at: None,
-        };
-        let insert = async move |tx: &mut Tx| store::factors::insert_passkey(tx, &passkey).await;
-        world.app.db.write(insert).await.expect("a passkey");
+        world.add_passkey(&world.member).await;
 
         let late = thief.post("/me/security/app/confirm", &[("code", &telephone.code(&world))]).await;
         assert_ne!(late.status, StatusCode::OK, "{}", late.text);
         let again = thief.post("/me/security/app", &[]).await;
         assert_ne!(again.headers.get("location").map(|to| to.to_str().unwrap()), Some("/me/security/app"));
         assert_ne!(thief.get("/me").await.status, StatusCode::OK);
+        let account = world.account(&world.member).await;
         let enrolled = factors::enrolled(&world.app, &account).await.expect("readable");
         assert!(!enrolled.app && enrolled.passkeys.len() == 1);
     }

@@ -22,11 +22,12 @@ use mailward::mailserver::link::{self, SILENCE};
 use mailward::store::engine::{Db, params};
 use mailward::store::migrations::STEPS;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::support::agent::{Host, SOON, until};
 use crate::support::certificates::certificates_for;
-use crate::support::databases::{TestDb, on_postgres, options};
+use crate::support::databases::{TestDb, on_postgres, on_sqlite, options};
 use crate::support::namespaces::{Namespaces, Way};
 use crate::support::postgres;
 use crate::support::service::Service;
@@ -107,6 +108,18 @@ impl Stub {
         Self { asked, holding }
     }
 
+    /// How often it was asked that between the first of the one and the first of the other.
+    fn count_between(
+        &self,
+        from: impl Fn(&Value) -> bool,
+        to: impl Fn(&Value) -> bool,
+        ask: &str,
+    ) -> usize {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let between = asked.iter().skip_while(|one| !from(one)).take_while(|one| !to(one));
+        between.filter(|one| one["ask"] == ask).count()
+    }
+
     /// How often it was asked that, so far.
     fn count(&self, ask: &str) -> usize {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,6 +146,8 @@ both_engines! {
         until(1, || host.count("rebuilt"));
         let pages = host.count("page");
         assert!(pages >= 5, "nobody is on this host, and it heard {pages} times of it");
+        // What it lacked may have kept it closed, and must all be there first.
+        assert_eq!(host.count_between(|one| one["ask"] == "rebuild", |one| one["ask"] == "rebuilt", "still_there"), 0);
 
         let before = host.count("apply");
         let all = "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, tries)
@@ -145,6 +160,9 @@ both_engines! {
         let applied = host.count("apply") - before;
         assert!(applied >= 5, "every organization changed, and it heard {applied} times of it");
         assert_eq!(host.count("rebuild"), 1);
+        // It was up to date when that began, and is to stay open meanwhile.
+        let alive = host.count_between(|one| one["ask"] == "apply", is_last, "still_there");
+        assert!(alive >= 5, "it heard {alive} times that the node is there");
         host.holding.abort();
     }
 
@@ -525,5 +543,35 @@ fn hosts_whose_network_is_cut_keep_their_last_state_and_go_on_where_they_were() 
         applied(&world, &on, "imap2").await;
         assert_eq!(gates(&far), 0);
         assert_eq!(far_agent.said("were made anew"), made_anew, "it resumes");
+    });
+}
+
+#[test]
+fn an_agent_whose_links_break_at_once_comes_back_more_and_more_slowly() {
+    on_sqlite(STEPS, async |test| {
+        let world = desk(&test).await;
+        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let host = Host::new(&world.app, &test.folder, "imap1", &["*"]).await;
+        let agent = host.start(&[door.local_addr().expect("an address")]);
+        let mut came = Vec::new();
+        while came.len() < 5 {
+            let (mut link, _) = door.accept().await.expect("the agent");
+            came.push(Instant::now());
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(link.read_u8().await.expect("a request"));
+            }
+            let taken = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {}\r\n\r\n",
+                agents::PROTOCOL
+            );
+            link.write_all(taken.as_bytes()).await.expect("sent");
+        }
+        agent.says("the node is gone; the files stay as they are");
+        let pauses: Vec<_> = came.windows(2).map(|two| two[1] - two[0]).collect();
+        // A quarter of a second, doubled with each, and half of it at least.
+        for (pause, least) in pauses.iter().zip([250, 500, 1000, 2000]) {
+            assert!(*pause >= Duration::from_millis(least), "{pauses:?}");
+        }
     });
 }

@@ -16,7 +16,7 @@ use mailward::domain::account::Account;
 use mailward::domain::actor::Role;
 use mailward::domain::email_address::{DomainName, EmailAddress};
 use mailward::domain::help_desk::{HelpDesk, Verb};
-use mailward::domain::ids::OrganizationId;
+use mailward::domain::ids::{OrganizationId, UserId};
 use mailward::domain::password::Password;
 use mailward::domain::scope::ScopeSet;
 use mailward::mailserver::{MailServer, Recorder};
@@ -24,6 +24,7 @@ use mailward::store;
 use mailward::store::accounts::Handle;
 use mailward::store::clients::ClientKind;
 use mailward::store::engine::Db;
+use mailward::store::factors::PasskeyRow;
 use mailward::store::mail_servers::MailServerRow;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -245,6 +246,23 @@ impl World {
 
     pub fn path(&self, on: &Someone) -> String {
         format!("/api/organization/{}/accounts/{}", self.zoid, on.zuid)
+    }
+
+    /// Gives somebody a passkey that no device has.
+    pub async fn add_passkey(&self, of: &Someone) {
+        let passkey = PasskeyRow {
+            credential: of.zuid.to_be_bytes().to_vec(),
+            id: self.app.ids.next().await.expect("an id"),
+            organization: of.zoid,
+            user: UserId::new(of.zuid).expect("a zuid"),
+            name: "Key".to_owned(),
+            data: "{}".to_owned(),
+            created_at: self.app.clock.now(),
+            used_at: None,
+        };
+        let stored =
+            self.app.db.write(async move |tx| store::factors::insert_passkey(tx, &passkey).await).await;
+        stored.expect("a passkey");
     }
 
     /// The account as stored.
