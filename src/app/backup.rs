@@ -49,11 +49,14 @@ pub async fn restore(database: &Database, from: &Path, context: &Context, now: M
     let beside = beside(target, ".restoring");
     // Left by a restore that was cut off: its log would be taken for one of the new copy.
     remove_with_log(&beside)?;
-    copy(from, &beside).map_err(|cause| {
-        Error::Refused(format!("cannot copy {} to {}: {cause}", from.display(), beside.display()))
-    })?;
-    let outcome = prepare(&beside, context, now).await;
-    let outcome = outcome.and_then(|()| settle(&beside, target));
+    let outcome = async {
+        copy(from, &beside).map_err(|cause| {
+            Error::Refused(format!("cannot copy {} to {}: {cause}", from.display(), beside.display()))
+        })?;
+        prepare(&beside, context, now).await?;
+        settle(&beside, target)
+    };
+    let outcome = outcome.await;
     // What cannot be removed now is told by the next restore.
     let _left = remove_with_log(&beside);
     outcome

@@ -150,7 +150,6 @@ fn a_restore_onto_a_disk_that_is_too_small_is_refused_and_leaves_nothing() {
             }
             assert!(kib < 4 * least, "{refusals:?}");
         }
-        eprintln!("{refusals:?}");
         assert!(refusals.iter().all(|why| why.contains("disk") || why.contains("space")), "{refusals:?}");
         db.close().await;
     });
