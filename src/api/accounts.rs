@@ -52,8 +52,8 @@ pub async fn list(
     };
     let ((start, limit), named) = signed.or_bad_token(&app, asked.await).await?;
     let page = match named {
-        None => read::page(&app, &signed.0.caller, zoid, start, limit).await?,
-        Some(named) => match read::one(&app, &signed.0.caller, zoid, &named).await {
+        None => read::page(&app, &signed.context.caller, zoid, start, limit).await?,
+        Some(named) => match read::one(&app, &signed.context.caller, zoid, &named).await {
             Err(Error::NotFound(_)) => Vec::new(),
             found => vec![found?],
         },
@@ -100,7 +100,7 @@ pub async fn show(
         },
         PathId::Nonsense => return Err(signed.instead(&app, no_such_path()).await),
     };
-    let listed = read::one(&app, &signed.0.caller, zoid, &named).await?;
+    let listed = read::one(&app, &signed.context.caller, zoid, &named).await?;
     Ok(shown(&app, &listed, true))
 }
 
@@ -114,7 +114,7 @@ fn shown(app: &App, listed: &Listed, for_administrator: bool) -> Response {
 #[utoipa::path(get, path = "/api/accounts", tag = "own account",
     responses((status = 200, description = "An array with the own user object")))]
 pub async fn own_all(State(app): State<App>, signed: Signed) -> Result<Response> {
-    let listed = read::own(&app, &signed.0.caller, None).await?;
+    let listed = read::own(&app, &signed.context.caller, None).await?;
     let url = app.config.public_url();
     let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: false };
     Ok(success([User { listed: &listed, frame: &frame }]))
@@ -126,7 +126,7 @@ pub async fn own_all(State(app): State<App>, signed: Signed) -> Result<Response>
     responses((status = 200, description = "The own user object")))]
 pub async fn own(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
     let number = signed.number(&app, &id).await?;
-    let listed = read::own(&app, &signed.0.caller, Some(number)).await?;
+    let listed = read::own(&app, &signed.context.caller, Some(number)).await?;
     Ok(shown(&app, &listed, false))
 }
 
@@ -149,7 +149,7 @@ pub async fn history(
         Ok(window)
     });
     let (start, limit) = signed.or_bad_token(&app, asked).await?;
-    let entries = history::own(&app, &signed.0.caller, number, start, limit).await?;
+    let entries = history::own(&app, &signed.context.caller, number, start, limit).await?;
     Ok(success(entries))
 }
 
@@ -178,7 +178,7 @@ pub async fn create(
         let data = made.accounts.first().map(|account| created(&again, account));
         door::kept(StatusCode::CREATED, data, made)
     })));
-    let made = creation::run(&app, &signed.0, zoid, new).await?;
+    let made = creation::run(&app, &signed.context, zoid, new).await?;
     Ok(door::done(&made, |made| match made.accounts.first() {
         Some(account) => (StatusCode::CREATED, success(created(&app, account))).into_response(),
         None => Error::internal("the user was not stored").into_response(),
@@ -268,7 +268,7 @@ fn names_one(route: Route, body: &Body) -> bool {
 }
 
 async fn run(app: &App, signed: &Signed, ask: Ask) -> Result<Response> {
-    let done = change::run(app, &signed.0, ask).await?;
+    let done = change::run(app, &signed.context, ask).await?;
     Ok(door::done(&done, |_| bare_success()))
 }
 
@@ -350,7 +350,7 @@ pub async fn clear_throttle(
     let zoid = signed.zoid(&app, &zoid).await?;
     let number = signed.number(&app, &id).await?;
     signed.without_body();
-    let done = throttle::clear(&app, &signed.0, zoid, number).await?;
+    let done = throttle::clear(&app, &signed.context, zoid, number).await?;
     Ok(door::done(&done, |_| bare_success()))
 }
 

@@ -37,7 +37,7 @@ fn view(app: &AppPassword) -> Value {
     responses((status = 200, description = "An array of app passwords")))]
 pub async fn list(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
     let number = signed.number(&app, &id).await?;
-    let listed = read::own(&app, &signed.0.caller, Some(number)).await?;
+    let listed = read::own(&app, &signed.context.caller, Some(number)).await?;
     Ok(success(listed.account.app_passwords.iter().map(view).collect::<Vec<_>>()))
 }
 
@@ -63,7 +63,7 @@ pub async fn create(
     let wish = signed.or_bad_token(&app, parsed).await?;
     signed
         .answers(Answer::Secret("revoke the app password that it made, and make another one with a new key"));
-    let made = app_passwords::make(&app, &signed.0, Route::Own, number, wish).await?;
+    let made = app_passwords::make(&app, &signed.context, Route::Own, number, wish).await?;
     Ok(door::done(&made.done, |_| match made.stored() {
         Ok(stored) => {
             let mut shown = view(stored);
@@ -93,6 +93,6 @@ pub async fn revoke(
     signed.without_body();
     let mode = AccountMode::RevokeAppPassword(RevokeAppPassword { id: wanted });
     let ask = Ask { route: Route::Own, path: Some(number), zuid: None, mode };
-    let done = change::run(&app, &signed.0, ask).await?;
+    let done = change::run(&app, &signed.context, ask).await?;
     Ok(door::done(&done, |_| bare_success()))
 }

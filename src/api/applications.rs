@@ -28,7 +28,7 @@ fn view(connected: &Connected) -> Value {
     responses((status = 200, description = "An array of applications")))]
 pub async fn list(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
     let number = signed.number(&app, &id).await?;
-    let connected = oauth::connected(&app, &signed.0.caller, Some(number)).await?;
+    let connected = oauth::connected(&app, &signed.context.caller, Some(number)).await?;
     Ok(success(connected.iter().map(view).collect::<Vec<_>>()))
 }
 
@@ -44,6 +44,6 @@ pub async fn disconnect(
 ) -> Result<Response> {
     let number = signed.number(&app, &id).await?;
     signed.without_body();
-    let disconnected = oauth::disconnect(&app, &signed.0, Some(number), &client).await?;
+    let disconnected = oauth::disconnect(&app, &signed.context, Some(number), &client).await?;
     Ok(door::done(&disconnected, |_| bare_success()))
 }

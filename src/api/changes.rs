@@ -27,7 +27,7 @@ pub async fn show(
         let missing = Error::NotFound(format!("there is no change {number} in this organization"));
         return Err(signed.instead(&app, missing).await);
     };
-    let receipt = receipt::show(&app, &signed.0.caller, zoid, change).await?;
+    let receipt = receipt::show(&app, &signed.context.caller, zoid, change).await?;
     let first = receipt.entries.first();
     Ok(success(json!({
         "changeId": receipt.change.to_string(),

@@ -38,7 +38,7 @@ pub async fn secure(
         return Err(signed.instead(&app, error).await);
     }
     signed.answers(Answer::Secret("reset the password, or make the call again with a new key"));
-    let (done, report) = compromise::secure(&app, &signed.0, zoid, number).await?;
+    let (done, report) = compromise::secure(&app, &signed.context, zoid, number).await?;
     Ok(door::done(&done, |_| match &report {
         Some(report) => success(view(report)),
         None => Error::internal("an account was secured without a report").into_response(),

@@ -41,7 +41,10 @@ pub async fn pass(State(app): State<App>, request: Request, next: Next) -> Respo
 
 /// What a handler knows of a request that carries a token; and its idempotency key, which counts once
 /// the body is known.
-pub struct Signed(pub Context, Option<Once>);
+pub struct Signed {
+    pub context: Context,
+    once: Option<Once>,
+}
 
 impl FromRequestParts<App> for Signed {
     type Rejection = Error;
@@ -57,11 +60,10 @@ impl FromRequestParts<App> for Signed {
             source: door::source(parts, app),
             ..Context::new(caller, Door::Api, door::request_id(parts))
         };
-        let mut signed = Self(context, None);
-        let headers = &parts.headers;
-        let heard = hear(&mut signed.0, headers).and_then(|()| once(parts));
+        let mut signed = Self { context, once: None };
+        let heard = hear(&mut signed.context, &parts.headers).and_then(|()| once(parts));
         match heard {
-            Ok(once) => Ok(Self(signed.0, once)),
+            Ok(once) => Ok(Self { once, ..signed }),
             Err(error) => Err(signed.instead(app, error).await),
         }
     }
@@ -128,17 +130,17 @@ impl Signed {
     }
 
     fn asks(&mut self, body: &[u8]) {
-        let Some(mut once) = self.1.take() else { return };
+        let Some(mut once) = self.once.take() else { return };
         once.asks(body);
-        for said in [&self.0.reason, &self.0.release] {
+        for said in [&self.context.reason, &self.context.release] {
             once.asks(said.as_ref().map_or("", Reason::as_str).as_bytes());
         }
-        self.0.once = Some(once);
+        self.context.once = Some(once);
     }
 
     /// How repeats of the call are answered, where that is more than a bare success.
     pub fn answers(&mut self, answer: Answer) {
-        if let Some(once) = &mut self.0.once {
+        if let Some(once) = &mut self.context.once {
             once.answered(answer);
         }
     }
@@ -148,7 +150,7 @@ impl Signed {
     pub async fn instead(&self, app: &App, error: Error) -> Error {
         let checked = async {
             let mut tx = app.db.read().await?;
-            authenticate(&mut tx, &self.0.caller, app.clock.now()).await
+            authenticate(&mut tx, &self.context.caller, app.clock.now()).await
         };
         match checked.await {
             Ok(_) => error,

@@ -256,7 +256,7 @@ pub async fn introspect(
 #[utoipa::path(get, path = "/oauth/user/info", tag = "oauth",
     responses((status = 200, description = "ZUID, Email and names")))]
 pub async fn user_info(State(app): State<App>, signed: Signed) -> Result<Response> {
-    let account = read::profile(&app, &signed.0.caller).await?.account;
+    let account = read::profile(&app, &signed.context.caller).await?.account;
     let body: Value = json!({
         "ZUID": account.user.get(),
         "Email": account.primary.as_str(),

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 #[utoipa::path(get, path = "/api/organization", tag = "organization",
     responses((status = 200, description = "The organization")))]
 pub async fn own(State(app): State<App>, signed: Signed) -> Result<Response> {
-    let view = read::organization(&app, &signed.0.caller, None).await?;
+    let view = read::organization(&app, &signed.context.caller, None).await?;
     Ok(success(views::organization(&view, &app.config.public_url())))
 }
 
@@ -25,7 +25,7 @@ pub async fn own(State(app): State<App>, signed: Signed) -> Result<Response> {
     responses((status = 200, description = "The organization")))]
 pub async fn show(State(app): State<App>, signed: Signed, Path(zoid): Path<String>) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
-    let view = read::organization(&app, &signed.0.caller, Some(zoid)).await?;
+    let view = read::organization(&app, &signed.context.caller, Some(zoid)).await?;
     Ok(success(views::organization(&view, &app.config.public_url())))
 }
 
@@ -36,7 +36,7 @@ pub async fn show(State(app): State<App>, signed: Signed, Path(zoid): Path<Strin
 pub async fn domains(State(app): State<App>, signed: Signed, Path(zoid): Path<String>) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
     let url = app.config.public_url();
-    let domains = read::domains(&app, &signed.0.caller, zoid).await?;
+    let domains = read::domains(&app, &signed.context.caller, zoid).await?;
     let listed: Vec<_> = domains.iter().map(|domain| views::domain(domain, &url)).collect();
     Ok(success(json!({"domainVO": listed})))
 }
@@ -52,7 +52,7 @@ pub async fn domain(
     Path((zoid, name)): Path<(String, String)>,
 ) -> Result<Response> {
     let zoid = signed.zoid(&app, &zoid).await?;
-    let domains = read::domains(&app, &signed.0.caller, zoid).await?;
+    let domains = read::domains(&app, &signed.context.caller, zoid).await?;
     let found = domains.iter().find(|domain| domain.name.as_str().eq_ignore_ascii_case(&name));
     let found = found.ok_or_else(|| Error::NotFound("this organization has no such domain".to_owned()))?;
     Ok(success(views::domain(found, &app.config.public_url())))

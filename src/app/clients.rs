@@ -6,7 +6,7 @@ use crate::app::call::{Caller, Context, authenticate};
 use crate::app::change::Done;
 use crate::app::forecast::Concerned;
 use crate::app::oauth::CodeWish;
-use crate::app::organizations::{Verb, record};
+use crate::app::organizations::{ChangeSpec, record};
 use crate::app::{App, oauth, people};
 use crate::domain::actor::Who;
 use crate::domain::ids::{OrganizationId, UserId};
@@ -55,8 +55,8 @@ pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Cli
         created_at: app.clock.now(),
     };
     let made = client.clone();
-    let verb = Verb::managed("createClient", client.organization);
-    let mut done = record(app, context, verb, async move |tx, hand| {
+    let spec = ChangeSpec::managed("createClient", client.organization);
+    let mut done = record(app, context, spec, async move |tx, hand| {
         acts_as_owner(&hand, made.owner)?;
         let owner = store::accounts::load(tx, made.organization, Handle::User(made.owner)).await?;
         owner.ok_or_else(|| Error::NotFound(format!("zuid {} is invalid", made.owner)))?;
@@ -132,8 +132,8 @@ pub async fn make_code(app: &App, context: &Context, wish: CodeWish) -> Result<S
     let code = app.random.with(new_token);
     let (hash, now, limit) = (code.fingerprint(), app.clock.now(), app.config.oauth.codes_per_client);
     let grant = context.id(app).await?;
-    let verb = Verb::managed("makeCode", wish.organization);
-    record(app, context, verb, async move |tx, hand| {
+    let spec = ChangeSpec::managed("makeCode", wish.organization);
+    record(app, context, spec, async move |tx, hand| {
         let client = store::clients::load(tx, &wish.client).await?;
         let client = client.filter(|client| client.organization == wish.organization);
         let client = client.ok_or_else(|| Error::NotFound(format!("there is no client {}", wish.client)))?;
@@ -170,8 +170,8 @@ pub async fn list(app: &App, organization: OrganizationId) -> Result<Vec<Client>
 pub async fn switch(app: &App, context: &Context, id: &str, off: bool) -> Result<Done> {
     let client = load(app, id).await?;
     let verb = if off { "disableClient" } else { "enableClient" };
-    let verb = Verb { concerned: concerned(&client), ..Verb::managed(verb, client.organization) };
-    record(app, context, verb, async move |tx, hand| {
+    let spec = ChangeSpec { concerned: concerned(&client), ..ChangeSpec::managed(verb, client.organization) };
+    record(app, context, spec, async move |tx, hand| {
         // As it is in this transaction: somebody else may have switched it meanwhile.
         let mut client = found(store::clients::load(tx, &client.id).await?, &client.id)?;
         if off {
@@ -191,8 +191,11 @@ pub async fn switch(app: &App, context: &Context, id: &str, off: bool) -> Result
 /// `NotFound`.
 pub async fn delete(app: &App, context: &Context, id: &str) -> Result<Done> {
     let client = load(app, id).await?;
-    let verb = Verb { concerned: concerned(&client), ..Verb::managed("deleteClient", client.organization) };
-    record(app, context, verb, async move |tx, _| {
+    let spec = ChangeSpec {
+        concerned: concerned(&client),
+        ..ChangeSpec::managed("deleteClient", client.organization)
+    };
+    record(app, context, spec, async move |tx, _| {
         store::clients::delete(tx, client.organization, &client.id).await?;
         Ok(BTreeMap::from([("client", client.id.clone())]))
     })

@@ -11,7 +11,7 @@ use crate::app::confirmed::Named;
 use crate::app::forecast::Concerned;
 use crate::app::journal;
 use crate::app::oauth::{self, CodeWish};
-use crate::app::organizations::{Verb, record};
+use crate::app::organizations::{ChangeSpec, record};
 use crate::clock::Millis;
 use crate::domain::account::{Account, SwitchName, Transition};
 use crate::domain::actor::Role;
@@ -189,7 +189,7 @@ pub async fn issue_token(
     let (user, zoid) = (account.user, account.organization);
     let token = app.random.with(new_token);
     let (hash, now) = (token.fingerprint(), app.clock.now());
-    let done = record(app, context, Verb::plain("issueToken", zoid), async move |tx, _| {
+    let done = record(app, context, ChangeSpec::plain("issueToken", zoid), async move |tx, _| {
         oauth::issue_in(tx, (zoid, user), &hash, &scope, life, now).await?;
         Ok(BTreeMap::from([
             ("scope", scope.to_string()),
@@ -209,7 +209,7 @@ pub async fn make_code(app: &App, context: &Context, wish: CodeWish) -> Result<(
     let code = app.random.with(new_token);
     let (hash, now, limit) = (code.fingerprint(), app.clock.now(), app.config.oauth.codes_per_client);
     let grant = context.id(app).await?;
-    let done = record(app, context, Verb::plain("makeCode", wish.organization), async move |tx, _| {
+    let done = record(app, context, ChangeSpec::plain("makeCode", wish.organization), async move |tx, _| {
         oauth::make_code_in(tx, &wish, &hash, grant, limit, now).await?;
         Ok(BTreeMap::from([
             ("scope", wish.scope.to_string()),
@@ -237,9 +237,11 @@ pub async fn revoke_token(app: &App, context: &Context, token: &Secret) -> Resul
         store::tokens::resource_owner(&mut tx, zoid, user).await?.ok_or(GrantRefusal::UnknownToken)?
     };
     let (zoid, user) = (holder.organization, holder.user);
-    let verb =
-        Verb { concerned: Concerned::Person(zoid, user, holder.account), ..Verb::plain("revokeToken", zoid) };
-    record(app, context, verb, async move |tx, _| {
+    let spec = ChangeSpec {
+        concerned: Concerned::Person(zoid, user, holder.account),
+        ..ChangeSpec::plain("revokeToken", zoid)
+    };
+    record(app, context, spec, async move |tx, _| {
         oauth::revoke_in(tx, &hash).await?;
         Ok(BTreeMap::from([("zuid", user.to_string())]))
     })
@@ -266,7 +268,7 @@ pub async fn forget_mailbox(app: &App, context: &Context, mailbox: &str) -> Resu
     if path.exists() {
         return Err(Error::Refused(format!("its mail is still in {}; remove that first", path.display())));
     }
-    record(app, context, Verb::plain("forgetMailbox", kept.organization), async move |tx, _| {
+    record(app, context, ChangeSpec::plain("forgetMailbox", kept.organization), async move |tx, _| {
         store::mailboxes::forget_retained(tx, &kept.mailbox).await?;
         Ok(BTreeMap::from([("mailbox", kept.mailbox.clone()), ("address", kept.address.clone())]))
     })

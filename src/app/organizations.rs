@@ -36,8 +36,8 @@ pub async fn create(app: &App, context: &Context, name: &str) -> Result<(Organiz
         created_at: app.clock.now(),
     };
     let made = organization.clone();
-    let verb = Verb::plain("createOrganization", organization.id);
-    let done = record(app, context, verb, async move |tx, _| {
+    let spec = ChangeSpec::plain("createOrganization", organization.id);
+    let done = record(app, context, spec, async move |tx, _| {
         store::organizations::insert(tx, &made).await?;
         Ok(BTreeMap::from([("name", made.name.clone())]))
     })
@@ -55,12 +55,12 @@ pub async fn update(
     zoid: OrganizationId,
     edit: impl Fn(&mut Organization, &Hand) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Done> {
-    let verb = Verb {
+    let spec = ChangeSpec {
         reach: Reach::Sessions,
         concerned: Concerned::Organization(zoid),
-        ..Verb::plain("updateOrganization", zoid)
+        ..ChangeSpec::plain("updateOrganization", zoid)
     };
-    record(app, context, verb, async move |tx, hand| {
+    record(app, context, spec, async move |tx, hand| {
         let mut organization = load(tx, zoid).await?;
         let before = organization.clone();
         edit(&mut organization, &hand)?;
@@ -144,11 +144,11 @@ async fn insert_domain(
         created_at: app.clock.now(),
     };
     // Only the operator vouches for a domain.
-    let verb = match verified {
-        true => Verb { reach: Reach::MailServers, ..Verb::plain("addDomain", zoid) },
-        false => Verb::managed("addDomain", zoid),
+    let spec = match verified {
+        true => ChangeSpec { reach: Reach::MailServers, ..ChangeSpec::plain("addDomain", zoid) },
+        false => ChangeSpec::managed("addDomain", zoid),
     };
-    record(app, context, verb, async move |tx, hand| {
+    record(app, context, spec, async move |tx, hand| {
         load(tx, zoid).await?;
         let mut new = domain.clone();
         new.primary = store::organizations::domains(tx, zoid).await?.is_empty();
@@ -223,8 +223,8 @@ pub async fn change_domain(
         DomainChange::MakePrimary | DomainChange::Disable | DomainChange::Enable => Whose::SuperAdmins,
     };
     let concerned = Concerned::Domain(zoid, name.clone());
-    let verb = Verb { reach, whose, concerned, ..Verb::plain(verb, zoid) };
-    record(app, context, verb, async move |tx, hand| {
+    let spec = ChangeSpec { reach, whose, concerned, ..ChangeSpec::plain(verb, zoid) };
+    record(app, context, spec, async move |tx, hand| {
         let missing = || Error::NotFound(format!("this organization has no domain {name}"));
         let mut domain = store::organizations::domain(tx, zoid, &name).await?.ok_or_else(missing)?;
         match change {
@@ -266,7 +266,7 @@ pub async fn remove_domain(
     name: &DomainName,
 ) -> Result<Done> {
     let name = name.clone();
-    record(app, context, Verb::managed("removeDomain", zoid), async move |tx, _| {
+    record(app, context, ChangeSpec::managed("removeDomain", zoid), async move |tx, _| {
         let missing = || Error::NotFound(format!("this organization has no domain {name}"));
         let domain = store::organizations::domain(tx, zoid, &name).await?.ok_or_else(missing)?;
         if domain.verified_at.is_some() {
@@ -298,7 +298,7 @@ pub(super) enum Whose {
 }
 
 /// A change of something else than an account.
-pub(super) struct Verb {
+pub(super) struct ChangeSpec {
     pub organization: OrganizationId,
     pub whose: Whose,
     /// The name in the audit log.
@@ -308,7 +308,7 @@ pub(super) struct Verb {
     pub concerned: Concerned,
 }
 
-impl Verb {
+impl ChangeSpec {
     /// One that nothing outside the database notices.
     pub fn plain(name: &'static str, organization: OrganizationId) -> Self {
         let (whose, reach) = (Whose::Operators, Reach::Itself);
@@ -326,11 +326,11 @@ impl Verb {
 pub(super) async fn record(
     app: &App,
     context: &Context,
-    verb: Verb,
+    spec: ChangeSpec,
     change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
 ) -> Result<Done> {
-    let (name, place) = (verb.name, verb.organization);
-    let outcome = attempt(app, context, verb, change).await;
+    let (name, place) = (spec.name, spec.organization);
+    let outcome = attempt(app, context, spec, change).await;
     if let Err(error) = &outcome {
         journal::refused(app, context, name, Some(place), "", error).await;
     }
@@ -340,7 +340,7 @@ pub(super) async fn record(
 async fn attempt(
     app: &App,
     context: &Context,
-    verb: Verb,
+    spec: ChangeSpec,
     change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
 ) -> Result<Done> {
     let pass = match enter(app, context).await? {
@@ -349,11 +349,11 @@ async fn attempt(
     };
     let (id, now, inner): (ChangeId, _, _) = (context.id(app).await?, app.clock.now(), context.clone());
     let at = Rules::of(app).moment(now);
-    let named = Named { change: id, verb: verb.name, at: now };
+    let named = Named { change: id, verb: spec.name, at: now };
     transact(app, context, pass, named, async move |tx| {
         let actor = authenticate(tx, &inner.caller, now).await?;
-        match (verb.whose, &actor) {
-            (Whose::SuperAdmins, _) => rights::may_manage(&actor, verb.organization)?,
+        match (spec.whose, &actor) {
+            (Whose::SuperAdmins, _) => rights::may_manage(&actor, spec.organization)?,
             (Whose::Operators, Actor::Operator { .. } | Actor::Clock) => {}
             (Whose::Operators, Actor::User(_)) => {
                 return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
@@ -361,33 +361,33 @@ async fn attempt(
         }
         let hand = Hand::of(&actor, now, inner.reason.as_ref());
         let before = match inner.dry_run {
-            true => verb.concerned.count(tx, at).await?,
+            true => spec.concerned.count(tx, at).await?,
             false => Ended::default(),
         };
         let notes = change(tx, hand).await?;
         let mut forecast = Forecast { changes: true, notes: notes.clone(), ..Forecast::default() };
         if inner.dry_run {
-            forecast.ends = before - verb.concerned.count(tx, at).await?;
-            forecast.whole = match verb.reach {
-                Reach::Sessions => verb.concerned.switched_off(tx).await?,
+            forecast.ends = before - spec.concerned.count(tx, at).await?;
+            forecast.whole = match spec.reach {
+                Reach::Sessions => spec.concerned.switched_off(tx).await?,
                 Reach::Itself | Reach::MailServers => None,
             };
         }
         let entry = Entry {
-            organization: verb.organization,
+            organization: spec.organization,
             change: id,
             step: 0,
             at: now,
             actor: &actor,
             context: &inner,
-            verb: verb.name,
+            verb: spec.name,
             target: None,
             differences: Vec::new(),
             notes,
         };
         journal::write(tx, &entry)?;
-        let origin = Origin { change: id, organization: verb.organization, account: None, at: now };
-        let position = match verb.reach {
+        let origin = Origin { change: id, organization: spec.organization, account: None, at: now };
+        let position = match spec.reach {
             Reach::Itself => None,
             Reach::MailServers => Some(store::outbox::project(tx, origin)?),
             Reach::Sessions => {
@@ -397,7 +397,7 @@ async fn attempt(
             }
         };
         let forecast = inner.dry_run.then_some(forecast);
-        let organization = Some(verb.organization);
+        let organization = Some(spec.organization);
         Ok(Done { change: Some(id), organization, position, forecast, ..Done::default() })
     })
     .await

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::app::mail::projector::Projector;
+use crate::app::mail::projector::{self, Projector};
 use crate::app::mail::servers;
 use crate::cli::desk::Desk;
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ impl Projection {
                 desk.in_earnest("`mailward projection verify` says what it would write")?;
                 // Nothing is kept where nothing is configured: a mail server must not start on that.
                 if matches!(app.projector, Projector::None) {
-                    return Err(no_files());
+                    return Err(projector::no_files());
                 }
                 app.projector.catch_up(&app.db).await?;
                 let (position, what) = (newest(&app).await?, app.projector.reached().1);
@@ -72,10 +72,6 @@ impl Projection {
             }
         }
     }
-}
-
-fn no_files() -> Error {
-    Error::Refused("there are no look-up files: mail.auth_dir and mail.maps_dir are not set".to_owned())
 }
 
 async fn newest(app: &App) -> Result<i64> {

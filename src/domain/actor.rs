@@ -128,6 +128,19 @@ pub struct Signed {
 }
 
 impl Actor {
+    /// The person who asks, for what only somebody with an account can ask.
+    ///
+    /// # Errors
+    /// `NotFound` for the command line and the clock.
+    pub fn person(&self) -> Result<&Signed, Error> {
+        match self {
+            Self::User(signed) => Ok(signed),
+            Self::Operator { .. } | Self::Clock => {
+                Err(Error::NotFound("the command line has no account of its own".to_owned()))
+            }
+        }
+    }
+
     pub fn rank(&self) -> Rank {
         match self {
             Self::User(signed) => signed.role.rank(),

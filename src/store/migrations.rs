@@ -29,4 +29,9 @@ pub const STEPS: &[Step] = &[
         sql: include_str!("../../migrations/0016_seeds_of_sessions.sql"),
     },
     Step { number: 17, name: "fewer pages", sql: include_str!("../../migrations/0017_fewer_pages.sql") },
+    Step {
+        number: 18,
+        name: "addresses of an account",
+        sql: include_str!("../../migrations/0018_addresses_of_an_account.sql"),
+    },
 ];

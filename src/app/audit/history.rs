@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::app::call::{Caller, authenticate};
-use crate::domain::actor::{Actor, Signed};
 use crate::domain::ids::{OrganizationId, UserId, no_such_account};
 use crate::domain::rights::{self, View};
 use crate::error::{Error, Result};
@@ -22,13 +21,11 @@ pub async fn own(app: &App, caller: &Caller, number: i64, start: i64, limit: i64
     let mut tx = app.db.read().await?;
     let actor = authenticate(&mut tx, caller, app.clock.now()).await?;
     rights::may_view(&actor, View::Own)?;
-    let Actor::User(Signed { organization, user, account, .. }) = actor else {
-        return Err(Error::NotFound("the command line has no account of its own".to_owned()));
-    };
-    if number != account.get() {
+    let signed = actor.person()?;
+    if number != signed.account.get() {
         return Err(no_such_account(number));
     }
-    of_person(&mut tx, organization, user, start, limit).await
+    of_person(&mut tx, signed.organization, signed.user, start, limit).await
 }
 
 /// The entries about a person as that person may see them: all that was done, by whom and why;

@@ -197,7 +197,8 @@ pub async fn instance(db: &Db, random: &Random) -> Result<String> {
     db.write(async move |tx| settings::get_or_set(tx, settings::INSTANCE, &name).await).await
 }
 
-fn no_files() -> Error {
+/// What is refused where no files are configured.
+pub fn no_files() -> Error {
     Error::Refused("there are no look-up files: mail.auth_dir and mail.maps_dir are not set".to_owned())
 }
 

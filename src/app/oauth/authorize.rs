@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::app::call::{Caller, Context, authenticate};
 use crate::app::oauth::LIMIT_WINDOW;
 use crate::app::oauth::codes::{self, CodeWish};
-use crate::app::oauth::connections::{self, person};
+use crate::app::oauth::connections;
 use crate::clock::SECOND;
 use crate::domain::actor::Signed;
 use crate::domain::ids::{ChangeId, GrantId};
@@ -226,7 +226,7 @@ pub async fn begin(app: &App, context: &Context, request: &Request) -> Result<Be
     let (known, owner) = {
         let mut tx = app.db.snapshot().await?;
         let actor = authenticate(&mut tx, &context.caller, app.clock.now()).await?;
-        let signed = browsing(context, person(&actor)?, request)?;
+        let signed = browsing(context, actor.person()?, request)?;
         let owner = store::tokens::resource_owner(&mut tx, signed.organization, signed.user).await?;
         let id = &request.client.id;
         let known = store::connections::load(&mut tx, signed.organization, signed.user, id).await?;
@@ -273,7 +273,7 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
         .db
         .write(async move |tx| {
             let actor = authenticate(tx, &context.caller, now).await?;
-            let signed = browsing(&context, person(&actor)?, &wanted)?;
+            let signed = browsing(&context, actor.person()?, &wanted)?;
             let client = &wanted.client;
             let since = now - LIMIT_WINDOW;
             let recent = store::tokens::codes_of_person_since(tx, &client.id, signed.user, since).await?;

@@ -29,7 +29,7 @@ pub async fn connected(app: &App, caller: &Caller, number: Option<i64>) -> Resul
     let mut tx = app.db.snapshot().await?;
     let actor = authenticate(&mut tx, caller, app.clock.now()).await?;
     rights::may_view(&actor, View::Own)?;
-    let signed = person(&actor)?;
+    let signed = actor.person()?;
     if let Some(number) = number.filter(|number| *number != signed.account.get()) {
         return Err(no_such_account(number));
     }
@@ -44,7 +44,7 @@ pub async fn disconnect(app: &App, context: &Context, number: Option<i64>, clien
     // What cannot be a client's name is not worth an entry, and fits no column of every engine.
     if client.len() > LONGEST_NAME || !client.bytes().all(|byte| byte.is_ascii_graphic()) {
         let actor = authenticate(&mut *app.db.read().await?, &context.caller, app.clock.now()).await?;
-        person(&actor)?;
+        actor.person()?;
         return Err(Error::NotFound("no such application is connected with this account".to_owned()));
     }
     let outcome = attempt(app, context, number, client).await;
@@ -68,7 +68,7 @@ async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str
     let named = Named { change, verb: VERB, at: now };
     transact(app, context, pass, named, async move |tx| {
         let actor = authenticate(tx, &inner.caller, now).await?;
-        let signed = person(&actor)?;
+        let signed = actor.person()?;
         let path = number.unwrap_or(signed.account.get());
         let names = Names { path: Some(path), own_path: path == signed.account.get(), own_zuid: true };
         rights::form(&actor, Route::Own, Forms::AdminOrOwn, Operation::Update, None, names)?;
@@ -149,14 +149,4 @@ pub(super) async fn remember(tx: &mut Tx, new: Connection) -> Result<()> {
         }
     };
     store::connections::put(tx, &put).await
-}
-
-/// The person who asks.
-pub(super) fn person(actor: &Actor) -> Result<&Signed> {
-    match actor {
-        Actor::User(signed) => Ok(signed),
-        Actor::Operator { .. } | Actor::Clock => {
-            Err(Error::NotFound("the command line has no account of its own".to_owned()))
-        }
-    }
 }
