@@ -55,7 +55,8 @@ pub async fn list(
         None => read::page(&app, &signed.context.caller, zoid, start, limit).await?,
         Some(named) => match read::one(&app, &signed.context.caller, zoid, &named).await {
             Err(Error::NotFound(_)) => Vec::new(),
-            found => vec![found?],
+            // A list of one, of which there are pages as of any.
+            found => [found?].into_iter().filter(|_| start == 0 && limit > 0).collect(),
         },
     };
     let url = app.config.public_url();

@@ -126,7 +126,8 @@ fn more_info(error: &Error, request_id: &str) -> String {
         Error::Malformed(Malformed::Missing { name }) => format!("{name} Less than minimum occurence"),
         Error::Malformed(Malformed::Repeated { name }) => {
             format!(
-                "{name} More than maximum occurence: it is given twice, or in two spellings that disagree"
+                // The original says minimum.
+                "{name} More than minimum occurence: it is given twice, or in two spellings that disagree"
             )
         }
         Error::Malformed(Malformed::Unknown { name } | Malformed::UnknownInQuery { name }) => {

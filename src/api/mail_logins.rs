@@ -41,6 +41,7 @@ struct Told {
     login: String,
     remote: String,
     pwhash: String,
+    protocol: String,
     /// Why the account does not open, filled after the right password alone.
     gate: String,
     /// The mailbox, filled after the right password alone.
@@ -67,6 +68,7 @@ async fn policy(
         login: told.login.clone(),
         source: told.remote.parse::<IpAddr>().ok().filter(|source| !source.to_canonical().is_loopback()),
         password_mark: told.pwhash.clone(),
+        protocol: told.protocol.clone(),
     };
     match query.as_deref() {
         Some("command=allow") => match door.logins.may_go_on(&door.app, &attempt).await {

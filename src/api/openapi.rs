@@ -126,6 +126,12 @@ fn complete(path: &str, operation: &mut Value) {
     if path.starts_with("/api/") {
         add("403", refusal("The caller's rank does not reach, or somebody else set the block"));
     }
+    if path.starts_with("/self/") {
+        add("403", refusal("A second factor is wanted, or another one than was sent"));
+    }
+    if path.starts_with("/self/") || path.ends_with("/appPasswords") {
+        add("429", refusal("Too many wrong passwords; Retry-After says how long to wait"));
+    }
     if path != "/health/live" && path != "/openapi.json" {
         add("503", refusal("Not now; Retry-After says when. Nothing was changed"));
     }

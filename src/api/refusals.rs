@@ -61,7 +61,9 @@ fn examples() -> Vec<Error> {
         Malformed::Unknown { name: "surprise".into() }.into(),
         Malformed::UnknownInQuery { name: "surprise".into() }.into(),
         Error::Refused("zuid is null".into()),
-        Error::AddressTaken("rebecca@zylker.com is already in use; choose another address".into()),
+        Error::AddressTaken(
+            "email address already exists: rebecca@zylker.com is already in use; choose another one".into(),
+        ),
         Error::BadAddress(
             "zylker.org is not a domain of this organization; use one of its verified domains".into(),
         ),
@@ -86,7 +88,9 @@ fn when(error: &Error) -> &'static str {
         Error::MissingScope => "The token is good, but its scope does not cover this call.",
         Error::BadCredentials => {
             "`/self/password`: address and password open nothing. One answer for every reason, also for \
-             an account that too many tries have closed; too many for one address or from one source are 429."
+             an account that too many tries have closed; too many for one address or from one source are 429. \
+             Where a call wants `currentPassword` beside a good token: that password is wrong. A new token does \
+             not help."
         }
         Error::Forbidden(_) => {
             "The caller's rank does not reach, somebody else set the block, or it is about the last super administrator."

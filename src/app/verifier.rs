@@ -50,9 +50,7 @@ pub async fn verify(
     source: Option<IpAddr>,
 ) -> Result<Verified> {
     let now = app.clock.now();
-    let parsed = EmailAddress::parse(address)
-        .ok()
-        .map(|address| address.without_detail(app.config.addresses.recipient_delimiter));
+    let parsed = EmailAddress::of_login(address, app.config.addresses.recipient_delimiter);
     let found = match &parsed {
         Some(address) => find(app, address).await?,
         None => None,

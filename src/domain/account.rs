@@ -256,6 +256,8 @@ pub struct Facts {
     pub other_super_admins: i64,
     /// The second factors in use, in words, where the operation is about them.
     pub second_factors: Option<String>,
+    /// The domain of the primary address is switched off, where people change their own address.
+    pub is_domain_off: bool,
 }
 
 /// A password ready to be stored: checked, prepared and hashed.
@@ -449,6 +451,12 @@ impl<'a> Transition<'a> {
         }
         let own_alias = self.account.aliases.contains(to);
         if self.hand.own && self.hand.rank < Rank::Admin {
+            if self.facts.is_domain_off {
+                return Err(Error::Forbidden(format!(
+                    "the domain {} is switched off; ask an administrator",
+                    self.account.primary.domain()
+                )));
+            }
             self.check_self_rename(own_alias)?;
         }
         if !own_alias {

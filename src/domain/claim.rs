@@ -25,6 +25,8 @@ pub enum DomainState {
     #[default]
     NotOurs,
     Unverified,
+    /// Verified, and switched off: nobody with an address there gets in.
+    Off,
     Verified,
 }
 
@@ -65,6 +67,12 @@ pub fn claim(
                 address.domain()
             )));
         }
+        DomainState::Off => {
+            return Err(Error::BadAddress(format!(
+                "the domain {} is switched off; switch it on first",
+                address.domain()
+            )));
+        }
         DomainState::NotOurs => {
             return Err(Error::BadAddress(format!(
                 "{} is not a domain of this organization; use one of its verified domains",
@@ -87,9 +95,7 @@ pub fn claim(
     match known.holder {
         None => Ok(Claimed::Freely),
         Some(Holder::Account(holder)) if holder == account => Ok(Claimed::Freely),
-        Some(Holder::Account(_)) => {
-            Err(Error::AddressTaken(format!("{address} is already in use; choose another address")))
-        }
+        Some(Holder::Account(_)) => Err(taken(address)),
         Some(Holder::Former { account: former, until }) if former == account || until <= hand.at => {
             Ok(Claimed::Freely)
         }
@@ -104,6 +110,13 @@ pub fn claim(
             )))
         }
     }
+}
+
+/// What is said of an address that somebody has. The first words are the original's.
+pub fn taken(address: &EmailAddress) -> Error {
+    Error::AddressTaken(format!(
+        "email address already exists: {address} is already in use; choose another one"
+    ))
 }
 
 fn is_reserved(local: &str, own: &[String]) -> bool {

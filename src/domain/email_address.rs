@@ -57,6 +57,11 @@ impl EmailAddress {
         &self.domain
     }
 
+    /// The address that somebody means who types this to log in: without a detail. `None` for what is no address.
+    pub fn of_login(typed: &str, delimiter: char) -> Option<Self> {
+        Self::parse(typed).ok().map(|address| address.without_detail(delimiter))
+    }
+
     /// Whether the local part contains the recipient delimiter (Postfix `recipient_delimiter`).
     /// Such an address reaches somebody, but cannot be claimed.
     pub fn has_delimiter(&self, delimiter: char) -> bool {

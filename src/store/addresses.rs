@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Millis;
 use crate::domain::account::Account;
-use crate::domain::claim::{AddressFacts, DomainState, Holder};
+use crate::domain::claim::{self, AddressFacts, DomainState, Holder};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{AccountId, OrganizationId};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::accounts::Handle;
 use crate::store::engine::{Row, Tx, Value, params};
 use crate::store::id;
@@ -54,14 +54,15 @@ pub async fn facts(
     for address in wanted {
         let domain = tx
             .query_opt(DOMAIN, params![organization.get(), address.domain().as_str()], |row| {
-                row.get::<Option<i64>>("verified_at")
+                Ok((row.get::<Option<i64>>("verified_at")?, row.get::<Option<&str>>("disabled")?.is_some()))
             })
             .await?;
         let holder = tx.query_opt(HOLDER, params![address.as_str()], read_holder).await?;
         let domain = match domain {
             None => DomainState::NotOurs,
-            Some(None) => DomainState::Unverified,
-            Some(Some(_)) => DomainState::Verified,
+            Some((None, _)) => DomainState::Unverified,
+            Some((Some(_), true)) => DomainState::Off,
+            Some((Some(_), false)) => DomainState::Verified,
         };
         all.insert(address.clone(), AddressFacts { domain, holder });
     }
@@ -92,7 +93,7 @@ pub(super) async fn take(tx: &mut Tx, account: &Account, address: &EmailAddress,
         .await?;
     match taken {
         1 => Ok(()),
-        _ => Err(Error::AddressTaken(format!("{address} is already in use; choose another address"))),
+        _ => Err(claim::taken(address)),
     }
 }
 

@@ -114,13 +114,14 @@ pub async fn counts(tx: &mut Tx, organization: OrganizationId) -> Result<Counts>
     Ok(Counts { persons: lists::persons(tx, organization).await? })
 }
 
-/// The primary addresses of the organization's super administrators, the oldest first. The sign keeps both
-/// engines from reading everybody in that order.
+/// The primary addresses of the organization's super administrators, those who are not disabled first, the oldest
+/// first. The sign keeps both engines from reading everybody in that order.
 pub async fn super_admins(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<(String, String)>> {
     tx.query_all(
         "SELECT a.primary_address, p.display_name FROM person p CROSS JOIN account a
          WHERE a.organization_id = p.organization_id AND a.person_id = p.id
-           AND p.organization_id = $1 AND p.role = 'super_admin' ORDER BY +p.ordinal LIMIT 10",
+           AND p.organization_id = $1 AND p.role = 'super_admin'
+         ORDER BY CASE WHEN p.disabled IS NULL THEN 0 ELSE 1 END, +p.ordinal LIMIT 10",
         params![organization.get()],
         |row| Ok((row.get("primary_address")?, row.get("display_name")?)),
     )

@@ -1,11 +1,12 @@
-//! What is known of how people sign in to the console, as lists and pages show it.
+//! What is known of when people signed in last, and where, as lists and pages show it.
 
 use std::collections::HashMap;
 
 use crate::clock::Millis;
-use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::ids::{AccountId, OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, Value, params};
+use crate::store::id;
 
 #[derive(Debug, Clone, Default)]
 pub struct SignIns {
@@ -58,6 +59,22 @@ fn read(row: &Row<'_>) -> Result<SignIns> {
     let at = row.get::<Option<Millis>>("last_at")?;
     let door = row.get::<Option<String>>("last_door")?;
     Ok(SignIns { last: at.zip(door), second_factor: row.get("second_factor")? })
+}
+
+/// Whose the account is, and when that person signed in last.
+pub async fn last_of_account(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    account: AccountId,
+) -> Result<Option<(UserId, Option<Millis>)>> {
+    tx.query_opt(
+        "SELECT a.person_id, s.last_at FROM account a
+         LEFT JOIN sign_in s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
+         WHERE a.organization_id = $1 AND a.id = $2",
+        params![organization.get(), account.get()],
+        |row| Ok((id(row.get("person_id")?)?, row.get("last_at")?)),
+    )
+    .await
 }
 
 /// Notes that somebody signed in, for `lastLogin`; not part of the account's version.

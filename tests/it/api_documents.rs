@@ -95,7 +95,11 @@ fn describe(text: &mut String, info: &ModeInfo) {
         Method::Elsewhere => "- Sent as: a call with an address of its own; see [openapi.json](openapi.json)",
     });
     let desk = info.verb.map(|verb| format!(", the help desk with `{}`", verb.as_str())).unwrap_or_default();
+    let elsewhere = matches!(info.method, Method::Elsewhere);
     line(&match info.forms {
+        Forms::AdminOrOwn if elsewhere => {
+            "- By: people on their own account; administrators at the command line".to_owned()
+        }
         Forms::AdminOnly => format!("- By: administrators{desk}"),
         Forms::AdminOrOwn => format!("- By: administrators{desk}, and people on their own account"),
     });

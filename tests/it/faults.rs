@@ -143,7 +143,8 @@ fn a_restore_onto_a_disk_that_is_too_small_is_refused_and_leaves_nothing() {
                 Ok(()) => {
                     whole(&path);
                     let restored = rusqlite::Connection::open(&path).expect("the database");
-                    let tokens = restored.query_row("SELECT COUNT(*) FROM access_token", [], |row| row.get(0));
+                    let tokens =
+                        restored.query_row("SELECT COUNT(*) FROM access_token", [], |row| row.get(0));
                     assert_eq!(tokens, Ok(0), "what was given out is void");
                     break;
                 }

@@ -9,7 +9,7 @@ use axum::http::{Request, StatusCode};
 use mailward::api::mail_logins;
 use mailward::app::App;
 use mailward::app::random::Random;
-use mailward::clock::{MINUTE, SECOND};
+use mailward::clock::{DAY, MINUTE, SECOND};
 use mailward::domain::secret::Secret;
 use mailward::store;
 use mailward::store::engine::{Db, params};
@@ -101,7 +101,44 @@ async fn account_tries(world: &World, of: &Someone) -> i64 {
     tries(world, &format!("account {}", of.account_id)).await
 }
 
+/// What the user object says of the last sign-in, once it is that.
+async fn last_login(world: &World, of: &Someone, wanted: (i64, &str)) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let shown = world.get(&world.owner.org_token, &world.path(of)).await.ok().json()["data"].clone();
+        if (&shown["lastLogin"], &shown["lastClient"]) == (&json!(wanted.0), &json!(wanted.1)) {
+            return;
+        }
+        assert!(Instant::now() < until, "{} {}, not {wanted:?}", shown["lastLogin"], shown["lastClient"]);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 both_engines! {
+    async fn who_reads_mail_counts_as_signed_in_and_who_guesses_does_not(db: Db) {
+        let world = World::start(db).await;
+        let (dovecot, mia) = (Dovecot::of(&world.app), &world.member);
+        let login = |protocol: &str, success: bool| {
+            let mut told = told(&mia.email.replace('@', "+telephone@").to_uppercase(), "192.0.2.1", "abc");
+            (told["protocol"], told["success"]) = (json!(protocol), json!(success));
+            told
+        };
+        dovecot.report(&login("imap", false)).await;
+        dovecot.report(&told("nobody@nowhere.example", "192.0.2.1", "abc")).await;
+        last_login(&world, mia, (0, "")).await;
+        let first = world.app.clock.now();
+        dovecot.report(&login("imap", true)).await;
+        last_login(&world, mia, (first, "imap")).await;
+        // All day long it is the same.
+        world.app.clock.advance(DAY - 1);
+        dovecot.report(&login("pop3", true)).await;
+        last_login(&world, mia, (first, "imap")).await;
+        world.app.clock.advance(1);
+        dovecot.report(&login("pop3", true)).await;
+        last_login(&world, mia, (first + DAY, "pop")).await;
+        last_login(&world, &world.other, (0, "")).await;
+    }
+
     async fn after_too_many_wrong_tries_one_is_told_when_to_come_back_whether_there_is_an_account_or_not(db: Db) {
         let world = World::start(db).await;
         let alias = format!("mia.second@{}", world.domain);

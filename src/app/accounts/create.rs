@@ -64,6 +64,8 @@ impl NewUser {
         if body.text_list("groupMailList")?.is_some_and(|groups| !groups.is_empty()) {
             return Err(Error::bad_value("groupMailList", "there are no groups here yet; leave it out"));
         }
+        // Of the original's documents, for what is not here.
+        body.ignore("employeeId");
         let password = body.secret_required("password")?;
         let mut profile = Profile::default();
         personal.fill(&mut profile);

@@ -116,6 +116,10 @@ pub async fn plan(
             let others = store::accounts::other_super_admins(tx, organization.id, before.user).await?;
             facts.other_super_admins = others - gone_super_admins;
         }
+        if form == Form::Own && !ask.mode.claims().is_empty() {
+            let domain = store::organizations::domain(tx, organization.id, before.primary.domain()).await?;
+            facts.is_domain_off = domain.is_some_and(|domain| domain.disabled.is_some());
+        }
         if ask.mode.is_about_factors() {
             facts.second_factors = factors::in_words(tx, organization.id, before.user).await?;
         }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::app::App;
 use crate::app::keys::Purpose;
 use crate::app::throttle::{self, Guess, GuessState, Subject};
-use crate::clock::{MINUTE, Millis, SECOND};
+use crate::clock::{DAY, MINUTE, Millis, SECOND};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::AccountId;
 use crate::error::Result;
@@ -24,6 +24,10 @@ const PATIENCE: Duration = Duration::from_millis(30);
 const PAUSE: Millis = SECOND;
 /// Outcomes that are being counted at once; what comes beyond is not counted.
 const MOST_COUNTED: usize = 64;
+/// Good logins that are being noted at once; what comes beyond is noted at the next one.
+const MOST_NOTED: usize = 4;
+/// A telephone logs in all day long: that somebody did is noted so often.
+const NOTED_EVERY: Millis = DAY;
 
 /// One login, as Dovecot describes it.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +39,8 @@ pub struct Attempt {
     pub source: Option<IpAddr>,
     /// Twelve bits of a keyed hash of the password: the same for the same password.
     pub password_mark: String,
+    /// Dovecot's name of the service: `imap`, `pop3`, `smtp`, another, or nothing.
+    pub protocol: String,
 }
 
 /// How a login went on.
@@ -62,11 +68,17 @@ pub struct Logins {
     /// Until then the database is not waited for.
     pause: AtomicI64,
     counting: Semaphore,
+    /// Apart from the others: who knows one password must not crowd out the count of wrong ones.
+    noting: Semaphore,
 }
 
 impl Default for Logins {
     fn default() -> Self {
-        Self { pause: AtomicI64::new(0), counting: Semaphore::new(MOST_COUNTED) }
+        Self {
+            pause: AtomicI64::new(0),
+            counting: Semaphore::new(MOST_COUNTED),
+            noting: Semaphore::new(MOST_NOTED),
+        }
     }
 }
 
@@ -99,15 +111,25 @@ impl Logins {
         }
     }
 
-    /// Counts a login that went wrong.
+    /// Counts a login that went wrong, and notes for `lastLogin` one that went well.
     pub async fn ended(&self, app: &App, attempt: &Attempt, outcome: Outcome) {
         match outcome {
-            Outcome::Right | Outcome::RightButClosed | Outcome::RefusedByUs => return,
-            Outcome::Wrong => {}
-        }
-        let Ok(_turn) = self.counting.try_acquire() else { return };
-        if let Err(error) = count(app, attempt).await {
-            tracing::warn!(%error, "a wrong password at a mail server could not be counted");
+            Outcome::RightButClosed | Outcome::RefusedByUs => {}
+            Outcome::Right => {
+                let Ok(_turn) = self.noting.try_acquire() else { return };
+                match note(app, attempt).await {
+                    Err(error) if !error.is_read_only() => {
+                        tracing::warn!(%error, "a login at a mail server could not be noted");
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Outcome::Wrong => {
+                let Ok(_turn) = self.counting.try_acquire() else { return };
+                if let Err(error) = count(app, attempt).await {
+                    tracing::warn!(%error, "a wrong password at a mail server could not be counted");
+                }
+            }
         }
     }
 }
@@ -116,6 +138,33 @@ async fn guess_state(app: &App, attempt: &Attempt, now: Millis) -> Result<GuessS
     let mut tx = app.db.read().await?;
     let (guess, _) = guess(app, &mut tx, attempt).await?;
     throttle::guess_state(&mut tx, &app.config.throttle, &guess, now).await
+}
+
+async fn note(app: &App, attempt: &Attempt) -> Result<()> {
+    let now = app.clock.now();
+    let delimiter = app.config.addresses.recipient_delimiter;
+    let Some(address) = EmailAddress::of_login(&attempt.login, delimiter) else { return Ok(()) };
+    let (zoid, user) = {
+        let mut tx = app.db.read().await?;
+        let Some((zoid, account)) = store::addresses::account_of(&mut tx, &address).await? else {
+            return Ok(());
+        };
+        let Some((user, last)) = store::sign_ins::last_of_account(&mut tx, zoid, account).await? else {
+            return Ok(());
+        };
+        if last.is_some_and(|last| now < last.saturating_add(NOTED_EVERY)) {
+            return Ok(());
+        }
+        (zoid, user)
+    };
+    let door = match attempt.protocol.as_str() {
+        "imap" => "imap",
+        "pop3" | "pop" => "pop",
+        "smtp" | "submission" => "smtp",
+        _ => "mail",
+    }
+    .to_owned();
+    app.db.write(async move |tx| store::sign_ins::note(tx, zoid, user, now, &door).await).await
 }
 
 async fn count(app: &App, attempt: &Attempt) -> Result<()> {
@@ -133,9 +182,7 @@ async fn guess(
     tx: &mut store::engine::Tx,
     attempt: &Attempt,
 ) -> Result<(Guess, Option<AccountId>)> {
-    let parsed = EmailAddress::parse(&attempt.login)
-        .ok()
-        .map(|address| address.without_detail(app.config.addresses.recipient_delimiter));
+    let parsed = EmailAddress::of_login(&attempt.login, app.config.addresses.recipient_delimiter);
     let account = match &parsed {
         Some(address) => store::addresses::account_of(tx, address).await?.map(|(_, account)| account),
         None => None,

@@ -51,7 +51,7 @@ async fn page(
     let t = &ENGLISH;
     let policy = own::policy(app, visitor.organization()).await?.self_rename;
     // An administrator's own address is not bound by what people may do themselves.
-    let policy = if visitor.account.role > Role::Member { SelfRename::Any } else { policy };
+    let policy = if visitor.account.role >= Role::Admin { SelfRename::Any } else { policy };
     let (rule, may_type, may_choose) = match policy {
         SelfRename::Any => (fill(t.rename_any, &[&MOST_SELF_RENAMES]), true, true),
         SelfRename::OwnAlias => (t.rename_alias.to_owned(), false, true),

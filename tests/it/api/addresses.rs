@@ -1,6 +1,6 @@
 //! Renames, aliases, and the term for which a freed address is kept.
 
-use mailward::app::organizations;
+use mailward::app::organizations::{self, DomainChange};
 use mailward::clock::DAY;
 use mailward::domain::actor::Role;
 use mailward::domain::email_address::DomainName;
@@ -9,7 +9,7 @@ use mailward::store::engine::Db;
 use serde_json::json;
 
 use super::{accounts_path, changed, effects, entries, mode_saying, none, policy, shown, unchanged};
-use crate::support::world::{Answer, Someone, World, operator, organization};
+use crate::support::world::{Answer, PASSWORD, Someone, World, operator, organization};
 
 async fn rename(world: &World, on: &Someone, to: &str) -> Answer {
     world.mode(&world.admin, on, "emailupdate", json!({"emailAddress": to})).await
@@ -62,6 +62,34 @@ both_engines! {
         let both = json!({"displayName": "Nobody", "emailAddress": world.other.email});
         world.own_mode(mia, "displaynameemailupdate", both).await.refused(400, "EMAILADDRESS_ALREADY_EXISTS");
         assert_eq!(shown(&world, mia).await["displayName"], "Becky");
+    }
+
+    async fn a_domain_that_is_switched_off_gives_out_no_address_and_nobody_leaves_it_alone(db: Db) {
+        let world = World::start(db).await;
+        let mia = &world.member;
+        let [first, second] = [world.domain.as_str(), "second.example"].map(|name| DomainName::parse(name).expect("a domain"));
+        organizations::add_verified_domain(&world.app, &operator(), world.zoid, &second).await.expect("added");
+        let switch = async |domain: &DomainName, change: DomainChange| {
+            organizations::change_domain(&world.app, &operator(), world.zoid, domain, change).await.expect("switched");
+        };
+        switch(&second, DomainChange::Disable).await;
+        let there = "mia@second.example";
+        let body = json!({"primaryEmailAddress": "new@second.example", "password": PASSWORD});
+        let new = world.with_body("POST", &world.admin.org_token, &accounts_path(&world), body).await;
+        for refused in [new, alias(&world, &world.admin, mia, &[there]).await, rename(&world, mia, there).await] {
+            assert!(refused.refused(400, "INVALID_EMAILADDRESS").contains("second.example is switched off"));
+        }
+        switch(&second, DomainChange::Enable).await;
+        changed(&alias(&world, &world.admin, mia, &[there]).await);
+
+        // Nobody gets round it by an address elsewhere; an administrator may move somebody.
+        switch(&first, DomainChange::Disable).await;
+        for to in [there, "another@second.example"] {
+            let said = rename_oneself(&world, mia, to).await.refused(403, "OPERATION_NOT_PERMITTED");
+            assert!(said.contains(&format!("the domain {first} is switched off")), "{said}");
+        }
+        changed(&rename(&world, mia, there).await);
+        changed(&rename_oneself(&world, mia, "another@second.example").await);
     }
 
     async fn an_address_that_cannot_be_had_is_refused_with_the_reason(db: Db) {

@@ -253,6 +253,8 @@ both_engines! {
         done(&world.own_mode(&world.other, "enableMailAccount", json!({"password": "own"})).await);
         world.own_mode(&world.other, "enableMailAccount", json!({"surprise": 1})).await.refused(404, "EXTRA_KEY_FOUND_IN_JSON");
         world.mode(&world.owner, on, "updatePersonalInfo", json!({"address": {"planet": "Earth"}})).await.refused(404, "EXTRA_KEY_FOUND_IN_JSON");
+        let body = json!({"primaryEmailAddress": format!("new@{}", world.domain), "password": "sleepy otters 42", "employeeId": "17"});
+        assert_eq!(world.with_body("POST", token, &accounts_path(&world), body).await.status, 201, "documented, though for something else");
         // Lists name the users themselves.
         done(&world.put(token, &accounts_path(&world), json!({"mode": "changeRole", "userList": [on.zuid], "role": "admin"})).await);
         done(&world.with_body("DELETE", token, &accounts_path(&world), json!({"accountList": [on.zuid]})).await);

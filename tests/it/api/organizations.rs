@@ -6,7 +6,7 @@ use mailward::domain::email_address::DomainName;
 use mailward::store::engine::Db;
 use serde_json::{Value, json};
 
-use super::{accounts_path, done, lives};
+use super::{accounts_path, changed, done, lives, none};
 use crate::support::world::{self, START, World, operator};
 
 both_engines! {
@@ -31,6 +31,10 @@ both_engines! {
         // Read after write.
         world.someone("more", Role::Member).await;
         assert_eq!(world.get(&token, "/api/organization").await.json()["data"]["usersCount"], 5);
+        // Who is disabled is no one to turn to.
+        let second = world.someone("second", Role::SuperAdmin).await;
+        changed(&world.mode(&second, &world.owner, "disableUser", none()).await);
+        assert_eq!(world.get(&token, "/api/organization").await.json()["data"]["superAdmin"], second.email);
     }
 
     async fn domains_are_listed_in_an_object_and_shown_alone(db: Db) {

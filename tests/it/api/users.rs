@@ -125,6 +125,9 @@ both_engines! {
         };
         assert_eq!(named(&mia.email).await, json!([object]));
         assert_eq!(named("nobody@elsewhere.example").await, json!([]));
+        // Whoever turns the pages comes to an end.
+        assert_eq!(named(&format!("{}&start=1", mia.email)).await, json!([]));
+        assert_eq!(named(&format!("{}&limit=0", mia.email)).await, json!([]));
         let mut own = world.get(&mia.user_token, &format!("/api/accounts/{}", mia.account_id)).await.ok().json()["data"].clone();
         assert_eq!(world.get(&mia.user_token, "/api/accounts").await.json()["data"], json!([own]));
         assert_eq!(own["URI"], format!("{url}/api/accounts/{}", mia.account_id));

@@ -109,12 +109,7 @@ impl Stub {
     }
 
     /// How often it was asked that between the first of the one and the first of the other.
-    fn count_between(
-        &self,
-        from: impl Fn(&Value) -> bool,
-        to: impl Fn(&Value) -> bool,
-        ask: &str,
-    ) -> usize {
+    fn count_between(&self, from: impl Fn(&Value) -> bool, to: impl Fn(&Value) -> bool, ask: &str) -> usize {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let between = asked.iter().skip_while(|one| !from(one)).take_while(|one| !to(one));
         between.filter(|one| one["ask"] == ask).count()
