@@ -68,7 +68,7 @@ fn window(params: &Params) -> Result<(i64, i64)> {
     let start = params.long("start")?.unwrap_or(0);
     let limit = params.long("limit")?.unwrap_or(DEFAULT_ROWS);
     if start < 0 || limit < 0 {
-        return Err(Error::bad_value("start, limit", "count from 0"));
+        return Err(Error::bad_value("start, limit", "send 0 or more"));
     }
     Ok((start, limit))
 }

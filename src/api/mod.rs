@@ -34,7 +34,8 @@ pub use mail_logins::router as mail_logins;
 pub use metrics::router as side_door;
 pub use openapi::document;
 
-/// Everything Mailward answers over HTTP.
+/// The routes of the API, with its answers for unknown addresses and methods. `cli::doors` puts the pages of the
+/// console beside them.
 pub fn router(app: App) -> Router {
     let (routes, _) = described().split_for_parts();
     let routes = routes.merge(mail_agents::router());

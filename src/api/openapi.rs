@@ -284,7 +284,7 @@ pub struct NewUserBody {
     role: Option<String>,
     /// With role admin: a help-desk administrator. Default false.
     is_custom_admin: Option<bool>,
-    /// What a custom administrator may do: of read, reset, switches and rename.
+    /// What a custom administrator may do: read, reset, switches, rename.
     verbs: Option<Vec<String>>,
     /// The domains whose users a custom administrator sees and changes. All when left out.
     domains: Option<Vec<String>>,

@@ -101,7 +101,8 @@ impl Context {
         }
     }
 
-    /// An id for what the call makes. A dry run takes none: the greatest stands for it, which is nobody's.
+    /// A new id for what the call makes. A dry run uses up no number: it gets the greatest id of the kind, which is
+    /// never given out.
     pub async fn id<T: Id>(&self, app: &App) -> Result<T> {
         if self.dry_run { Ok(T::GREATEST) } else { app.ids.next().await }
     }
@@ -128,9 +129,9 @@ pub async fn authenticate(tx: &mut Tx, caller: &Caller, now: Millis) -> Result<A
     }
 }
 
-/// Looks at the credential before anything is taken or queued for the call: who has none must not
-/// cost more than that look. It is looked at again in the transaction, and there alone when it was good
-/// a moment ago.
+/// Checks the credential before the call takes an id or a place in a queue, so that a caller without a valid one
+/// costs a single look-up. The transaction checks it again. Where it was valid within the last minute
+/// (`acquainted`), callers leave this first check out.
 ///
 /// # Errors
 /// `BadToken`.

@@ -216,7 +216,8 @@ async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
     .await
 }
 
-/// Leave to run the transaction of a call, whose credential was looked at.
+/// Permission to run the transaction of a call: its credential was valid, and no earlier call has used its
+/// idempotency key.
 #[derive(Default)]
 pub struct Pass {
     claim: Option<Claim>,

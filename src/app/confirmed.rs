@@ -76,7 +76,7 @@ async fn find_out(app: App, context: Context, named: Named, zoid: OrganizationId
     let mut pause = Duration::from_millis(200);
     loop {
         let (context, named) = (context.clone(), named.clone());
-        match app.db.write(async move |tx| is_there(tx, &context, &named, zoid).await).await {
+        match app.db.write(async move |tx| stored_or_marked_lost(tx, &context, &named, zoid).await).await {
             Err(Error::Unavailable { .. } | Error::Unconfirmed { .. }) => {}
             answer => return answer,
         }
@@ -87,7 +87,12 @@ async fn find_out(app: App, context: Context, named: Named, zoid: OrganizationId
 
 /// Whether the change is stored. If not, an entry takes its place that says so: should the server
 /// still get to the change, it finds its place taken.
-async fn is_there(tx: &mut Tx, context: &Context, named: &Named, zoid: OrganizationId) -> Result<bool> {
+async fn stored_or_marked_lost(
+    tx: &mut Tx,
+    context: &Context,
+    named: &Named,
+    zoid: OrganizationId,
+) -> Result<bool> {
     let mut text = common(&Actor::Clock, context, named.verb, zoid, named.at);
     text.insert("outcome".into(), json!(LOST));
     text.insert("change".into(), json!(named.change.to_string()));

@@ -278,7 +278,7 @@ pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str)
     let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
     let (context, account, inner_app, typed) =
         (context.clone(), account.clone(), app.clone(), plain_code(typed));
-    let window = app.config.throttle.window_seconds * SECOND;
+    let window = app.config.throttle.window();
     let (most, most_a_day) = (app.config.throttle.wrong_per_account, most_wrong_a_day(&app.config.throttle));
     let right = app
         .db

@@ -320,7 +320,8 @@ impl Counted {
     }
 }
 
-/// What an operator's change of something else than an account concerns.
+/// Whose tokens, sessions and passwords may end with a change that is not one of an account: what a forecast counts
+/// before and after it.
 #[derive(Debug, Clone)]
 pub enum Concerned {
     Nobody,

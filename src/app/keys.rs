@@ -157,7 +157,7 @@ impl std::fmt::Debug for Keys {
 
 /// A signature over an audit head, and what it is verified with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
+pub struct HeadSignature {
     pub key: KeyId,
     pub public: [u8; 32],
     pub signature: [u8; 64],
@@ -311,11 +311,11 @@ impl Keys {
     }
 
     /// Signs an audit head with the newest key.
-    pub fn sign_head(&self, head: &[u8]) -> Signed {
+    pub fn sign_head(&self, head: &[u8]) -> HeadSignature {
         let key = &self.all()[0];
         let mut signature = [0; 64];
         signature.copy_from_slice(key.signing().sign(head).as_ref());
-        Signed { key: key.id, public: key.public(), signature }
+        HeadSignature { key: key.id, public: key.public(), signature }
     }
 }
 

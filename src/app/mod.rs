@@ -75,7 +75,7 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Calls with an idempotency key that are being made.
     pub turns: Turns,
-    /// Who called a moment ago.
+    /// Credentials that were valid within the last minute.
     pub acquainted: Acquainted,
     /// Told when a commit left effects in the outbox.
     pub wake_worker: Notify,

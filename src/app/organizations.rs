@@ -403,7 +403,7 @@ async fn attempt(
     .await
 }
 
-/// How far such a change goes.
+/// What a change reaches beyond the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// Nothing outside the database notices.

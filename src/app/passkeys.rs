@@ -18,7 +18,7 @@ use crate::app::keys::of_person;
 use crate::app::own::{self, Act};
 use crate::app::throttle::{self, Subject};
 use crate::app::web_sessions::{self, Browser, LiveSession, Proof, Started, mark};
-use crate::clock::{MINUTE, Millis, SECOND};
+use crate::clock::{MINUTE, Millis};
 use crate::domain::account::Account;
 use crate::domain::ids::{ChangeId, PasskeyId, WebSessionId};
 use crate::domain::password::PasswordKind;
@@ -288,7 +288,7 @@ pub async fn finish_proof(app: &App, context: &Context, sent: &str) -> Result<()
 pub async fn begin_sign_in(app: &App, hash: [u8; 32], source: Option<IpAddr>) -> Result<String> {
     let (party, now) = (relying_party(app)?, app.clock.now());
     let id: WebSessionId = app.ids.next().await?;
-    let window = app.config.throttle.window_seconds * SECOND;
+    let window = app.config.throttle.window();
     let most = app.config.throttle.wrong_per_source;
     app.db
         .write(async move |tx| {
@@ -318,7 +318,7 @@ pub async fn begin_sign_in(app: &App, hash: [u8; 32], source: Option<IpAddr>) ->
 /// for somebody who is blocked.
 pub async fn sign_in(app: &App, hash: [u8; 32], sent: &str, browser: &Browser) -> Result<Started> {
     let (party, now, source) = (relying_party(app)?, app.clock.now(), browser.source);
-    let window = app.config.throttle.window_seconds * SECOND;
+    let window = app.config.throttle.window();
     let sent: PublicKeyCredential = answer(sent)?;
     let account = app
         .db

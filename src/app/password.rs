@@ -11,7 +11,6 @@ use crate::app::change::{Done, Pass, Prepared, Rules, store_plan, transact};
 use crate::app::confirmed::Named;
 use crate::app::throttle::{self, Subject};
 use crate::app::{factors, own, recovery, verifier};
-use crate::clock::SECOND;
 use crate::domain::account::{Account, Ends, NewPassword, Transition};
 use crate::domain::effect::Notice;
 use crate::domain::ids::{ChangeId, OrganizationId};
@@ -131,7 +130,7 @@ async fn demand_factor(
     let typed = code.map_or("", |code| code.expose_secret());
     if typed.is_empty() {
         return Err(Error::Forbidden(
-            "this account has a second factor; send a code of it, or a recovery code, as code, or sign in to the web page"
+            "this account has a second factor; send its current code, or a recovery code, in the parameter code, or sign in to the web page"
                 .to_owned(),
         ));
     }
@@ -178,7 +177,7 @@ pub(super) async fn recover(
     // Whoever reads the letters must not find out by trying what the password is: no more may be tried than at a sign-in.
     let (limits, subject, now) = (app.config.throttle.clone(), Subject::recovered(known.id), app.clock.now());
     let count = async move |tx: &mut Tx| {
-        throttle::count(tx, &subject, limits.wrong_per_account, limits.window_seconds * SECOND, now).await
+        throttle::count(tx, &subject, limits.wrong_per_account, limits.window(), now).await
     };
     app.db.write(count).await?;
     refuse_the_same(app, &known, new).await?;

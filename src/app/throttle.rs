@@ -175,7 +175,8 @@ pub async fn count(tx: &mut Tx, subject: &Subject, most: i64, window: Millis, no
     room(tx, subject, most, window, now).await?.map_err(|until| too_many(until, now))
 }
 
-/// The same for who answers in other words, or has more to do: until when a subject without room is closed.
+/// As [`count`], for callers that make their own refusal. `Ok` is the end of the window in which the try was counted,
+/// `Err` until when a subject without room is closed.
 pub(super) async fn room(
     tx: &mut Tx,
     subject: &Subject,
@@ -248,7 +249,7 @@ pub enum Admission {
 /// `TooMany` for the address or the source.
 pub async fn admit(app: &App, guess: &Guess, now: Millis) -> Result<Admission> {
     let limits = app.config.throttle.clone();
-    let window = limits.window_seconds * SECOND;
+    let window = limits.window();
     let guess = guess.clone();
     let admitted = app
         .db
@@ -315,7 +316,7 @@ pub enum GuessState {
 /// # Errors
 /// When the database does not answer.
 pub async fn guess_state(tx: &mut Tx, limits: &Throttle, guess: &Guess, now: Millis) -> Result<GuessState> {
-    let window = limits.window_seconds * SECOND;
+    let window = limits.window();
     for (subject, most) in guess.told(limits) {
         let (tries, until) = store::throttle::tries(tx, subject.as_str(), now, window).await?;
         if tries >= most {
@@ -338,7 +339,7 @@ pub async fn guess_state(tx: &mut Tx, limits: &Throttle, guess: &Guess, now: Mil
 /// When the database does not take it.
 pub async fn wrong(app: &App, guess: &Guess, same_again: Option<Subject>, now: Millis) -> Result<()> {
     let limits = app.config.throttle.clone();
-    let window = limits.window_seconds * SECOND;
+    let window = limits.window();
     let guess = guess.clone();
     app.db
         .write(async move |tx| {
@@ -361,7 +362,7 @@ pub async fn wrong(app: &App, guess: &Guess, same_again: Option<Subject>, now: M
 /// # Errors
 /// `TooMany`.
 pub async fn must_be_open(app: &App, subject: &Subject, most: i64, now: Millis) -> Result<()> {
-    let window = app.config.throttle.window_seconds * SECOND;
+    let window = app.config.throttle.window();
     let mut tx = app.db.read().await?;
     let (tries, until) = store::throttle::tries(&mut tx, subject.as_str(), now, window).await?;
     if tries >= most { Err(too_many(until, now)) } else { Ok(()) }
@@ -372,7 +373,7 @@ pub async fn must_be_open(app: &App, subject: &Subject, most: i64, now: Millis) 
 /// # Errors
 /// When the database does not take it.
 pub async fn failed(app: &App, subject: Subject, now: Millis) -> Result<()> {
-    let window = app.config.throttle.window_seconds * SECOND;
+    let window = app.config.throttle.window();
     app.db
         .write(async move |tx| store::throttle::count(tx, subject.as_str(), now, window).await)
         .await
@@ -385,13 +386,23 @@ pub async fn failed(app: &App, subject: Subject, now: Millis) -> Result<()> {
 /// # Errors
 /// Rights; `NotFound`.
 pub async fn clear(app: &App, context: &Context, zoid: OrganizationId, number: i64) -> Result<Done> {
+    let outcome = attempt_clear(app, context, zoid, number).await;
+    if let Err(error) = &outcome {
+        journal::refused(app, context, CLEAR, Some(zoid), &number.to_string(), error).await;
+    }
+    outcome
+}
+
+const CLEAR: &str = "clearThrottle";
+
+async fn attempt_clear(app: &App, context: &Context, zoid: OrganizationId, number: i64) -> Result<Done> {
     let pass = match enter(app, context).await? {
         Entrance::Pass(pass) => pass,
         Entrance::MadeBefore(done) => return Ok(done),
     };
     let change: ChangeId = context.id(app).await?;
     let (inner, now) = (context.clone(), app.clock.now());
-    let named = Named { change, verb: "clearThrottle", at: now };
+    let named = Named { change, verb: CLEAR, at: now };
     transact(app, context, pass, named, async move |tx| {
         let actor = authenticate(tx, &inner.caller, now).await?;
         let names = Names { path: Some(number), ..Names::NOBODY };
@@ -416,7 +427,7 @@ pub async fn clear(app: &App, context: &Context, zoid: OrganizationId, number: i
                 at: now,
                 actor: &actor,
                 context: &inner,
-                verb: "clearThrottle",
+                verb: CLEAR,
                 target: Some(&account),
                 differences: Vec::new(),
                 notes: BTreeMap::new(),

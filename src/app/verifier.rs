@@ -35,7 +35,8 @@ impl Verified {
     }
 }
 
-/// Checks address and password; `None` is what can be no password, and as wrong and as dear as any.
+/// Checks an address and a password. `None` means that what was sent cannot be a password at all: it is counted, and
+/// takes as long, as any wrong one.
 ///
 /// A try is counted before it is looked at and taken back when it was right (`throttle::admit`).
 ///

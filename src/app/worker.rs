@@ -26,14 +26,15 @@ const REMEMBERED: Millis = 30 * DAY;
 
 /// How often the mail servers are looked up, and the look-up files brought up to date without a sign.
 const LOOK: Duration = Duration::from_secs(1);
-/// After something of a mail server failed that is not the server's own.
+/// After effects for a mail server could not be worked on for a reason of ours, such as the database.
 const AGAIN: Duration = Duration::from_secs(1);
 /// After notices could not be sent.
 const NOTICES_AGAIN: Duration = Duration::from_secs(5);
 /// After a look for notices that found none: most changes tell nobody anything.
 const NOTICES_TOGETHER: Duration = Duration::from_millis(100);
-/// Sealing waits for a sign so long, and takes together what comes within the other.
+/// How long sealing waits for the sign of a commit before it looks without one.
 const SEAL_WITHOUT_SIGN: Duration = Duration::from_millis(400);
+/// How long it waits after the sign, so that entries written together are sealed together.
 const SEAL_TOGETHER: Duration = Duration::from_millis(100);
 const TIDY: Duration = Duration::from_secs(60);
 

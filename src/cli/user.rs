@@ -300,7 +300,7 @@ pub struct Release {
 /// What somebody of the help desk may do.
 #[derive(Debug, clap::Args)]
 pub struct Limits {
-    /// What the help desk may do: of read, reset, switches and rename
+    /// What the help desk may do: read, reset, switches, rename
     #[arg(long, value_name = "VERBS", value_delimiter = ',')]
     may: Vec<Verb>,
     /// A domain whose users the help desk sees and changes; repeat it for more [default: all]

@@ -169,7 +169,10 @@ impl Config {
             ("mail.postmaster", &mail.postmaster),
         ] {
             if !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@+".contains(c)) {
-                return Err(Error::bad_value(name, format!("{text:?} has letters that no name has")));
+                return Err(Error::bad_value(
+                    name,
+                    format!("{text:?} may have only letters, digits and - _ . @ +"),
+                ));
             }
         }
         Ok(())

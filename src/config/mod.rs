@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clock::{Millis, SECOND};
 use crate::error::{Error, Result};
 pub use load::{EVERYWHERE, HERE, Loaded, find, load, of_text, variables};
 
@@ -206,6 +207,13 @@ pub struct Throttle {
     pub window_seconds: i64,
     /// Failed requests at the token endpoint from one source address in a window.
     pub token_failures_per_source: i64,
+}
+
+impl Throttle {
+    /// For how long tries are counted together.
+    pub fn window(&self) -> Millis {
+        self.window_seconds.saturating_mul(SECOND)
+    }
 }
 
 impl Default for Throttle {

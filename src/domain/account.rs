@@ -390,7 +390,7 @@ impl<'a> Transition<'a> {
     pub fn secure(&mut self, new: NewPassword) -> Result<(), Error> {
         if self.hand.own {
             return Err(Error::Forbidden(
-                "nobody secures the own account, since whoever got in could; ask another administrator"
+                "you cannot do this to your own account, since an intruder could do it too; ask another administrator"
                     .to_owned(),
             ));
         }

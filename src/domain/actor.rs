@@ -112,7 +112,7 @@ pub enum Actor {
     Clock,
 }
 
-/// A person behind a token.
+/// A person as the caller, by an access token or in a browser.
 #[derive(Debug, Clone)]
 pub struct Signed {
     pub organization: OrganizationId,
@@ -121,9 +121,9 @@ pub struct Signed {
     pub role: Role,
     /// The limits of a help-desk administrator; without them such a person may do nothing.
     pub help_desk: Option<HelpDesk>,
-    /// What the token covers.
+    /// What the token permits. In a browser every scope: there the role alone decides.
     pub scopes: ScopeSet,
-    /// The client the token was given to; `None` for a token from the command line.
+    /// The client that the token was given to; `None` for one from the command line, and in a browser.
     pub client: Option<String>,
 }
 

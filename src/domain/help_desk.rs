@@ -42,7 +42,7 @@ impl std::str::FromStr for Verb {
         Self::ALL
             .into_iter()
             .find(|verb| verb.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| Error::bad_value("verbs", "of read, reset, switches and rename"))
+            .ok_or_else(|| Error::bad_value("verbs", "each is read, reset, switches or rename"))
     }
 }
 

@@ -281,7 +281,7 @@ pub struct Given<'a> {
 pub fn may_manage_factors(actor: &Actor, account: &Account) -> Result<(), Error> {
     if actor.is(account.user) || actor.rank() < Rank::SuperAdmin {
         return Err(Error::Forbidden(
-            "another super administrator removes second factors, or the operator at the server's command line"
+            "only another super administrator, or the operator at the server's command line, can remove second factors"
                 .to_owned(),
         ));
     }

@@ -98,7 +98,7 @@ pub fn lift(switch: &mut Switch, hand: &Hand, name: &str) -> Result<bool, Error>
     let Some(block) = switch else { return Ok(false) };
     if hand.own && block.by != hand.who {
         return Err(Error::Forbidden(format!(
-            "{name} was set by {}; nobody lifts a block of somebody else on the own account. Ask an administrator",
+            "{name} was set by {}; nobody lifts on the own account what somebody else has set. Ask an administrator",
             block.rank.in_words()
         )));
     }

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use mailward::api::mail_logins;
-use mailward::app::App;
 use mailward::app::random::Random;
+use mailward::app::{App, journal};
 use mailward::clock::{DAY, MINUTE, SECOND};
 use mailward::domain::secret::Secret;
 use mailward::store;
@@ -216,9 +216,14 @@ both_engines! {
         assert!(again.ok().change().is_none(), "there is nothing to forget");
         let owner = format!("{}/throttle", world.path(&world.owner));
         world.with_body("DELETE", &world.admin.org_token, &owner, Value::Null).await.refused(403, "OPERATION_NOT_PERMITTED");
+        world.app.clock.advance(MINUTE);
+        journal::fold_refusals(&world.app).await.expect("folded");
         let mut tx = world.app.db.read().await.expect("a connection");
         let entries = store::audit::newest(&mut tx, world.zoid, None, 5).await.expect("entries");
-        assert_eq!(entries.iter().filter(|entry| entry.verb == "clearThrottle").count(), 1);
+        let outcomes = entries.iter().filter(|entry| entry.verb == "clearThrottle").map(|entry| {
+            entry.entry.contains(r#""outcome":"refused""#)
+        });
+        assert_eq!(outcomes.collect::<Vec<_>>(), [true, false], "the refusal is written down, too");
     }
 
     async fn wrong_passwords_at_the_mail_servers_count_with_all_others(db: Db) {

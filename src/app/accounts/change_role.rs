@@ -42,7 +42,7 @@ impl Mode for ChangeRole {
             Parameter::may(
                 "verbs",
                 ParameterKind::Words,
-                "What a custom administrator may do: of read, reset, switches and rename. The others bring read along.",
+                "What a custom administrator may do: read, reset, switches, rename. The others bring read along.",
             ),
             Parameter::may(
                 "domains",

@@ -61,7 +61,7 @@ pub fn protocols<'a>(words: impl Iterator<Item = &'a str>) -> Result<Protocols> 
             "imap" => protocols.imap = true,
             "pop" | "pop3" => protocols.pop = true,
             "smtp" => protocols.smtp = true,
-            _ => return Err(Error::bad_value("protocols", "of imap, pop and smtp")),
+            _ => return Err(Error::bad_value("protocols", "each is imap, pop or smtp")),
         }
     }
     if protocols.words().is_empty() {

@@ -296,7 +296,7 @@ fn wanted_role(body: &Body, role: Role) -> Result<(Role, Option<HelpDesk>)> {
     match (role, custom) {
         (Role::Admin | Role::HelpDesk, true) => {}
         (Role::Member | Role::SuperAdmin, true) | (Role::HelpDesk, false) => {
-            return Err(Error::bad_value("isCustomAdmin", "a custom administrator has the role admin"));
+            return Err(Error::bad_value("isCustomAdmin", "true goes with the role admin only"));
         }
         // Somebody who names limits must not get the whole role by having forgotten a word.
         (Role::Member | Role::Admin | Role::SuperAdmin, false) if verbs.is_some() || domains.is_some() => {

@@ -415,7 +415,7 @@ async fn anywhere(tx: &mut Tx, number: i64) -> Result<Option<MailboxState>> {
 struct Source {
     snapshot: Reading,
     handle: tokio::runtime::Handle,
-    /// Of every account, as long as there is none.
+    /// Which accounts are read; `None` before the first page, which begins a walk over all.
     walk: Option<Walk>,
     page: std::vec::IntoIter<Change>,
 }
@@ -439,7 +439,7 @@ impl Source {
         }
     }
 
-    /// Those that are gone are in it as well.
+    /// The next page. Deleted accounts are in it, without a state.
     fn next_page(&mut self) -> Result<Option<Vec<Change>>> {
         let mut walk = match self.walk.take() {
             Some(walk) => walk,

@@ -171,7 +171,7 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
         return Err(Error::bad_value("name", format!("{what}'s name has letters, digits, '-', '.' and '_'")));
     }
     if [PROJECTION, PERSON].contains(&name) {
-        return Err(Error::bad_value("name", "this name means something else; choose another one"));
+        return Err(Error::bad_value("name", format!("{name} is reserved; choose another name")));
     }
     Ok(())
 }

@@ -104,7 +104,8 @@ pub enum Begun {
     Answered(Back),
 }
 
-/// Data centers are the original's; there is one here, and clients look its domain up by this word.
+/// The original names the data center of an account in `location`, by which clients look up a domain. Here there is
+/// one place.
 const LOCATION: &str = "us";
 
 /// Reads a request.

@@ -13,12 +13,12 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::sqlite::{connect, lock};
 
-/// A log that has become this many times as long as wished is folded by the writer, whatever is left of it: the
-/// thread does not come after.
+/// When the log is this many times as long as wished, the thread cannot keep up, and the writer folds it itself.
 const MOST_TIMES: u32 = 4;
 /// How often the thread looks for what was written meanwhile.
 const PASSES: u32 = 5;
-/// The share of what is wished that is little enough to be left to the writer.
+/// Once less than this part (an eighth) of the wished length is left, the writer finishes without a pause that
+/// anybody would notice.
 const LITTLE: u32 = 8;
 
 /// The thread that folds a log now, if there is one.

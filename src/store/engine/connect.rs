@@ -18,11 +18,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{Options, PostgresPlace, bad_url};
 use crate::error::Result;
 
-/// Only an explicit BEGIN … READ WRITE writes, so that a reader cannot, as on SQLite. A small table is
-/// read by its index too: who walks over a table meets everybody who writes to it. What cannot but
-/// be walked over then looks dear, and would be compiled for nothing.
-/// A statement that we have given up is given up by the server, too, or it would hold a process there; a
-/// COMMIT is not (PostgreSQL stops that clock before it).
+/// How every connection is set. Read-only, so that only a transaction begun with READ WRITE can write, as on SQLite.
+/// No sequential scans, even of small tables: a serializable transaction that scans a table conflicts with everybody
+/// who writes to it. A scan that cannot be avoided then looks expensive to the planner, which would compile it for
+/// nothing, hence no JIT. The timeout ends on the server what we have stopped waiting for; PostgreSQL leaves COMMIT
+/// out of it.
 fn session(limit: Duration) -> String {
     format!(
         "SET default_transaction_read_only = on; SET enable_seqscan = off; SET jit = off; \

@@ -200,9 +200,9 @@ impl Projection {
         self.write(changes, None, |held| lacks(held, since, upto).map(|()| held))
     }
 
-    /// [`Self::apply`] for who has one writer, which sends states of now: a file that holds `upto` already takes
-    /// them as well, for what comes in parts may be of later changes than the position says. With `since` for
-    /// `upto` the position stays.
+    /// As [`Self::apply`], for files with a single writer that always sends current states (an agent's): a file that
+    /// is at `upto` already takes them too, because a part of a large batch can be newer than its position says.
+    /// Where `upto` is `since`, states are written and the position stays.
     ///
     /// # Errors
     /// As [`Self::apply`].

@@ -293,6 +293,7 @@ async fn scenario(test: TestDb) {
     throttle::closed(app).await.expect("a list");
     let attempt = Attempt { login: world.other.email.clone(), ..Attempt::default() };
     Logins::default().ended(app, &attempt, logins::Outcome::Wrong).await;
+    Logins::default().ended(app, &attempt, logins::Outcome::Right).await;
 
     let context: Context = operator();
     let second = DomainName::parse("zylker-two.example").expect("a domain");

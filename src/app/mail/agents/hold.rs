@@ -280,7 +280,8 @@ impl Holding {
             self.filed = upto;
             self.hold(now.mark);
             if !few {
-                // Parts are no sign of life, and the walk has taken the turns of those.
+                // Parts do not count as contact, and a heartbeat that fell due during the walk may have been used up
+                // without being sent.
                 self.send_heartbeat().await?;
             }
         }

@@ -221,7 +221,7 @@ pub async fn admit(app: &App, key_hash: &[u8; 32], source: Option<IpAddr>) -> Re
     }
     let Some(source) = source else { return Err(Error::BadToken) };
     let (now, limits) = (app.clock.now(), &app.config.throttle);
-    let (most, window) = (limits.wrong_per_source, limits.window_seconds * SECOND);
+    let (most, window) = (limits.wrong_per_source, limits.window());
     let subject = Subject::mail_agent(source);
     app.db.write(async move |tx| throttle::count(tx, &subject, most, window, now).await).await?;
     Err(Error::BadToken)
