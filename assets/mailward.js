@@ -47,3 +47,14 @@ window.addEventListener("resize", showPlace);
 document.addEventListener("focusin", (event) => {
   if (event.target.matches("input[data-select]")) event.target.select();
 });
+// A second click on a button whose answer is on its way would do the work twice, and show its second answer alone.
+const PATIENCE = 15000;
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (Date.now() - (form.dataset.sent ?? 0) < PATIENCE) event.preventDefault();
+  else form.dataset.sent = Date.now();
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});

@@ -123,7 +123,8 @@ async fn void(db: &Db, context: &Context, now: Millis) -> Result<()> {
     let context = context.clone();
     db.write(async move |tx| {
         store::restore::void(tx, now).await?;
-        let what = "every token, code, one-time password and app password of the copy".to_owned();
+        let what = "every token, code, one-time password and app password of the copy; applications are switched off"
+            .to_owned();
         // After the jump, or the entries could bear numbers that were given before.
         journal::everywhere(tx, &context, "restore", &BTreeMap::from([("voided", what)]), now).await
     })

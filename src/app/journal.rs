@@ -69,7 +69,8 @@ pub fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
 }
 
 /// Writes an entry without an account into the log of every organization: the host's operator did
-/// something that concerns them all.
+/// something that concerns them all. Of `domains` each log tells its own: whose the others are, is for the operator
+/// alone to know.
 pub async fn everywhere(
     tx: &mut Tx,
     context: &Context,
@@ -92,11 +93,25 @@ pub async fn everywhere(
             verb,
             target: None,
             differences: Vec::new(),
-            notes: notes.clone(),
+            notes: as_told_to(tx, organization.id, notes).await?,
         };
         write(tx, &entry)?;
     }
     Ok(())
+}
+
+async fn as_told_to(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    notes: &BTreeMap<&'static str, String>,
+) -> Result<BTreeMap<&'static str, String>> {
+    let mut notes = notes.clone();
+    if let Some(domains) = notes.get_mut("domains") {
+        let own = store::organizations::domains(tx, organization).await?;
+        let told = |name: &&str| *name == "*" || own.iter().any(|domain| domain.name.as_str() == *name);
+        *domains = domains.split(' ').filter(told).collect::<Vec<_>>().join(" ");
+    }
+    Ok(notes)
 }
 
 /// What every entry says. Ids are strings, so that no reader loses digits.

@@ -104,7 +104,8 @@ impl Restore {
         desk.note(
             "every token, code, one-time password and app password in it is void, since some may have been revoked \
              after the copy was made: who had a one-time password needs another reset, and people make new app \
-             passwords for their devices, and new recovery codes",
+             passwords for their devices, and new recovery codes. Applications are switched off: enable those that are \
+             still wanted (`mailward client list`, `mailward client enable`)",
         );
         if self.after_pg_restore {
             desk.note(

@@ -21,11 +21,21 @@ pub fn fail(error: &Error, json: bool) -> ExitCode {
     let (code, kind) = meaning(error);
     let text = words(error);
     if json {
-        eprintln!("{}", json!({"error": {"kind": kind, "message": text, "exit_code": code}}));
+        in_json(code, kind, &text);
     } else {
         eprintln!("mailward: {text}");
     }
     ExitCode::from(code)
+}
+
+/// The same for machines, of a command line that cannot be read.
+pub fn misused(text: &str) -> ExitCode {
+    in_json(USAGE, "usage", text.trim_end());
+    ExitCode::from(USAGE)
+}
+
+fn in_json(code: u8, kind: &str, text: &str) {
+    eprintln!("{}", json!({"error": {"kind": kind, "message": text, "exit_code": code}}));
 }
 
 /// The exit code, and its name for machines.

@@ -137,7 +137,7 @@ impl Init {
                     "accountId": admin.id.to_string(),
                     "email": admin.primary.as_str(),
                     "config": file,
-                    "database": config.database.url,
+                    "database": config.database.url_without_password(),
                 });
                 chosen.add_to(&mut answer);
                 answer

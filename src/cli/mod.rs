@@ -180,6 +180,10 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
+            let asked_for = usage.exit_code() == 0; // help, or the version
+            if !asked_for && std::env::args_os().any(|argument| argument == "--json") {
+                return exit::misused(&usage.render().to_string());
+            }
             // A closed pipe is the only way for this to fail, and nobody is left to tell.
             let _ = usage.print();
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(exit::USAGE));

@@ -147,7 +147,16 @@ pub async fn show(State(app): State<App>, visitor: Visitor, asked: Asked) -> Res
 
 /// `GET /audit/export`: the newest entries of a filter as a file, as lines of JSON unchanged or as a table.
 pub async fn export(State(app): State<App>, visitor: Visitor, asked: Asked) -> Result<Response> {
-    let page = entries(&app, &visitor, filter(&asked), MOST).await?;
+    let wanted = filter(&asked);
+    let mut page = entries(&app, &visitor, wanted.clone(), MOST).await?;
+    // A look goes only so far back, and entries that are wanted may lie behind many others.
+    while page.entries.len() < MOST && page.next.is_some() {
+        let further = wanted.clone().map(|wanted| Filter { after: page.next, ..wanted });
+        let more = entries(&app, &visitor, further, MOST - page.entries.len()).await?;
+        page.entries.extend(more.entries);
+        page.names.extend(more.names);
+        page.next = more.next;
+    }
     let (kind, name, bytes) = match asked.text("as") {
         "csv" => ("text/csv; charset=utf-8", "audit.csv", table(&page)?),
         _ => {

@@ -420,7 +420,7 @@ texts! {
     bulk_changes = "{} users change";
     bulk_cannot = "{}: {}";
     job_count = "{} of {} done, {} of them failed.";
-    job_hint = "Each line is a change of its own and stands in the history. This list is kept for an hour in the memory of the server that does the work; nothing is lost when it is gone.";
+    job_hint = "Each line is a change of its own and stands in the history. This list is kept for an hour in the memory of the server that does the work. What was done stays done when it is gone; one-time passwords that nobody fetched go with it.";
     no_such_job = "this list is not kept any more, or another server has it; what was done stands in the audit log";
     line_failed = "failed";
     password_waits = "{} one-time password can be fetched once, as a file. It is stored nowhere.";

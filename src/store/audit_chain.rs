@@ -99,12 +99,13 @@ pub struct Link {
     pub person: Option<UserId>,
     pub at: Option<i64>,
     pub verb: Option<String>,
+    pub actor: Option<String>,
 }
 
 /// Up to `most` places of an organization's chain behind the one with that number, in order.
 pub async fn page(tx: &mut Tx, organization: OrganizationId, after: i64, most: i64) -> Result<Vec<Link>> {
     tx.query_all(
-        "SELECT l.number, l.hash, l.change_id, l.step, a.entry, a.person_id, a.at, a.verb
+        "SELECT l.number, l.hash, l.change_id, l.step, a.entry, a.person_id, a.at, a.verb, a.actor
          FROM audit_link l
          LEFT JOIN audit a ON a.organization_id = l.organization_id AND a.id = l.change_id AND a.step = l.step
          WHERE l.organization_id = $1 AND l.number > $2 ORDER BY l.number LIMIT $3",
@@ -119,6 +120,7 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, after: i64, most: i
                 person: row.get::<Option<i64>>("person_id")?.map(id).transpose()?,
                 at: row.get("at")?,
                 verb: row.get("verb")?,
+                actor: row.get("actor")?,
             })
         },
     )

@@ -1,9 +1,13 @@
 //! After a restore: nothing that was given out before opens anything, and no number is given twice.
 
 use crate::clock::{Millis, SECOND};
+use crate::domain::actor::{Rank, Who};
+use crate::domain::switch::{Block, Reason};
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::{audit, audit_chain, ids, mail_agents, organizations, outbox, sealed, settings, tokens};
+use crate::store::{
+    audit, audit_chain, ids, mail_agents, organizations, outbox, sealed, settings, to_json, tokens,
+};
 
 /// How many blocks of ids, and how many generations and epochs, are jumped over at least: more than any
 /// installation uses between two backups.
@@ -12,7 +16,10 @@ pub const JUMP: i64 = 1_000_000;
 /// numbers again that were given after it was restored before.
 const JUMP_A_SECOND: i64 = 16;
 
-/// Voids every token, code, one-time password and app password, and moves ids, credential generations
+/// Why applications are switched off afterwards.
+const RESTORED: &str = "restored from a copy; enable it if it is still wanted";
+
+/// Voids every token, code, one-time password and app password, switches applications off, and moves ids, credential generations
 /// and session epochs past everything that may have been given since the copy was made. App
 /// passwords and recovery codes that were revoked or used since cannot be told from the others.
 pub async fn void(tx: &mut Tx, now: Millis) -> Result<()> {
@@ -24,6 +31,14 @@ pub async fn void(tx: &mut Tx, now: Millis) -> Result<()> {
     tx.execute("UPDATE person SET password_phc = NULL WHERE password_kind = 'one_time'", params![]).await?;
     tx.execute("DELETE FROM app_password", params![]).await?;
     tx.execute("DELETE FROM recovery_code", params![]).await?;
+    // One that was deleted since is there again, with a secret that may be known.
+    let block = Block {
+        by: Who::Clock,
+        rank: Rank::SuperAdmin,
+        at: now,
+        reason: Reason::parse(RESTORED).ok().flatten(),
+    };
+    tx.execute("UPDATE client SET disabled = $1 WHERE disabled IS NULL", params![&to_json(&block)?]).await?;
     tx.execute("UPDATE account SET generation = generation + $1", params![jump]).await?;
     audit_chain::forget_transactions(tx).await?;
     outbox::forget_transactions(tx).await?;

@@ -220,6 +220,7 @@ both_engines! {
         seal_all(&world).await;
         assert_eq!(database(&world, &[]).await, [""; 0]);
         for (tampering, sign) in [
+            ("UPDATE audit SET actor = 'user 1000000000007' WHERE entry LIKE '%Mia the 3%'", "columns beside it"),
             ("UPDATE audit SET entry = REPLACE(entry, 'Mia the 1', 'Mia the 7') WHERE entry LIKE '%Mia the 1%'", "is not the one that was sealed"),
             ("UPDATE audit SET person_id = 1000000000001 WHERE entry LIKE '%Mia the 2%'", "columns beside it"),
             ("UPDATE audit SET at = at + 1 WHERE entry LIKE '%Mia the 0%' AND entry NOT LIKE '%Mia the 1%'", "columns beside it"),
@@ -369,7 +370,7 @@ async fn write_entry(app: &App, zoid: OrganizationId, number: i64) {
         actor: "clock".to_owned(),
         verb: "count".to_owned(),
         person: None,
-        entry: json!({"at": START, "change": (290_000_000_000_000_000 + number).to_string(), "step": 0, "v": 1, "verb": "count"}).to_string(),
+        entry: json!({"actor": {"kind": "clock"}, "at": START, "change": (290_000_000_000_000_000 + number).to_string(), "step": 0, "v": 1, "verb": "count"}).to_string(),
     };
     app.db.write(async move |tx| store::audit::insert(tx, &row)).await.expect("an entry");
 }
@@ -434,7 +435,7 @@ fn what_a_transaction_wrote_that_was_open_for_five_seconds_is_not_passed_over() 
         let open = slow.transaction().await.expect("a transaction");
         let (zoid, change) = (world.zoid.get(), 290_000_000_000_999_999_i64);
         let entry =
-            json!({"at": START, "change": change.to_string(), "step": 0, "v": 1, "verb": "slow"}).to_string();
+            json!({"actor": {"kind": "clock"}, "at": START, "change": change.to_string(), "step": 0, "v": 1, "verb": "slow"}).to_string();
         open.execute(
             "INSERT INTO audit (organization_id, id, step, at, actor, verb, entry) VALUES ($1, $2, 0, $3, 'clock', 'slow', $4)",
             &[&zoid, &change, &START, &entry],

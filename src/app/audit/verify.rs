@@ -324,10 +324,16 @@ impl<'a> Walk<'a> {
         // A refusal that was written before it said so names its person beside it alone.
         let unsaid = refused && person.is_none();
         let person: Option<UserId> = person.and_then(|zuid| zuid.parse().ok());
+        let actor = match says("/actor/kind").as_deref() {
+            Some("user") => says("/actor/zuid").map(|zuid| format!("user {zuid}")),
+            Some("operator") => says("/actor/name").map(|name| format!("operator {name}")),
+            other => other.map(str::to_owned),
+        };
         if says("/change") != Some(link.change.to_string())
             || entry["step"].as_i64() != Some(link.step)
             || entry["at"].as_i64() != link.at
             || says("/verb") != link.verb
+            || actor != link.actor
             || (person != link.person && !unsaid)
         {
             self.find(format!("entry {}: the columns beside it were changed", link.number));

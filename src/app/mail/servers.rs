@@ -119,7 +119,7 @@ pub async fn add(app: &App, context: &Context, row: MailServerRow, unasked: bool
     if !unasked {
         server.check().await.map_err(|why| Error::Refused(format!("{}: {why}", row.name)))?;
     }
-    let notes = [("server", row.name.clone()), ("url", row.url.clone())];
+    let notes = [("server", row.name.clone())];
     record(app, context, "addMailServer", notes, async move |tx| {
         if store::mail_agents::all(tx).await?.iter().any(|agent| agent.name == row.name) {
             return Err(Error::Refused(format!("there is an agent {} already", row.name)));

@@ -152,6 +152,7 @@ impl Action {
                 Facts::new("reset-password", t.do_reset_password, t.means_reset_password, Section::SignIn)
                     .asks(Field::Reset)
                     .dangerous()
+                    .for_others()
             }
             Self::Secure => {
                 Facts::new("secure", t.do_secure, t.means_secure, Section::SignIn).dangerous().for_others()

@@ -84,6 +84,11 @@ async fn a_restored_copy_has_forgotten_what_was_given_out() {
     assert_eq!(place.json(&["user", "show", "tom@example.org"])["password"], "none");
     assert_eq!(place.json(&["user", "show", "rebecca@example.org"])["password"], "permanent");
     assert_eq!(place.json(&["audit", "list", "--limit", "1"])[0]["verb"], "restore");
+    // An application may have been deleted since, because somebody knows its secret.
+    let code = ["client", "code", &client, "--user", "rebecca@example.org", "--scope", scope];
+    place.run(&code).refused(4);
+    place.run(&["client", "enable", &client]).good();
+    place.run(&code).good();
     // Who was added after the copy was made is gone, and the number is not given again.
     let next = text(&place.json(&["user", "add", "next@example.org"])["user"], "zuid");
     assert!(next.parse::<i64>().expect("a zuid") > newest.parse::<i64>().expect("a zuid"));

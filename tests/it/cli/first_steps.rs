@@ -171,6 +171,10 @@ fn exit_codes_tell_refusals_apart() {
     let error = place.run(&["user", "show", "nobody@example.org", "--json"]).refused(4);
     let error: serde_json::Value = serde_json::from_str(&error).expect("JSON on standard error");
     assert_eq!(error["error"]["kind"], "not_found");
+    let misused = place.run(&["user", "shwo", "--json"]).refused(2);
+    let misused: serde_json::Value = serde_json::from_str(&misused).expect("JSON on standard error");
+    assert_eq!(misused["error"]["kind"], "usage");
+    assert!(misused["error"]["message"].as_str().is_some_and(|text| text.contains("shwo")), "{misused}");
 }
 
 #[test]

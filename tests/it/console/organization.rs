@@ -5,7 +5,7 @@ use mailward::domain::actor::Role;
 use mailward::domain::email_address::DomainName;
 use mailward::store;
 use mailward::store::clients::ClientKind;
-use mailward::store::engine::{Db, EngineKind};
+use mailward::store::engine::{Db, EngineKind, params};
 use serde_json::json;
 
 use crate::support::visitor::Visitor;
@@ -168,6 +168,19 @@ both_engines! {
         assert!(entries.len() == 60 && entries.iter().all(|entry| entry["verb"] == "displaynameupdate"));
         let table = visitor.get("/audit/export?as=csv&verb=disableMailAccount").await;
         assert_eq!(table.text.lines().count(), 2, "{}", table.text);
+        // One that lies behind ten thousand others is in the file as well.
+        let others = "INSERT INTO audit (organization_id, id, step, at, actor, verb, person_id, entry)
+                      SELECT a.organization_id, a.id, 1 + ROW_NUMBER() OVER (ORDER BY a.id, b.id, c.n), a.at + 1000,
+                             a.actor, a.verb, a.person_id, a.entry
+                      FROM audit a CROSS JOIN audit b
+                      CROSS JOIN (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3) c
+                      WHERE a.verb = 'displaynameupdate'";
+        let made = world.app.db.write(async move |tx| tx.execute(others, params![]).await).await.expect("made");
+        assert!(made > 10_000, "{made}");
+        let same = visitor.get("/audit/export?as=csv&verb=disableMailAccount").await;
+        assert_eq!(same.text, table.text);
+        let newest = visitor.get("/audit/export?as=jsonl").await;
+        assert_eq!(newest.text.lines().count(), 10_000);
     }
 
     async fn an_audit_filter_that_fits_nobody_or_cannot_be_read_lists_nothing(db: Db) {

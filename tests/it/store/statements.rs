@@ -78,6 +78,7 @@ const WHOLE_TABLES: &[(&str, &str)] = &[
     ("DELETE FROM recovery_link", "after a restore"),
     ("DELETE FROM totp", "when the server's keys are lost"),
     ("UPDATE account SET generation = generation + $1", "after a restore"),
+    ("UPDATE client SET disabled = $1 WHERE disabled IS NULL", "after a restore"),
     ("UPDATE person SET password_phc = NULL WHERE password_kind = 'one_time'", "after a restore"),
     ("UPDATE person SET version = version + 1, session_epoch = session_epoch + $1", "after a restore"),
 ];
