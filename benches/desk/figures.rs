@@ -473,7 +473,11 @@ impl Bench {
 
     pub async fn memory_start(&mut self) -> Result<Figure> {
         let mut figure = Figure::new("memory_start");
-        for (name, world) in [("thousand", &self.few), ("million", &self.many)] {
+        let many = match self.arguments.accounts() {
+            1_000_000 => "million".to_owned(),
+            accounts => format!("{accounts} accounts"),
+        };
+        for (name, world) in [("thousand", &self.few), (many.as_str(), &self.many)] {
             // So that the look-up files hold everything, as after an ordinary stop.
             self.start(world, true).await?.stop()?;
             let mut ready = Vec::new();

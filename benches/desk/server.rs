@@ -16,6 +16,9 @@ use crate::load::{Call, Connection};
 /// The unit of processor time in /proc, whatever the kernel's own is. Source: `man 5 proc`, USER_HZ.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// A first start makes the look-up files: for ten million accounts that takes minutes.
+const FIRST_START: Duration = Duration::from_secs(1800);
+
 /// A running server; it is ended when this is dropped.
 pub struct Server {
     child: Child,
@@ -76,7 +79,7 @@ pub async fn mailward(setting: &Setting) -> Result<Server> {
                 std::fs::read_to_string(folder.join("mailward.log"))?
             );
         }
-        ensure!(start.elapsed() < Duration::from_secs(120), "the server was not ready in two minutes");
+        ensure!(start.elapsed() < FIRST_START, "the server was not ready in {FIRST_START:?}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -82,7 +82,9 @@ impl Arguments {
 
     /// How long one figure may take before it is given up.
     pub fn patience(&self) -> Duration {
-        if self.quick { Duration::from_secs(150) } else { Duration::from_secs(3600) }
+        // So many more accounts than a million take their time, however short the rounds are.
+        let short = self.quick && self.accounts() <= 1_000_000;
+        Duration::from_secs(if short { 150 } else { 3600 })
     }
 
     /// The command that made the figures, as somebody would type it.

@@ -502,6 +502,8 @@ fn hosts_whose_network_is_cut_keep_their_last_state_and_go_on_where_they_were() 
         let (_near_agent, far_agent) = (start(&near, 0), start(&far, 1));
         until(4, || near.logins().len());
         until(4, || far.logins().len());
+        // It says so a moment after the logins are there.
+        far_agent.says("were made anew");
         let made_anew = far_agent.said("were made anew");
         let gates = |host: &Host| host.ask("auth", "SELECT mbox FROM mp_gate").len();
         let switch = async |mode: &str| {
