@@ -53,7 +53,6 @@ fn complete(routes: Router<App>, app: App) -> Router {
             Error::WrongMethod(crate::door::shown(&method))
         })
         .layer(CatchPanicLayer::custom(|_| Error::internal("a request panicked").into_response()))
-        .layer(axum::middleware::from_fn(door::untried))
         .layer(axum::middleware::from_fn_with_state(app.clone(), door::pass))
         .with_state(app)
 }
@@ -78,14 +77,20 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(organizations::domains))
         .routes(routes!(organizations::domain))
         .routes(routes!(own_password::change))
-        .routes(routes!(oauth::token))
-        .routes(routes!(oauth::revoke))
-        .routes(routes!(oauth::introspect))
-        .routes(routes!(oauth::user_info))
         .routes(routes!(oauth::metadata))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::serve))
+        .merge(credentials())
+}
+
+fn credentials() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(oauth::token))
+        .routes(routes!(oauth::revoke))
+        .routes(routes!(oauth::introspect))
+        .routes(routes!(oauth::user_info))
+        .route_layer(axum::middleware::from_fn(door::untried))
 }
 
 #[cfg(test)]

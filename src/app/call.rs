@@ -145,7 +145,7 @@ pub async fn known(app: &App, context: &Context) -> Result<Actor> {
 /// Queues the statements of [`authenticate`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch_caller(tx: &mut Tx, caller: &Caller, now: Millis) {
     match caller {
-        Caller::Token(hash) => store::tokens::prefetch_holder(tx, hash, now),
+        Caller::Token(hash) => store::tokens::prefetch_holder(tx, hash),
         Caller::Session { hash, idle } => store::web_sessions::prefetch_holder(tx, hash, now, now - idle),
         Caller::Operator { .. } | Caller::Clock | Caller::Nobody => {}
     }

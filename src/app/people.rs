@@ -249,18 +249,19 @@ pub async fn overview(
     let actor = authenticate(&mut tx, caller, now).await?;
     rights::may_view(&actor, View::Users(zoid))?;
     let missing = || no_such_account(user.get());
-    let account = store::accounts::load(&mut tx, zoid, Handle::User(user)).await?.ok_or_else(missing)?;
-    rights::may_see(&actor, &account)?;
+    let listed = store::lists::one(&mut tx, zoid, Handle::User(user)).await?.ok_or_else(missing)?;
+    let account = &listed.account;
+    rights::may_see(&actor, account)?;
     let history = store::audit::newest(&mut tx, zoid, Some(user), HISTORY).await?;
     let refused = modes
         .iter()
-        .map(|mode| may(&actor, zoid, &account, mode).err().map(|error: Error| error.to_string()))
+        .map(|mode| may(&actor, zoid, account, mode).err().map(|error: Error| error.to_string()))
         .collect();
     Ok(Overview {
         sessions: store::web_sessions::of_person(&mut tx, zoid, user, now, now - web_sessions::idle(app))
             .await?,
-        names: names_of(&mut tx, zoid, mentioned(&account, &history)).await?,
-        listed: Listed { sign_ins: store::sign_ins::one(&mut tx, zoid, user).await?, account },
+        names: names_of(&mut tx, zoid, mentioned(account, &history)).await?,
+        listed,
         history,
         refused,
     })

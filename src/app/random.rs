@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, SeedableRng};
 
 /// The source of tokens, salts and codes.
 pub enum Random {
@@ -28,22 +28,20 @@ impl Random {
         }
     }
 
-    /// Names one request in the log, to its caller and in the audit log.
+    /// Names one request in the log, to its caller and in the audit log. It is no secret, so the thread's own
+    /// generator is good enough, which does not ask the operating system each time.
     pub fn request_id(&self) -> String {
-        self.with(|rng| {
-            use rand::Rng;
-            let mut bytes = [0; 8];
-            rng.fill_bytes(&mut bytes);
-            hex::encode(bytes)
-        })
+        let mut bytes = [0; 8];
+        match self {
+            Self::System => rand::rng().fill_bytes(&mut bytes),
+            Self::Seeded(_) => self.with(|rng| rng.fill_bytes(&mut bytes)),
+        }
+        hex::encode(bytes)
     }
 
     pub fn salt(&self) -> [u8; 16] {
-        self.with(|rng| {
-            use rand::Rng;
-            let mut salt = [0; 16];
-            rng.fill_bytes(&mut salt);
-            salt
-        })
+        let mut salt = [0; 16];
+        self.with(|rng| rng.fill_bytes(&mut salt));
+        salt
     }
 }

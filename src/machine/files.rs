@@ -18,6 +18,19 @@ pub fn new_private(file: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
 }
 
+/// Has a file that root makes belong to whom its folder belongs to: a command of the administrator makes what the
+/// service uses.
+///
+/// # Errors
+/// What chown(2) is refused with.
+pub fn give_to_folders_owner(file: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = std::fs::metadata(folder(file))?;
+    std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// The folder that a file is in; `.` for a bare name.
 pub fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))

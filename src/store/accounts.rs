@@ -13,10 +13,7 @@ use crate::store::{addresses, from_json, id, lists, opt_from_json, opt_to_json, 
 
 /// The columns of an account without its addresses, and `$more`; `person p` joined with `account a`.
 macro_rules! select_account {
-    ($rest:literal) => {
-        select_account!("", $rest)
-    };
-    ($more:literal, $($rest:literal),+) => {
+    ($more:expr, $($rest:expr),+) => {
         concat!(
             "SELECT p.organization_id, p.id AS person_id, p.ordinal, p.version, p.role, p.help_desk, p.first_name, p.last_name,
                     p.display_name, p.profile, p.password_phc, p.password_kind, p.password_until,
@@ -35,6 +32,25 @@ macro_rules! select_account {
 }
 pub(super) use select_account;
 
+/// As [`select_account!`], with what is known of the person's sign-ins.
+macro_rules! select_listed {
+    ($more:literal, $($rest:literal),+) => {
+        $crate::store::accounts::select_account!(
+            concat!(
+                ", s.last_at, s.last_door,
+                 (EXISTS (SELECT 1 FROM totp t WHERE t.organization_id = p.organization_id AND t.person_id = p.id
+                                                 AND t.confirmed_at IS NOT NULL)
+                  OR EXISTS (SELECT 1 FROM passkey k WHERE k.organization_id = p.organization_id
+                                                       AND k.person_id = p.id)) AS second_factor",
+                $more
+            ),
+            "LEFT JOIN sign_in s ON s.organization_id = p.organization_id AND s.person_id = p.id ",
+            $($rest),+
+        )
+    };
+}
+pub(super) use select_listed;
+
 /// How a caller names a user inside an organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handle {
@@ -50,10 +66,10 @@ impl Handle {
 }
 
 /// An account with its addresses, a row for each, by columns of `p` or `a`: one way through the trees of the
-/// database leads to all of it.
+/// database leads to all of it. `$select` says what else is asked for.
 macro_rules! select_owner {
-    ($key:literal) => {
-        select_account!(
+    ($select:ident, $key:literal) => {
+        $select!(
             ", d.address AS owned, d.created_at AS owned_since,
              EXISTS (SELECT 1 FROM app_password w
                      WHERE w.organization_id = a.organization_id AND w.account_id = a.id) AS has_app_passwords",
@@ -80,41 +96,71 @@ macro_rules! select_app_passwords {
 }
 
 impl Handle {
-    /// The questions for the account and for its app passwords, and their second parameter.
-    fn questions(self) -> (&'static str, &'static str, i64) {
+    /// The number by which a question finds it.
+    fn number(self) -> i64 {
         match self {
-            Self::User(user) => (
-                select_owner!("p.organization_id = $1 AND p.id = $2"),
-                select_app_passwords!("a.organization_id = $1 AND a.person_id = $2"),
-                user.get(),
-            ),
-            Self::Account(account) => (
-                select_owner!("a.organization_id = $1 AND a.id = $2"),
-                select_app_passwords!("a.organization_id = $1 AND a.id = $2"),
-                account.get(),
-            ),
+            Self::User(user) => user.get(),
+            Self::Account(account) => account.get(),
+        }
+    }
+
+    fn account(self) -> &'static str {
+        match self {
+            Self::User(_) => select_owner!(select_account, "p.organization_id = $1 AND p.id = $2"),
+            Self::Account(_) => select_owner!(select_account, "a.organization_id = $1 AND a.id = $2"),
+        }
+    }
+
+    /// The account with what is known of its owner's sign-ins.
+    pub(super) fn listed(self) -> &'static str {
+        match self {
+            Self::User(_) => select_owner!(select_listed, "p.organization_id = $1 AND p.id = $2"),
+            Self::Account(_) => select_owner!(select_listed, "a.organization_id = $1 AND a.id = $2"),
+        }
+    }
+
+    fn app_passwords(self) -> &'static str {
+        match self {
+            Self::User(_) => select_app_passwords!("a.organization_id = $1 AND a.person_id = $2"),
+            Self::Account(_) => select_app_passwords!("a.organization_id = $1 AND a.id = $2"),
         }
     }
 }
 
 /// Queues the statements of [`load`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch(tx: &mut Tx, organization: OrganizationId, handle: Handle) {
-    let (account, app_passwords, number) = handle.questions();
-    tx.prefetch(account, params![organization.get(), number]);
-    tx.prefetch(app_passwords, params![organization.get(), number]);
+    prefetch_owner(tx, organization, handle, handle.account());
+}
+
+/// Queues the statements of [`load_owner`].
+pub(super) fn prefetch_owner(tx: &mut Tx, organization: OrganizationId, handle: Handle, sql: &'static str) {
+    let params = params![organization.get(), handle.number()];
+    tx.prefetch(sql, params);
+    tx.prefetch(handle.app_passwords(), params);
 }
 
 /// The account, or `None` where the organization has no such user.
 pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> Result<Option<Account>> {
-    prefetch(tx, organization, handle);
-    let (account, app_passwords, number) = handle.questions();
-    let params = params![organization.get(), number];
+    load_owner(tx, organization, handle, handle.account(), |_| Ok(())).await
+}
+
+/// The account by a [`select_owner!`]; `beside` reads from its first row what the statement asks for beside it.
+pub(super) async fn load_owner(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    handle: Handle,
+    sql: &'static str,
+    mut beside: impl FnMut(&Row<'_>) -> Result<()>,
+) -> Result<Option<Account>> {
+    prefetch_owner(tx, organization, handle, sql);
+    let params = params![organization.get(), handle.number()];
     let (mut found, mut aliases, mut has_app_passwords) = (None, Vec::new(), false);
-    tx.query_all(account, params, |row| {
+    tx.query_all(sql, params, |row| {
         let account = match &mut found {
             Some(account) => account,
             none => {
                 has_app_passwords = row.get("has_app_passwords")?;
+                beside(row)?;
                 none.insert(read(row)?)
             }
         };
@@ -130,7 +176,7 @@ pub async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> 
     let Some(mut account) = found else { return Ok(None) };
     account.aliases = addresses::in_order(aliases);
     if has_app_passwords {
-        account.app_passwords = tx.query_all(app_passwords, params, read_app_password).await?;
+        account.app_passwords = tx.query_all(handle.app_passwords(), params, read_app_password).await?;
     }
     Ok(Some(account))
 }

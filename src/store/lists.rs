@@ -9,16 +9,34 @@ use crate::domain::account::Account;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
-use crate::store::accounts::{read, select_account};
+use crate::store::accounts::{self, Handle, select_listed};
 use crate::store::addresses;
-use crate::store::engine::{Tx, params};
-use crate::store::sign_ins::{self, SignIns, select_sign_ins};
+use crate::store::engine::{Row, Tx, params};
+use crate::store::sign_ins::{self, SignIns};
 
 /// An account in a list, with what a list shows beside it.
 #[derive(Debug, Clone)]
 pub struct Listed {
     pub account: Account,
     pub sign_ins: SignIns,
+}
+
+/// Reads from a row of `select_listed!`; the aliases come separately.
+pub(super) fn read(row: &Row<'_>) -> Result<Listed> {
+    Ok(Listed { account: accounts::read(row)?, sign_ins: sign_ins::read(row)? })
+}
+
+/// Queues the statements of [`one`], so that PostgreSQL answers them in its next round trip.
+pub fn prefetch_one(tx: &mut Tx, organization: OrganizationId, handle: Handle) {
+    accounts::prefetch_owner(tx, organization, handle, handle.listed());
+}
+
+/// One account, or `None` where the organization has no such user.
+pub async fn one(tx: &mut Tx, organization: OrganizationId, handle: Handle) -> Result<Option<Listed>> {
+    let mut sign_ins = SignIns::default();
+    let beside = |row: &Row<'_>| sign_ins::read(row).map(|read| sign_ins = read);
+    let found = accounts::load_owner(tx, organization, handle, handle.listed(), beside).await?;
+    Ok(found.map(|account| Listed { account, sign_ins }))
 }
 
 /// How many ordinals share one counter.
@@ -105,10 +123,11 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
         None => counted(tx, organization).await?,
     };
     let mut ordinals = (i64::MAX, i64::MIN);
-    let accounts = tx
+    let found = tx
         .query_all(
             // What is passed over is counted in the index alone.
-            select_account!(
+            select_listed!(
+                "",
                 "WHERE p.organization_id = $1 AND p.ordinal >= (
                      SELECT ordinal FROM person WHERE organization_id = $1 AND ordinal >= $2
                      ORDER BY ordinal LIMIT 1 OFFSET $4)
@@ -133,26 +152,18 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
         params![organization.get(), ordinals.0, ordinals.1],
     )
     .await?;
-    let seen = sign_ins::several(
-        tx,
-        select_sign_ins!("WHERE p.organization_id = $1 AND p.ordinal >= $2 AND p.ordinal <= $3"),
-        params![organization.get(), ordinals.0, ordinals.1],
-    )
-    .await?;
-    Ok(listed(accounts, owned, seen))
+    Ok(with_aliases(found, owned))
 }
 
-/// Accounts with their aliases, by accountId, and their last sign-ins, by zuid.
-pub(super) fn listed(
-    accounts: Vec<Account>,
+/// Gives the accounts their aliases, which come by accountId.
+pub(super) fn with_aliases(
+    mut found: Vec<Listed>,
     mut owned: HashMap<i64, Vec<EmailAddress>>,
-    mut seen: HashMap<i64, SignIns>,
 ) -> Vec<Listed> {
-    let listed = accounts.into_iter().map(|mut account| {
+    for Listed { account, .. } in &mut found {
         account.aliases = owned.remove(&account.id.get()).unwrap_or_default();
-        Listed { sign_ins: seen.remove(&account.user.get()).unwrap_or_default(), account }
-    });
-    listed.collect()
+    }
+    found
 }
 
 /// As `page`, of accounts whose primary address is on one of these domains: domain by domain, each
@@ -193,9 +204,10 @@ async fn of_domain(
     limit: i64,
 ) -> Result<Vec<Listed>> {
     let (zoid, domain) = (organization.get(), domain.as_str());
-    let accounts = tx
+    let found = tx
         .query_all(
-            select_account!(
+            select_listed!(
+                "",
                 "WHERE a.organization_id = $1 AND a.id IN (
                      SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
                      ORDER BY created_at, id LIMIT $3 OFFSET $4)
@@ -215,16 +227,5 @@ async fn of_domain(
         params![zoid, domain, limit, start],
     )
     .await?;
-    let seen = sign_ins::several(
-        tx,
-        select_sign_ins!(
-            "JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
-             WHERE a.organization_id = $1
-               AND a.id IN (SELECT id FROM account WHERE organization_id = $1 AND primary_domain = $2
-                            ORDER BY created_at, id LIMIT $3 OFFSET $4)"
-        ),
-        params![zoid, domain, limit, start],
-    )
-    .await?;
-    Ok(listed(accounts, owned, seen))
+    Ok(with_aliases(found, owned))
 }

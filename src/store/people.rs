@@ -5,12 +5,11 @@ use crate::domain::account::Account;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::{Error, Result};
-use crate::store::accounts::{read, select_account};
+use crate::store::accounts::select_listed;
 use crate::store::addresses;
 use crate::store::engine::{Tx, Value, params};
 use crate::store::id;
-use crate::store::lists::{Listed, listed};
-use crate::store::sign_ins::{self, select_sign_ins};
+use crate::store::lists::{Listed, read, with_aliases};
 
 /// The people of a list that are in one state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,9 +194,10 @@ pub async fn of_ids(tx: &mut Tx, organization: OrganizationId, people: &[UserId]
     // One text for any number: places that are left over name nobody.
     let mut values = vec![Value::from(organization.get())];
     values.extend((0..AT_ONCE).map(|place| Value::from(people.get(place).map_or(0, |user| user.get()))));
-    let accounts = tx
+    let found = tx
         .query_all(
-            select_account!(
+            select_listed!(
+                "",
                 "WHERE p.organization_id = $1
                    AND p.id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
                                 $21, $22, $23, $24, $25, $26)
@@ -217,17 +217,7 @@ pub async fn of_ids(tx: &mut Tx, organization: OrganizationId, people: &[UserId]
         &values,
     )
     .await?;
-    let seen = sign_ins::several(
-        tx,
-        select_sign_ins!(
-            "WHERE p.organization_id = $1
-               AND p.id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                            $21, $22, $23, $24, $25, $26)"
-        ),
-        &values,
-    )
-    .await?;
-    Ok(listed(accounts, owned, seen))
+    Ok(with_aliases(found, owned))
 }
 
 #[cfg(test)]

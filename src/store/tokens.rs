@@ -77,19 +77,19 @@ const HOLDER: &str =
      JOIN account a ON a.organization_id = t.organization_id AND a.person_id = t.person_id
      JOIN organization o ON o.id = t.organization_id
      LEFT JOIN client c ON c.organization_id = t.organization_id AND c.id = t.client_id
-     WHERE t.hash = $1 AND t.expires_at > $2 AND t.epoch = p.session_epoch
+     WHERE t.hash = $1 AND t.epoch = p.session_epoch
        AND p.disabled IS NULL AND o.disabled IS NULL
        AND (t.client_id IS NULL OR (c.id IS NOT NULL AND c.disabled IS NULL))";
 
 /// Queues the statements of [`holder`], so that PostgreSQL answers them in its next round trip.
-pub fn prefetch_holder(tx: &mut Tx, token: &Fingerprint, now: Millis) {
-    tx.prefetch(HOLDER, params![&token[..], now]);
+pub fn prefetch_holder(tx: &mut Tx, token: &Fingerprint) {
+    tx.prefetch(HOLDER, params![&token[..]]);
 }
 
 /// A good token's holder: the row exists, has not expired, and the epoch is the person's, and
 /// person, client and organization are enabled.
 pub async fn holder(tx: &mut Tx, token: &Fingerprint, now: Millis) -> Result<Option<(Signed, Millis)>> {
-    tx.query_opt(HOLDER, params![&token[..], now], |row| {
+    let read = |row: &Row<'_>| {
         let signed = Signed {
             organization: id(row.get("organization_id")?)?,
             user: id(row.get("person_id")?)?,
@@ -99,9 +99,10 @@ pub async fn holder(tx: &mut Tx, token: &Fingerprint, now: Millis) -> Result<Opt
             scopes: ScopeSet::parse(row.get("scope")?)?,
             client: row.get("client_id")?,
         };
-        Ok((signed, row.get("expires_at")?))
-    })
-    .await
+        Ok((signed, row.get::<Millis>("expires_at")?))
+    };
+    let found = tx.query_kept(HOLDER, token, read).await?;
+    Ok(found.filter(|(_, expires_at)| *expires_at > now))
 }
 
 /// Who is to give a grant, or gave it.

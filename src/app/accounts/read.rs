@@ -55,10 +55,7 @@ pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Targe
     if let TargetName::Number(number) = named
         && let Some(handle) = Handle::of(*number)
     {
-        store::accounts::prefetch(&mut tx, zoid, handle);
-        if let Handle::User(user) = handle {
-            store::sign_ins::prefetch(&mut tx, zoid, user);
-        }
+        store::lists::prefetch_one(&mut tx, zoid, handle);
     }
     let actor = looks_at(&mut tx, caller, now, View::Users(zoid)).await?;
     let (handle, missing) = match named {
@@ -70,7 +67,7 @@ pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Targe
         }
     };
     let Some(handle) = handle else { return Err(missing) };
-    let listed = listed(&mut tx, zoid, handle).await?.ok_or(missing)?;
+    let listed = store::lists::one(&mut tx, zoid, handle).await?.ok_or(missing)?;
     rights::may_see(&actor, &listed.account)?;
     Ok(listed)
 }
@@ -85,7 +82,7 @@ pub async fn own(app: &App, caller: &Caller, number: Option<i64>) -> Result<List
     if let Some(number) = number.filter(|number| *number != signed.account.get()) {
         return Err(no_such_account(number));
     }
-    listed(&mut tx, signed.organization, Handle::User(signed.user)).await?.ok_or(Error::BadToken)
+    store::lists::one(&mut tx, signed.organization, Handle::User(signed.user)).await?.ok_or(Error::BadToken)
 }
 
 /// The organization with its domains and counts; `None` asks for the caller's own.
@@ -144,13 +141,7 @@ pub async fn domains(app: &App, caller: &Caller, zoid: OrganizationId) -> Result
 pub async fn profile(app: &App, caller: &Caller) -> Result<Listed> {
     let mut tx = app.db.look().await?;
     let signed = own_view(&mut tx, caller, app.clock.now(), View::Profile).await?;
-    listed(&mut tx, signed.organization, Handle::User(signed.user)).await?.ok_or(Error::BadToken)
-}
-
-async fn listed(tx: &mut Tx, zoid: OrganizationId, handle: Handle) -> Result<Option<Listed>> {
-    let Some(account) = store::accounts::load(tx, zoid, handle).await? else { return Ok(None) };
-    let sign_ins = store::sign_ins::one(tx, zoid, account.user).await?;
-    Ok(Some(Listed { account, sign_ins }))
+    store::lists::one(&mut tx, signed.organization, Handle::User(signed.user)).await?.ok_or(Error::BadToken)
 }
 
 async fn looks_at(tx: &mut Tx, caller: &Caller, now: Millis, view: View) -> Result<Actor> {

@@ -23,7 +23,7 @@ const LITTLE: u32 = 8;
 
 /// The thread that folds a log now, if there is one.
 #[derive(Clone, Default)]
-pub(super) struct Checkpoints(Arc<Running>);
+pub struct Checkpoints(Arc<Running>);
 
 #[derive(Default)]
 struct Running {

@@ -6,6 +6,7 @@ mod checkpoint;
 mod connect;
 mod flight;
 mod hold;
+mod kept;
 mod lent;
 mod migrate;
 mod numbers;
@@ -21,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use crate::params;
+pub(super) use checkpoint::Checkpoints;
 pub use migrate::{Applied, Step, is_ahead, migrate, newest_known, pending};
 pub use schema::schema;
 pub use value::{Column, Row, Value};
@@ -341,6 +343,8 @@ pub struct Tx {
     /// A statement failed. PostgreSQL then stores nothing and still answers COMMIT with success,
     /// so a body that swallows the error must not be believed, on either engine.
     failed: bool,
+    /// What SQLite's connections for reading keep.
+    kept: Option<kept::Kept>,
 }
 
 enum Arm {
@@ -410,6 +414,27 @@ impl Tx {
             )));
         }
         Ok(rows.pop())
+    }
+
+    /// As [`query_opt`](Tx::query_opt) with the key as its only parameter, for what most requests ask: a connection to
+    /// SQLite for reading looks for it once, until somebody changes the database.
+    pub async fn query_kept<T: Clone + Send + 'static>(
+        &mut self,
+        sql: &'static str,
+        key: &[u8; 32],
+        read: impl FnMut(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        if let (Arm::Sqlite(connection), Some(kept)) = (&self.arm, &mut self.kept) {
+            sqlite::refresh(kept, connection)?;
+            if let Some(answer) = kept.get(sql, key) {
+                return Ok(Some(answer));
+            }
+        }
+        let answer = self.query_opt(sql, params![&key[..]], read).await?;
+        if let (Some(kept), Some(answer)) = (&mut self.kept, &answer) {
+            kept.put(sql, key, answer.clone());
+        }
+        Ok(answer)
     }
 
     /// The only row. None: `Error::NotFound`.

@@ -14,6 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::checkpoint::Checkpoints;
+use super::kept::Kept;
 use super::value::{Names, Source};
 use super::writer::Writer;
 use super::{Arm, Options, Row, Tx, Value, bad_url, first_line, params, unavailable};
@@ -72,7 +73,7 @@ impl Sqlite {
         }
         let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.busy_timeout)
             .map_err(|cause| error("opening the database for reading", cause))?;
-        Ok(Tx { arm: Arm::Sqlite(connection), failed: false })
+        Ok(Tx { arm: Arm::Sqlite(connection), failed: false, kept: Some(Kept::default()) })
     }
 
     pub fn snapshot(&self) -> Result<Tx> {
@@ -148,7 +149,7 @@ fn new_private_file(path: &Path) -> std::io::Result<()> {
 
 /// The write-ahead log and its index take over the mode of the database's file.
 fn create_private(path: &Path) -> Result<()> {
-    match new_private_file(path) {
+    match new_private_file(path).and_then(|()| files::give_to_folders_owner(path)) {
         Ok(()) => Ok(()),
         Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(cause) => Err(bad_url(format!("cannot create {}: {cause}", path.display()))),
@@ -221,6 +222,10 @@ fn names(sql: &'static str, statement: &rusqlite::Statement<'_>) -> Rc<Names> {
         let names = known.entry((sql.as_ptr(), sql.len())).or_insert_with(|| Rc::new(Names::of(statement)));
         Rc::clone(names)
     })
+}
+
+pub(super) fn refresh(kept: &mut Kept, connection: &Connection) -> Result<()> {
+    kept.refresh(connection).map_err(|cause| error("looking for changes", cause))
 }
 
 pub(super) fn script(connection: &Connection, sql: &str) -> Result<()> {

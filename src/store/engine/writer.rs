@@ -28,7 +28,7 @@ pub(super) struct Writer {
 impl Writer {
     pub fn start(connection: Connection, checkpoints: Checkpoints) -> Result<Self> {
         let (queue, waiting) = mpsc::sync_channel(MOST_CHANGES_WAITING);
-        let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false };
+        let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false, kept: None };
         let thread = thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || {

@@ -17,13 +17,13 @@ use rusqlite::{
 use super::rows::{Kind, Rows};
 use super::{Applied, CONTRACT_VERSION, Change, Drift, MailboxState};
 use crate::error::{Error, Result};
+use crate::store::engine::Checkpoints;
 
 const DIR_MODE: u32 = 0o2770;
 const FILE_MODE: u32 = 0o660;
 /// A reader never blocks a writer in WAL mode; only a second writer (a rebuild) makes us wait.
 const BUSY: Duration = Duration::from_secs(5);
-/// Pages of the log (8 MiB) after which they are folded into the file, which whoever waits for that change waits
-/// for, too.
+/// Pages of the log (8 MiB) after which they are folded into the file.
 const PAGES_BEFORE_CHECKPOINT: u32 = 2000;
 
 pub(super) struct File {
@@ -33,6 +33,8 @@ pub(super) struct File {
     group: Option<u32>,
     instance: String,
     conn: Option<Connection>,
+    /// Folds the log of `conn`, beside whoever waits for a change.
+    checkpoints: Checkpoints,
     /// Device and inode that `conn` has open.
     identity: Option<(u64, u64)>,
     damage: Option<String>,
@@ -52,6 +54,7 @@ impl File {
             group,
             instance: instance.to_owned(),
             conn: None,
+            checkpoints: Checkpoints::default(),
             identity: None,
             damage: None,
             replaced: false,
@@ -106,22 +109,30 @@ impl File {
         self.damage()
     }
 
-    fn connect(&mut self) {
+    fn disconnect(&mut self) {
+        self.checkpoints.wait();
         self.conn = None;
+    }
+
+    fn connect(&mut self) {
+        self.disconnect();
         self.identity = identity(&self.path);
         if self.identity.is_none() {
             self.damage = Some(format!("{} does not exist", self.path.display()));
             return;
         }
         self.mend_permissions();
-        match connect(&self.path) {
+        match connect(&self.path).and_then(|mut conn| {
+            let checkpoints = Checkpoints::beside(&mut conn, &self.path, PAGES_BEFORE_CHECKPOINT)?;
+            Ok((conn, checkpoints))
+        }) {
             // A mail server that found no file made an empty one of its own.
-            Ok(conn) if conn.is_readonly("main").unwrap_or(true) => {
+            Ok((conn, _)) if conn.is_readonly("main").unwrap_or(true) => {
                 self.damage = Some(format!("{} cannot be written by this user", self.path.display()));
             }
-            Ok(conn) => {
+            Ok((conn, checkpoints)) => {
                 self.damage = self.inspect(&conn).err();
-                self.conn = Some(conn);
+                (self.conn, self.checkpoints) = (Some(conn), checkpoints);
             }
             Err(e) => self.damage = Some(format!("{} cannot be opened: {e}", self.path.display())),
         }
@@ -248,7 +259,7 @@ impl File {
         // Without a header SQLite does not know that the file is in WAL mode, and readers keep it
         // from finding out. Our own connection ends first: closing any descriptor of a file drops
         // the process's locks on it.
-        self.conn = None;
+        self.disconnect();
         let page = OpenOptions::new()
             .write(true)
             .open(&self.path)
@@ -262,7 +273,7 @@ impl File {
     /// table answers "try again", one that finds an empty table answers "unknown user".
     fn create(&mut self) -> Result<()> {
         let failed = |e| Error::caused("making a projection file", e);
-        self.conn = None;
+        self.disconnect();
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut name = self.path.clone().into_os_string();
             name.push(suffix);
@@ -340,6 +351,12 @@ impl File {
         ]
         .into_iter()
         .filter(|(path, _)| path.exists())
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.disconnect();
     }
 }
 
@@ -603,7 +620,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // the checkpoint's sync, too, but could leave a file whose position is newer than its rows.
     // The value does not last in the file; readers that check points have their own.
     let _damage_is_found_by_inspect = conn.pragma_update(None, "synchronous", "NORMAL");
-    let _as_well = conn.pragma_update(None, "wal_autocheckpoint", PAGES_BEFORE_CHECKPOINT);
     Ok(conn)
 }
 
