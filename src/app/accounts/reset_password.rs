@@ -3,6 +3,7 @@
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::{Ends, Transition};
+use crate::domain::effect::Notice;
 use crate::domain::help_desk::Verb;
 use crate::domain::password::{Password, PasswordKind};
 use crate::domain::rights::Forms;
@@ -73,6 +74,7 @@ impl Mode for ResetPassword {
             (true, true) => Ends::OldPassword,
             (true, false) => Ends::Everything,
         };
-        change.reset_password(new, ends)
+        change.replace_password(new, ends, Notice::PasswordReset);
+        Ok(())
     }
 }

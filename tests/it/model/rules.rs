@@ -524,7 +524,6 @@ impl Model {
 
     fn apply(&mut self, person: usize, hand: Hand, mode: &Mode) -> Result<Vec<Effect>, Answer> {
         match mode {
-            Mode::ResetPassword { .. } if hand.is(person) => Err(Answer::Forbidden),
             Mode::ResetPassword { password, end_everything, one_time, keep_app_passwords } => {
                 self.accept(&self.people[person], password, *one_time)?;
                 let mut effects = self.set_password(person, password, *one_time, *end_everything);

@@ -1,9 +1,7 @@
 //! The cells of the table as the rules alone decide them (`mailward::domain`, and nothing else of the
 //! product): `scripts/mutants` has these tests notice every altered rule.
 
-use mailward::domain::account::{
-    Account, Credential, Ends, Facts, NewPassword, Profile, Switches, Transition,
-};
+use mailward::domain::account::{Account, Credential, Facts, NewPassword, Profile, Switches, Transition};
 use mailward::domain::actor::{Actor, Role, Signed};
 use mailward::domain::app_password::{AppPassword, Protocols};
 use mailward::domain::email_address::{DomainName, EmailAddress};
@@ -213,7 +211,6 @@ fn ruled(caller: &Actor, target: &Account, mode: &Mode, naming: &Naming) -> Resu
             change.change_role(role, limits.as_ref())
         }
         "deleteUser" => change.delete(),
-        "resetPassword" => change.reset_password(a_password(), Ends::Nothing),
         "secureAccount" => change.secure(a_password()),
         "updateTFAStatus" => rights::may_manage_factors(caller, target),
         _ => Ok(()),

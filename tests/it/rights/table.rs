@@ -81,7 +81,7 @@ GET     /openapi.json                               .         open  open   open 
 pub const MODES: &str = "
                                         a member on                   the help desk on              an admin on                   a super admin on
 mode                   forms  verb      self member desk admin super  self member desk admin super  self member desk admin super  self member desk admin super  body
-resetPassword          admin  reset     403  403    403  403   403    403  ok     403  403   403    403  ok     ok   403   403    403  ok     ok   ok    ok     {\"password\":\"t*c9ma\"}
+resetPassword          admin  reset     403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"password\":\"t*c9ma\"}
 emailupdate            both   rename    403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"emailAddress\":\"rebecca@zylker.example\"}
 displaynameupdate      both   rename    403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"displayName\":\"Rebecca\"}
 displaynameemailupdate both   rename    403  403    403  403   403    403  ok     403  403   403    ok   ok     ok   403   403    ok   ok     ok   ok    ok     {\"displayName\":\"Rebecca\",\"emailAddress\":\"rebecca@zylker.example\"}
