@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailward::app::accounts::create;
+use mailward::app::accounts::update_personal_info::Term;
 use mailward::app::random::Random;
 use mailward::app::{App, oauth, worker};
 use mailward::clock::{DAY, MINUTE, Millis, SECOND};
@@ -65,11 +66,11 @@ async fn count(world: &World, sql: &'static str) -> i64 {
 }
 
 /// A person whose term ends in so many days.
-async fn limited(world: &World, local: &str, role: Role, days: i64) -> Account {
+async fn limited(world: &World, local: &str, role: Role, days: u16) -> Account {
     let address = EmailAddress::parse(&format!("{local}@{}", world.domain)).expect("an address");
     let mut new =
         create::simple(address, Password::prepare(PASSWORD).expect("a password"), role, "").expect("a user");
-    new.expires_in_days = Some(days);
+    new.term = Term::Days(days);
     create::create(&world.app, &operator(), world.zoid, new).await.expect("a new user").0
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lettre::message::header::ContentType;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::app::mail::sessions::back_off;
@@ -30,6 +31,79 @@ pub(super) const TOLD: &str = "told";
 /// that takes its time, or another worker would send the last ones again.
 const MOST: i64 = 5;
 
+/// What an attempt to send a notice came to.
+enum Attempt {
+    /// Nothing is left to do.
+    Ended(String),
+    /// It is tried again; kept until then.
+    Again(String),
+}
+
+/// How far the telling of a notice is: the outcome in the outbox while something of it is left to do, so that what
+/// was sent is not sent again.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Telling {
+    /// The own mailbox that was written to.
+    mailbox: String,
+    own: Told,
+    copy: Told,
+}
+
+/// What became of a notice at one of its places.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Told {
+    /// There is no such place, or it was not tried yet.
+    #[default]
+    Nothing,
+    Done,
+    /// Refused for good.
+    Refused(String),
+    NotYet(String),
+}
+
+impl Told {
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Done | Self::Refused(_))
+    }
+}
+
+impl Telling {
+    fn of(effect: &Waiting) -> Option<Self> {
+        Self::read(effect.outcome.as_deref()?)
+    }
+
+    fn read(outcome: &str) -> Option<Self> {
+        serde_json::from_str(outcome).ok()
+    }
+
+    fn text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::caused("writing what became of a notice", error))
+    }
+
+    fn in_words(&self) -> String {
+        let own = format!("in the own mailbox {}", self.mailbox);
+        let places = [(own.as_str(), &self.own), ("at the recovery address", &self.copy)];
+        let told = places.iter().filter(|(_, told)| **told == Told::Done).map(|(place, _)| *place);
+        let told: Vec<_> = told.collect();
+        let mut words =
+            if told.is_empty() { "not told".to_owned() } else { format!("{TOLD} {}", told.join(" and ")) };
+        for (place, told) in places {
+            words += &match told {
+                Told::Refused(why) => format!(", refused {place}: {why}"),
+                Told::NotYet(why) => format!(", not {place}: {why}"),
+                Told::Nothing | Told::Done => String::new(),
+            };
+        }
+        words
+    }
+}
+
+/// The outcome of a notice as receipts show it, also while it is on its way.
+pub(super) fn in_words(outcome: &str) -> String {
+    Telling::read(outcome).map_or_else(|| outcome.to_owned(), |telling| telling.in_words())
+}
+
 /// Sends every notice that is due; answers how many were taken up.
 pub async fn send_due(app: &App) -> Result<usize> {
     let now = app.clock.now();
@@ -38,23 +112,27 @@ pub async fn send_due(app: &App) -> Result<usize> {
     let taken = claimed.len();
     let mut results = Vec::with_capacity(taken);
     for effect in claimed {
-        let outcome = send(app, &effect).await;
-        results.push((effect, outcome));
+        // What was sent before is not forgotten over an error of ours.
+        let attempt = send(app, &effect).await.unwrap_or_else(|error| {
+            let known = effect.outcome.clone().filter(|outcome| Telling::read(outcome).is_some());
+            Attempt::Again(known.unwrap_or_else(|| error.to_string()))
+        });
+        results.push((effect, attempt));
     }
     if taken > 0 {
         let now = app.clock.now();
         app.db
             .write(async move |tx| {
-                for (effect, outcome) in &results {
-                    match outcome {
-                        Ok(what) => store::outbox::finish(tx, effect, what, now)?,
-                        Err(why) if is_late(effect, now) => {
-                            store::outbox::finish(tx, effect, &given_up(effect, &why.to_string()), now)?;
+                for (effect, attempt) in &results {
+                    match attempt {
+                        Attempt::Ended(what) => store::outbox::finish(tx, effect, what, now)?,
+                        Attempt::Again(why) if is_late(effect, now) => {
+                            store::outbox::finish(tx, effect, &given_up(effect, why), now)?;
                         }
-                        Err(why) => {
+                        Attempt::Again(why) => {
                             let tries = u32::try_from(effect.tries).unwrap_or(u32::MAX);
                             let due = now + back_off(tries) * 10;
-                            store::outbox::put_off(tx, effect, &why.to_string(), due)?;
+                            store::outbox::put_off(tx, effect, why, due)?;
                         }
                     }
                 }
@@ -88,12 +166,21 @@ fn given_up(effect: &Waiting, why: &str) -> String {
         0 => format!("{} minutes", term / MINUTE),
         days => format!("{days} days"),
     };
-    format!("given up after {span}: {why}")
+    let why = in_words(why);
+    // What the person did hear comes first.
+    match why.starts_with(TOLD) {
+        true => format!("{why}; given up after {span}"),
+        false => format!("given up after {span}: {why}"),
+    }
 }
 
-async fn send(app: &App, effect: &Waiting) -> Result<String> {
+async fn send(app: &App, effect: &Waiting) -> Result<Attempt> {
+    let ended = |why: &str| {
+        let told = effect.outcome.as_deref().map(in_words).filter(|words| words.starts_with(TOLD));
+        Ok(Attempt::Ended(told.map_or_else(|| format!("not told: {why}"), |told| format!("{told}; {why}"))))
+    };
     if app.config.mail.notices_smtp.is_empty() {
-        return Ok("not told: mail.notices_smtp is not set".to_owned());
+        return ended("mail.notices_smtp is not set");
     }
     let account = match effect.account {
         Some(account) => {
@@ -102,34 +189,62 @@ async fn send(app: &App, effect: &Waiting) -> Result<String> {
         }
         None => None,
     };
-    let Some(account) = account else { return Ok("not told: the account is gone".to_owned()) };
+    let Some(account) = account else { return ended("the account is gone") };
     // Also what was never tried, since nobody was there to do it: a link must not begin its life late.
     if is_late(effect, app.clock.now()) {
-        return Ok(given_up(effect, effect.outcome.as_deref().unwrap_or("it was not sent in time")));
+        let why = effect.outcome.as_deref().unwrap_or("it was not sent in time");
+        return Ok(Attempt::Ended(given_up(effect, why)));
     }
     match &effect.effect {
-        Effect::Write { to, letter } => write(app, &account, to, *letter, effect.created_at).await,
-        Effect::Tell { notice } => tell(app, &account, notice).await,
-        Effect::Project | Effect::EndSessions { .. } | Effect::Reconcile => Ok("nothing to tell".to_owned()),
+        Effect::Write { to, letter } => {
+            write(app, &account, to, *letter, effect.created_at).await.map(Attempt::Ended)
+        }
+        Effect::Tell { notice } => {
+            let telling = tell(app, &account, notice, Telling::of(effect).unwrap_or_default()).await;
+            let waits = |told: &Told| matches!(told, Told::NotYet(_));
+            match waits(&telling.own) || waits(&telling.copy) {
+                true => Ok(Attempt::Again(telling.text()?)),
+                false => Ok(Attempt::Ended(telling.in_words())),
+            }
+        }
+        Effect::Project | Effect::EndSessions { .. } | Effect::Reconcile => {
+            Ok(Attempt::Ended("nothing to tell".to_owned()))
+        }
     }
 }
 
-async fn tell(app: &App, account: &Account, notice: &Notice) -> Result<String> {
+/// Writes to the own mailbox and to the recovery address, where that was not done before. What becomes of the one
+/// must not keep the other from its letter: mail to an own mailbox may be refused on purpose.
+async fn tell(app: &App, account: &Account, notice: &Notice, mut telling: Telling) -> Telling {
     let (subject, text) = words(notice);
     let text = format!("{text}\n\nIf you did not expect this, speak to your administrator.\n");
-    hand_over(app, message(app, account, account.primary.as_str(), subject, text.clone())?).await?;
-    let told = format!("{TOLD} in the own mailbox {}", account.primary);
-    // The own mailbox has it: a copy that does not arrive is no reason to tell everything again.
-    let Some(outside) = recovery::copy_to(app, account.organization, account).await? else { return Ok(told) };
-    let copy = format!("This is about your account {}.\n\n{text}", account.primary);
-    let copied = match message(app, account, &outside, subject, copy) {
+    if !telling.own.is_final() {
+        telling.mailbox = account.primary.to_string();
+        telling.own = tell_at(app, account, account.primary.as_str(), subject, text.clone()).await;
+    }
+    if !telling.copy.is_final() {
+        telling.copy = match recovery::copy_to(app, account.organization, account).await {
+            Ok(Some(outside)) => {
+                let copy = format!("This is about your account {}.\n\n{text}", account.primary);
+                tell_at(app, account, &outside, subject, copy).await
+            }
+            Ok(None) => Told::Nothing,
+            Err(error) => Told::NotYet(error.to_string()),
+        };
+    }
+    telling
+}
+
+async fn tell_at(app: &App, account: &Account, to: &str, subject: &str, text: String) -> Told {
+    let sent = match message(app, account, to, subject, text) {
         Ok(message) => hand_over(app, message).await,
-        Err(error) => Err(error),
+        Err(error) => return Told::NotYet(error.to_string()),
     };
-    Ok(match copied {
-        Ok(()) => format!("{told} and at the recovery address"),
-        Err(why) => format!("{told}, not at the recovery address: {why}"),
-    })
+    match sent {
+        Ok(()) => Told::Done,
+        Err(Unsent { why, for_good: true }) => Told::Refused(why),
+        Err(unsent) => Told::NotYet(Error::from(unsent).to_string()),
+    }
 }
 
 /// Writes to an address outside. The secret of a link exists from here on, in this one letter.
@@ -177,24 +292,37 @@ async fn write(app: &App, account: &Account, to: &str, letter: Letter, asked_at:
     Ok(format!("{TOLD} at the recovery address"))
 }
 
-async fn hand_over(app: &App, message: Message) -> Result<()> {
+/// Why a message was not handed over.
+struct Unsent {
+    why: String,
+    /// The mail server says that it will never take it.
+    for_good: bool,
+}
+
+impl From<Unsent> for Error {
+    fn from(unsent: Unsent) -> Self {
+        Self::Refused(format!("the notice could not be handed over: {}", unsent.why))
+    }
+}
+
+async fn hand_over(app: &App, message: Message) -> Result<(), Unsent> {
+    let for_now = |why: &str| Unsent { why: why.to_owned(), for_good: false };
     let address: std::net::SocketAddr = app
         .config
         .mail
         .notices_smtp
         .parse()
-        .map_err(|_| Error::bad_value("mail.notices_smtp", "an address and a port, as 127.0.0.1:25"))?;
+        .map_err(|_| for_now("mail.notices_smtp must be an address and a port, as 127.0.0.1:25"))?;
     let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
         .port(address.port())
         .timeout(Some(PATIENCE))
         .build();
     // The transport's own limit is for each step of the conversation.
     let sent = tokio::time::timeout(PATIENCE, transport.send(message));
-    let unsent = |why: String| Error::Refused(format!("the notice could not be handed over: {why}"));
     match sent.await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(unsent(error.to_string())),
-        Err(_) => Err(unsent("the mail server takes too long".to_owned())),
+        Ok(Err(error)) => Err(Unsent { why: error.to_string(), for_good: error.is_permanent() }),
+        Err(_) => Err(for_now("the mail server takes too long")),
     }
 }
 

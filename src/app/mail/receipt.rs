@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::app::call::Caller;
 use crate::app::call::authenticate;
 use crate::app::confirmed::says_lost;
-use crate::app::mail::notices::TOLD;
+use crate::app::mail::notices::{self, TOLD};
 use crate::app::mail::projector::NO_FILES;
 use crate::app::mail::sessions::Progress;
 use crate::clock::{Millis, SECOND};
@@ -191,7 +191,7 @@ fn part(app: &App, effect: &Waiting) -> Part {
                 (true, true) => State::Applied,
                 (true, false) => State::NotConfigured,
             };
-            (state, outcome, None)
+            (state, notices::in_words(&outcome), None)
         }
     };
     let target = match effect.target.as_str() {

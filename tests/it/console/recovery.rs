@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use mailward::app::organizations;
 use mailward::app::recovery::{self, Purpose};
 use mailward::app::worker;
-use mailward::clock::{DAY, MINUTE, SECOND};
+use mailward::clock::{DAY, HOUR, MINUTE, SECOND};
 use mailward::config::Config;
 use mailward::domain::email_address::DomainName;
 use mailward::domain::password::Password;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::factors::set_up;
 use crate::support::databases::{TestDb, on_sqlite};
-use crate::support::postbox::postbox;
+use crate::support::postbox::{Refusals, postbox_that_refuses};
 use crate::support::tables::Tables;
 use crate::support::visitor::Visitor;
 use crate::support::world::{PASSWORD, Someone, World, config, operator};
@@ -28,7 +28,11 @@ const OUTSIDE: &str = "mia@elsewhere.example";
 const NEW: &str = "a-better-one-9";
 
 pub async fn with_mail(db: impl Into<Db>) -> (World, Receiver<String>) {
-    let (address, mails) = postbox().await;
+    with_mail_that_refuses(db, Refusals::default()).await
+}
+
+async fn with_mail_that_refuses(db: impl Into<Db>, refusals: Refusals) -> (World, Receiver<String>) {
+    let (address, mails) = postbox_that_refuses(refusals).await;
     let mut config: Config = config();
     config.mail.notices_smtp = address;
     config.server.public_url = "http://desk.zylker.example:7080".to_owned();
@@ -78,6 +82,29 @@ pub async fn ask(world: &World, address: &str) -> String {
     page.text.replace(&visitor.csrf(), "")
 }
 
+/// Resets somebody's password; answers the change.
+async fn reset(world: &World, whose: &Someone, password: &str) -> String {
+    let answer = world.mode(&world.owner, whose, "resetPassword", json!({"password": password})).await;
+    answer.ok().change().expect("a change")
+}
+
+/// Whom mails were written to, until nothing is left to send at that time.
+async fn written_to(world: &World, mails: &mut Receiver<String>) -> Vec<String> {
+    let to =
+        |mail: &String| mail.lines().find_map(|line| line.strip_prefix("To: ")).expect("a reader").to_owned();
+    letters(world, mails).await.iter().map(to).collect()
+}
+
+/// Of what the person was told in a receipt: the state, and what is said of it.
+async fn told(world: &World, change: &str) -> (String, String) {
+    let path = format!("/api/organization/{}/changes/{change}", world.zoid);
+    let receipt = world.get(&world.owner.org_token, &path).await.ok().json()["data"].clone();
+    let parts = receipt["effects"].as_array().expect("effects");
+    let part = parts.iter().find(|part| part["effect"] == "tell").expect("a notice");
+    let text = |key: &str| part[key].as_str().expect("a text").to_owned();
+    (text("state"), text("what"))
+}
+
 async fn choose(world: &World, link: &str, code: &str) -> crate::support::world::Answer {
     let mut visitor = Visitor::new(world);
     visitor.get(link).await;
@@ -97,6 +124,67 @@ both_engines! {
         let letter = letter.expect("in time").expect("a letter").replace("=\n", "");
         assert!(link(std::slice::from_ref(&letter), OUTSIDE).is_some(), "{letter}");
         worker.abort();
+    }
+
+    async fn the_outside_address_hears_once_of_what_the_own_mailbox_refuses(db: Db) {
+        let refusals = Refusals::default();
+        let (world, mut mails) = with_mail_that_refuses(db, refusals.clone()).await;
+        prove(&world, &mut mails, &world.member, OUTSIDE).await;
+        let own = world.member.email.clone();
+        for address in [&own, &world.other.email] {
+            refusals.lock().expect("a lock").insert(address.clone(), "550 5.7.1 no mail comes in here");
+        }
+        let alone = reset(&world, &world.other, "t*c9ma").await;
+        assert_eq!(written_to(&world, &mut mails).await, [""; 0]);
+        let (state, what) = told(&world, &alone).await;
+        assert!(state == "not configured" && what.starts_with("not told, refused in the own"), "{state}: {what}");
+
+        let change = reset(&world, &world.member, "t*c9ma").await;
+        assert_eq!(written_to(&world, &mut mails).await, [OUTSIDE]);
+        let (state, what) = told(&world, &change).await;
+        let words = format!("told at the recovery address, refused in the own mailbox {own}: ");
+        assert!(state == "applied" && what.starts_with(&words) && what.contains("550"), "{state}: {what}");
+        refusals.lock().expect("a lock").clear();
+        for _ in 0..3 {
+            world.app.clock.advance(DAY);
+            assert_eq!(written_to(&world, &mut mails).await, [""; 0], "what was refused for good is over");
+        }
+    }
+
+    async fn what_was_told_at_one_place_waits_for_the_other_alone(db: Db) {
+        let refusals = Refusals::default();
+        let (world, mut mails) = with_mail_that_refuses(db, refusals.clone()).await;
+        prove(&world, &mut mails, &world.member, OUTSIDE).await;
+        let own = world.member.email.clone();
+        for (first, second, password, so_far) in [
+            (OUTSIDE, own.as_str(), "t*c9ma-1", "told at the recovery address, not in the own mailbox"),
+            (own.as_str(), OUTSIDE, "t*c9ma-2", "told in the own mailbox"),
+        ] {
+            refusals.lock().expect("a lock").insert(second.to_owned(), "450 4.2.0 later");
+            let change = reset(&world, &world.member, password).await;
+            assert_eq!(written_to(&world, &mut mails).await, [first]);
+            for _ in 0..3 {
+                world.app.clock.advance(HOUR);
+                assert_eq!(written_to(&world, &mut mails).await, [""; 0]);
+            }
+            let (state, what) = told(&world, &change).await;
+            assert!(state == "pending" && what.starts_with(so_far) && what.contains("450"), "{state}: {what}");
+            refusals.lock().expect("a lock").clear();
+            world.app.clock.advance(HOUR);
+            assert_eq!(written_to(&world, &mut mails).await, [second]);
+            let (state, what) = told(&world, &change).await;
+            assert_eq!((state.as_str(), what), ("applied", format!("told in the own mailbox {own} and at the recovery address")));
+            world.app.clock.advance(DAY);
+            assert_eq!(written_to(&world, &mut mails).await, [""; 0]);
+        }
+        // What nobody takes for three days ends with what was told.
+        refusals.lock().expect("a lock").insert(own.clone(), "450 4.2.0 later");
+        let change = reset(&world, &world.member, "t*c9ma-3").await;
+        assert_eq!(written_to(&world, &mut mails).await, [OUTSIDE]);
+        world.app.clock.advance(3 * DAY + MINUTE);
+        assert_eq!(written_to(&world, &mut mails).await, [""; 0]);
+        let (state, what) = told(&world, &change).await;
+        assert!(state == "applied" && what.ends_with("; given up after 3 days"), "{state}: {what}");
     }
 
     async fn the_password_that_there_is_is_not_taken_again(db: Db) {
