@@ -3,10 +3,10 @@
 //! nothing hangs on the job.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 
 /// For how long a job can be looked at.
 const KEPT: Millis = HOUR;
-/// Jobs of one person that are kept; the oldest goes first.
+/// Jobs of one person that are kept; the oldest that is of no more use goes first.
 const MOST_OF_ONE: usize = 16;
 
 /// What became of a line.
@@ -54,18 +54,76 @@ struct Job {
     lines: Vec<Entry>,
 }
 
-static JOBS: LazyLock<Mutex<HashMap<String, Job>>> = LazyLock::new(Mutex::default);
+impl Job {
+    fn complete(&self) -> bool {
+        !self.lines.iter().any(|line| matches!(line.fate, Fate::Waiting))
+    }
 
-fn jobs() -> MutexGuard<'static, HashMap<String, Job>> {
-    // Nobody panics between a lock and its end; if so, the rows are whole all the same.
-    JOBS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Whether nothing comes of it any more: it is done, and has no password that could be fetched.
+    fn is_spent(&self, rank: &(Role, Option<HelpDesk>)) -> bool {
+        self.complete() && (self.rank != *rank || self.lines.iter().all(|line| line.password.is_none()))
+    }
 }
 
-/// Those that are still kept.
-fn jobs_at(now: Millis) -> MutexGuard<'static, HashMap<String, Job>> {
-    let mut all = jobs();
-    all.retain(|_, job| now - job.began < KEPT);
-    all
+/// The jobs of this node.
+#[derive(Clone, Default)]
+pub struct Jobs(Arc<Mutex<HashMap<String, Job>>>);
+
+impl Jobs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Job>> {
+        // Nobody panics between a lock and its end; if so, the rows are whole all the same.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that are still kept.
+    fn at(&self, now: Millis) -> MutexGuard<'_, HashMap<String, Job>> {
+        let mut all = self.lock();
+        all.retain(|_, job| now - job.began < KEPT);
+        all
+    }
+
+    /// Keeps one more.
+    ///
+    /// # Errors
+    /// `Refused` when all that the owner has are still of use.
+    fn keep(&self, id: &str, job: Job) -> Result<()> {
+        let mut all = self.at(job.began);
+        let own = |(_, one): &(&String, &Job)| (one.organization, one.owner) == (job.organization, job.owner);
+        if all.iter().filter(own).count() >= MOST_OF_ONE {
+            let spent = all.iter().filter(own).filter(|(_, one)| one.is_spent(&job.rank));
+            let oldest = spent.min_by_key(|(_, one)| one.began).map(|(id, _)| id.clone());
+            let Some(oldest) = oldest else { return Err(Error::Refused(ENGLISH.too_many_jobs.to_owned())) };
+            all.remove(&oldest);
+        }
+        all.insert(id.to_owned(), job);
+        Ok(())
+    }
+
+    fn note(&self, id: &str, place: usize, outcome: Result<Outcome>) {
+        let mut all = self.lock();
+        let Some(line) = all.get_mut(id).and_then(|job| job.lines.get_mut(place)) else { return };
+        match outcome {
+            Ok(done) => {
+                line.fate = Fate::Done(done.change);
+                (line.user, line.password) = (done.user, done.password);
+            }
+            Err(error) => line.fate = Fate::Failed(crate::console::refusals::text(&error)),
+        }
+    }
+
+    async fn work_off<T, F>(self, id: String, items: Vec<T>, work: impl Fn(T) -> F)
+    where
+        F: Future<Output = Result<Outcome>> + Send + 'static,
+    {
+        for (place, item) in items.into_iter().enumerate() {
+            // A task of its own: one that panics must not keep the job, and its passwords, from their end.
+            let outcome = tokio::spawn(work(item)).await.unwrap_or_else(|cause| {
+                tracing::error!(%cause, "a line of a job panicked");
+                Err(Error::caused("a line of a job", cause))
+            });
+            self.note(&id, place, outcome);
+        }
+    }
 }
 
 /// What one line came to.
@@ -76,22 +134,22 @@ pub struct Outcome {
 }
 
 /// Begins a job; answers the path of its page. `work` does one line, in their order.
+///
+/// # Errors
+/// `Refused` when as many earlier ones as are kept still work or hold passwords.
 pub fn begin<T, F>(
+    jobs: &Jobs,
     app: &App,
     visitor: &Visitor,
     title: String,
     lines: Vec<(String, T)>,
     work: impl Fn(T) -> F + Send + 'static,
-) -> String
+) -> Result<String>
 where
     T: Send + 'static,
-    F: Future<Output = Result<Outcome>> + Send,
+    F: Future<Output = Result<Outcome>> + Send + 'static,
 {
-    // Numbered, too: what is drawn from a seed comes twice where two desks live in one process.
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let id = app.random.with(new_token).expose().replace(['.', '-', '_'], "") + &number.to_string();
-    let now = app.clock.now();
+    let id = app.random.with(new_token).expose().replace(['.', '-', '_'], "");
     let (names, items): (Vec<String>, Vec<T>) = lines.into_iter().unzip();
     let waiting = |name| Entry { name, user: None, fate: Fate::Waiting, password: None };
     let job = Job {
@@ -99,40 +157,13 @@ where
         owner: visitor.held.session.user,
         rank: visitor.rank(),
         title,
-        began: now,
+        began: app.clock.now(),
         lines: names.into_iter().map(waiting).collect(),
     };
-    {
-        let mut all = jobs_at(now);
-        let own = |(_, one): &(&String, &Job)| (one.organization, one.owner) == (job.organization, job.owner);
-        if all.iter().filter(own).count() >= MOST_OF_ONE
-            && let Some(oldest) =
-                all.iter().filter(own).min_by_key(|(_, job)| job.began).map(|(id, _)| id.clone())
-        {
-            all.remove(&oldest);
-        }
-        all.insert(id.clone(), job);
-    }
+    jobs.keep(&id, job)?;
     let path = format!("/jobs/{id}");
-    tokio::spawn(async move {
-        for (place, item) in items.into_iter().enumerate() {
-            let outcome = work(item).await;
-            note(&id, place, outcome);
-        }
-    });
-    path
-}
-
-fn note(id: &str, place: usize, outcome: Result<Outcome>) {
-    let mut all = jobs();
-    let Some(line) = all.get_mut(id).and_then(|job| job.lines.get_mut(place)) else { return };
-    match outcome {
-        Ok(done) => {
-            line.fate = Fate::Done(done.change);
-            (line.user, line.password) = (done.user, done.password);
-        }
-        Err(error) => line.fate = Fate::Failed(crate::console::refusals::text(&error)),
-    }
+    tokio::spawn(jobs.clone().work_off(id, items, work));
+    Ok(path)
 }
 
 /// A line as the page shows it.
@@ -177,9 +208,9 @@ fn missing() -> Error {
     Error::NotFound(ENGLISH.no_such_job.to_owned())
 }
 
-fn load(app: &App, visitor: &Visitor, id: &str) -> Result<Progress> {
+fn load(jobs: &Jobs, app: &App, visitor: &Visitor, id: &str) -> Result<Progress> {
     let t = &ENGLISH;
-    let all = jobs_at(app.clock.now());
+    let all = jobs.at(app.clock.now());
     let job = all.get(id).filter(|job| is_theirs(job, visitor)).ok_or_else(missing)?;
     let lines: Vec<Line> = job
         .lines
@@ -226,8 +257,13 @@ struct Page {
 }
 
 /// `GET /jobs/{id}`
-pub async fn show(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Result<Response> {
-    let job = load(&app, &visitor, &id)?;
+pub async fn show(
+    State(app): State<App>,
+    Extension(jobs): Extension<Jobs>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response> {
+    let job = load(&jobs, &app, &visitor, &id)?;
     if visitor.guest.partial {
         return Ok(ok(&Fragment { job }));
     }
@@ -237,6 +273,7 @@ pub async fn show(State(app): State<App>, visitor: Visitor, Path(id): Path<Strin
 /// `POST /jobs/{id}/passwords`: the one-time passwords as a file, once.
 pub async fn passwords(
     State(app): State<App>,
+    Extension(jobs): Extension<Jobs>,
     Path(id): Path<String>,
     Posted { visitor, .. }: Posted,
 ) -> Result<Response> {
@@ -244,7 +281,7 @@ pub async fn passwords(
         return Ok(first);
     }
     let taken: Vec<(String, Secret)> = {
-        let mut all = jobs_at(app.clock.now());
+        let mut all = jobs.at(app.clock.now());
         let job = all.get_mut(&id).filter(|job| is_theirs(job, &visitor)).ok_or_else(missing)?;
         let lines = job.lines.iter_mut();
         lines.filter_map(|line| Some((line.name.clone(), line.password.take()?))).collect()
@@ -264,4 +301,80 @@ pub async fn passwords(
         (header::CACHE_CONTROL, "no-store"),
     ];
     Ok((headers, bytes).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MINUTE;
+
+    fn job(owner: i64, began: Millis, fate: Fate, password: Option<&str>) -> Job {
+        let line = Entry { name: "mia".to_owned(), user: None, fate, password: password.map(Secret::new) };
+        Job {
+            organization: OrganizationId::new(1).expect("an id"),
+            owner: UserId::new(owner).expect("an id"),
+            rank: (Role::Admin, None),
+            title: String::new(),
+            began,
+            lines: vec![line],
+        }
+    }
+
+    fn ids(jobs: &Jobs) -> Vec<String> {
+        let mut ids: Vec<String> = jobs.lock().keys().cloned().collect();
+        ids.sort();
+        ids
+    }
+
+    #[test]
+    fn what_works_or_holds_passwords_does_not_go_for_a_new_job() {
+        let jobs = Jobs::default();
+        let new = |began| job(1, began, Fate::Waiting, None);
+        for number in 0..MOST_OF_ONE as Millis {
+            let one = match number {
+                0 => job(1, number, Fate::Done(None), Some("secret")),
+                2 => job(1, number, Fate::Done(None), None),
+                5 => job(1, number, Fate::Failed(String::new()), None),
+                _ => new(number),
+            };
+            jobs.keep(&format!("{number:02}"), one).expect("there is room");
+        }
+        jobs.keep("of another", job(2, 20, Fate::Done(None), None)).expect("everybody has room");
+        for (id, gone) in [("20", "02"), ("21", "05")] {
+            jobs.keep(id, new(30)).expect("room is made");
+            assert!(!ids(&jobs).contains(&gone.to_owned()), "the oldest that is spent: {:?}", ids(&jobs));
+        }
+        let before = ids(&jobs);
+        let refused = jobs.keep("22", new(31)).expect_err("none is spent");
+        assert_eq!(refused.to_string(), ENGLISH.too_many_jobs);
+        assert_eq!(ids(&jobs), before);
+        // Who has another rank cannot fetch what is left of the one before.
+        let promoted = Job { rank: (Role::SuperAdmin, None), ..new(32) };
+        jobs.keep("22", promoted).expect("room is made");
+        assert!(!ids(&jobs).contains(&"00".to_owned()));
+        jobs.keep("23", new(HOUR + MINUTE)).expect("an hour later there is room");
+        assert_eq!(ids(&jobs), ["23"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_panics_has_failed_and_the_next_is_done() {
+        let jobs = Jobs::default();
+        let waiting = || Entry { name: String::new(), user: None, fate: Fate::Waiting, password: None };
+        let lines = vec![waiting(), waiting(), waiting()];
+        jobs.keep("one", Job { lines, ..job(1, 0, Fate::Waiting, None) }).expect("there is room");
+        let work = |bad: bool| async move {
+            assert!(!bad, "this is on purpose");
+            Ok(Outcome { user: None, change: None, password: Some(Secret::new("secret")) })
+        };
+        jobs.clone().work_off("one".to_owned(), vec![false, true, false], work).await;
+        let all = jobs.lock();
+        assert!(all["one"].complete());
+        let fates: Vec<_> =
+            all["one"].lines.iter().map(|line| (&line.fate, line.password.is_some())).collect();
+        assert!(
+            matches!(fates[..], [(Fate::Done(_), true), (Fate::Failed(_), false), (Fate::Done(_), true)]),
+            "{:?}",
+            all["one"].lines.iter().map(|line| &line.fate).collect::<Vec<_>>()
+        );
+    }
 }

@@ -27,12 +27,12 @@ mod times;
 mod users;
 mod visit;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -94,6 +94,7 @@ fn pages(app: App) -> Router {
         .route("/jobs/{id}", get(jobs::show))
         .route("/jobs/{id}/passwords", post(jobs::passwords))
         .method_not_allowed_fallback(|| async { Error::NoRoute(texts::ENGLISH.no_such_page.to_owned()) })
+        .layer(Extension(jobs::Jobs::default()))
         .layer(CatchPanicLayer::custom(|_| Error::internal("a page panicked").into_response()))
         .layer(axum::middleware::from_fn_with_state(app.clone(), pass))
         .route("/assets/{name}", get(assets::serve))

@@ -422,6 +422,7 @@ texts! {
     job_count = "{} of {} done, {} of them failed.";
     job_hint = "Each line is a change of its own and stands in the history. This list is kept for an hour in the memory of the server that does the work. What was done stays done when it is gone; one-time passwords that nobody fetched go with it.";
     no_such_job = "this list is not kept any more, or another server has it; what was done stands in the audit log";
+    too_many_jobs = "sixteen lists of yours are still at work or have one-time passwords that were not fetched; nothing was begun: fetch the passwords of the earlier lists or wait for them, each is kept for an hour";
     line_failed = "failed";
     password_waits = "{} one-time password can be fetched once, as a file. It is stored nowhere.";
     passwords_wait = "{} one-time passwords can be fetched once, as a file. They are stored nowhere.";

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -13,7 +14,7 @@ use crate::app::accounts::create::{self, NewUser};
 use crate::app::accounts::display_name_update::name;
 use crate::app::{password, people};
 use crate::console::form::Form;
-use crate::console::jobs::{self, Outcome};
+use crate::console::jobs::{self, Jobs, Outcome};
 use crate::console::page::{Frame, Tab, answer, ok};
 use crate::console::refusals;
 use crate::console::texts::{ENGLISH, count, fill};
@@ -276,7 +277,11 @@ fn read(app: &App, shortest: usize, list: &str) -> Result<Vec<Read>> {
 }
 
 /// `POST /users/import`: looks at the list; with `go`, adds everybody whose line is good.
-pub async fn import(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
+pub async fn import(
+    State(app): State<App>,
+    Extension(jobs): Extension<Jobs>,
+    Posted { visitor, form }: Posted,
+) -> Result<Response> {
     people::may_add(&app, &visitor.caller(&app), visitor.organization()).await?;
     let bad = |error: &Error| {
         let page = import_page(&visitor, &form, Some(refusals::text(error)), Vec::new());
@@ -310,13 +315,15 @@ pub async fn import(State(app): State<App>, Posted { visitor, form }: Posted) ->
         return Ok(bad(&Error::Refused(ENGLISH.no_good_line.to_owned())));
     }
     let (worker, zoid) = (app.clone(), visitor.organization());
-    let path =
-        jobs::begin(&app, &visitor, title(lines.len()), lines, move |(new, password): (NewUser, Secret)| {
-            let (app, context) = (worker.clone(), context.clone());
-            async move {
-                let (account, change) = create::create(&app, &context, zoid, new).await?;
-                Ok(Outcome { user: Some(account.user), change: Some(change), password: Some(password) })
-            }
-        });
-    Ok(visitor.guest.go(&path))
+    let work = move |(new, password): (NewUser, Secret)| {
+        let (app, context) = (worker.clone(), context.clone());
+        async move {
+            let (account, change) = create::create(&app, &context, zoid, new).await?;
+            Ok(Outcome { user: Some(account.user), change: Some(change), password: Some(password) })
+        }
+    };
+    match jobs::begin(&jobs, &app, &visitor, title(lines.len()), lines, work) {
+        Ok(path) => Ok(visitor.guest.go(&path)),
+        Err(error) => Ok(bad(&error)),
+    }
 }

@@ -1,6 +1,7 @@
 //! One action on several people: who, what it would do in numbers, the reason, and one button.
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 
@@ -11,7 +12,7 @@ use crate::app::password;
 use crate::app::people::{self, Listed};
 use crate::console::asked::Asked;
 use crate::console::form::Form;
-use crate::console::jobs::{self, Outcome};
+use crate::console::jobs::{self, Jobs, Outcome};
 use crate::console::page::{Frame, Tab, ok};
 use crate::console::refusals;
 use crate::console::texts::{ENGLISH, count, fill};
@@ -147,7 +148,11 @@ async fn foretell(app: &App, visitor: &Visitor, action: Action, listed: &[Listed
 }
 
 /// `POST /users/bulk`: does it, line by line.
-pub async fn start(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
+pub async fn start(
+    State(app): State<App>,
+    Extension(jobs): Extension<Jobs>,
+    Posted { visitor, form }: Posted,
+) -> Result<Response> {
     let (action, users) = what(&form)?;
     if action.is_dangerous() {
         let mut back = url::form_urlencoded::Serializer::new(String::new());
@@ -168,7 +173,7 @@ pub async fn start(State(app): State<App>, Posted { visitor, form }: Posted) -> 
     let form = std::sync::Arc::new(form);
     let lines = listed.iter().map(|one| (one.account.primary.to_string(), one.account.user)).collect();
     let (worker, doer) = (app.clone(), visitor.clone());
-    let path = jobs::begin(&app, &visitor, title(action, &listed), lines, move |user: UserId| {
+    let path = jobs::begin(&jobs, &app, &visitor, title(action, &listed), lines, move |user: UserId| {
         let (app, visitor, context, form) = (worker.clone(), doer.clone(), context.clone(), form.clone());
         async move {
             let password = password::one_time(&app, visitor.organization()).await?;
@@ -177,6 +182,6 @@ pub async fn start(State(app): State<App>, Posted { visitor, form }: Posted) -> 
             let password = (action == Action::ResetPassword).then_some(password);
             Ok(Outcome { user: Some(user), change: done.change, password })
         }
-    });
+    })?;
     Ok(visitor.guest.go(&path))
 }

@@ -80,6 +80,39 @@ both_engines! {
         assert_eq!(visitor.post(&format!("{path}/passwords"), &[]).await.status, StatusCode::BAD_REQUEST, "once");
     }
 
+    async fn passwords_that_were_not_fetched_do_not_go_for_a_new_list(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
+        let user = world.member.zuid.to_string();
+        let reset = [("what", "reset-password"), ("user", user.as_str())];
+        let mut paths = Vec::new();
+        for _ in 0..16 {
+            visitor.get("/users").await;
+            let started = visitor.post("/users/bulk", &reset).await;
+            paths.push(finish(&mut visitor, started).await.0);
+        }
+        let before = world.account(&world.member).await.generation;
+        visitor.get("/users").await;
+        let refused = visitor.post("/users/bulk", &reset).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.text.contains("fetch the passwords of the earlier lists"), "{}", refused.text);
+        visitor.get("/users/import").await;
+        let list = [("list", "address\nanna@zylker.example\n"), ("go", "yes")];
+        let refused = visitor.post("/users/import", &list).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.text.contains("fetch the passwords") && refused.text.contains("anna@"), "{}", refused.text);
+        assert_eq!(world.account(&world.member).await.generation, before, "nothing was begun");
+        assert!(!visitor.get("/users?q=anna").await.text.contains("anna@"), "nothing was begun");
+
+        visitor.get(&paths[3]).await;
+        assert_eq!(visitor.post(&format!("{}/passwords", paths[3]), &[]).await.status, StatusCode::OK);
+        visitor.get("/users").await;
+        let started = visitor.post("/users/bulk", &reset).await;
+        finish(&mut visitor, started).await;
+        assert_eq!(visitor.get(&paths[3]).await.status, StatusCode::NOT_FOUND);
+        assert_eq!(visitor.get(&paths[0]).await.status, StatusCode::OK, "its password was not fetched");
+    }
+
     async fn the_passwords_of_many_resets_are_not_for_who_is_no_administrator_any_more(db: Db) {
         let world = World::start(db).await;
         let mut visitor = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
