@@ -46,7 +46,8 @@ pub async fn run(app: App) {
     let tidier = tokio::spawn(tidy_for_ever(app.clone()));
     let teller = tokio::spawn(tell_people_for_ever(app.clone()));
     let sealer = tokio::spawn(seal_for_ever(app.clone()));
-    let mut tasks = Tasks { own: vec![tidier, teller, sealer], servers: HashMap::new() };
+    let mut tasks =
+        Tasks { own: vec![tidier, teller, sealer], servers: HashMap::new(), unusable: Unusable::default() };
     loop {
         if let Err(error) = app.projector.catch_up(&app.db).await {
             tracing::error!(%error, "the mail servers' look-up files could not be written");
@@ -85,6 +86,18 @@ struct Tasks {
     own: Vec<JoinHandle<()>>,
     /// By the server's name, with what it was started from.
     servers: HashMap<String, (MailServerRow, MailServer, JoinHandle<()>)>,
+    unusable: Unusable,
+}
+
+/// The mail servers that cannot be used, by name, and why: they are tried every second, and told once.
+#[derive(Default)]
+struct Unusable(HashMap<String, String>);
+
+impl Unusable {
+    /// Whether that was another reason before, or none.
+    fn is_news(&mut self, name: &str, why: &str) -> bool {
+        self.0.insert(name.to_owned(), why.to_owned()).is_none_or(|before| before != why)
+    }
 }
 
 impl Tasks {
@@ -101,6 +114,9 @@ impl Tasks {
             }
             keep
         });
+        self.unusable
+            .0
+            .retain(|name, _| all.iter().any(|(row, server)| row.name == *name && server.is_err()));
         for (row, server) in all {
             if self.servers.contains_key(&row.name) {
                 continue;
@@ -110,7 +126,10 @@ impl Tasks {
                     let task = tokio::spawn(serve_mail_server(app.clone(), server.clone(), None));
                     self.servers.insert(row.name.clone(), (row, server, task));
                 }
-                Err(error) => tracing::error!(server = row.name, %error, "a mail server cannot be used"),
+                Err(error) if self.unusable.is_news(&row.name, &error.to_string()) => {
+                    tracing::error!(server = row.name, %error, "a mail server cannot be used");
+                }
+                Err(_) => {}
             }
         }
     }
@@ -180,24 +199,34 @@ async fn tell_people_for_ever(app: App) {
 
 /// Notices that the clock went back, at the first look also that it did so before.
 #[derive(Default)]
-struct ClockWatch(Millis);
+struct ClockWatch {
+    seen: Option<Millis>,
+    /// What was put off by the clock as it was has still to become due.
+    owes: bool,
+}
 
 impl ClockWatch {
-    /// What was put off by the clock as it was becomes due now.
+    /// Whether it went back since the last look. What was put off by the clock as it was becomes due now, or as
+    /// soon as the database takes it.
     async fn went_back(&mut self, app: &App, target: &str) -> bool {
-        let (before, now) = (self.0, app.clock.now());
-        self.0 = now;
-        if before != 0 && before - now < FARTHEST {
-            return false;
+        let went_back = self.look(app.clock.now());
+        if self.owes {
+            match call_back(app, target).await {
+                Ok(()) => self.owes = false,
+                Err(error) => unless_read_only(
+                    &error,
+                    || tracing::warn!(%error, "the outbox could not be worked on; trying again"),
+                ),
+            }
         }
-        if let Err(error) = call_back(app, target).await {
-            unless_read_only(
-                &error,
-                || tracing::warn!(%error, "the outbox could not be worked on; trying again"),
-            );
-            self.0 = 0;
-        }
-        true
+        went_back
+    }
+
+    fn look(&mut self, now: Millis) -> bool {
+        let went_back = self.seen.is_none_or(|before| before - now >= FARTHEST);
+        self.seen = Some(now);
+        self.owes |= went_back;
+        went_back
     }
 }
 
@@ -361,4 +390,35 @@ pub async fn tidy(app: &App) -> Result<()> {
             settings::raise(tx, settings::SWEPT_TRANSACTION, transaction).await
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_went_back_is_told_once_and_what_it_put_off_stays_owed() {
+        let mut watch = ClockWatch::default();
+        assert!(watch.look(DAY) && watch.owes, "it may have gone back before");
+        for _ in 0..3 {
+            // The database takes nothing.
+            assert!(!watch.look(DAY) && watch.owes);
+        }
+        watch.owes = false;
+        assert!(!watch.look(DAY + MINUTE) && !watch.owes);
+        assert!(!watch.look(DAY) && !watch.owes, "a little is nothing");
+        assert!(watch.look(DAY - FARTHEST) && watch.owes);
+        assert!(!watch.look(DAY - FARTHEST) && watch.owes);
+        let mut at_the_beginning = ClockWatch::default();
+        assert!(at_the_beginning.look(0) && !at_the_beginning.look(0));
+    }
+
+    #[test]
+    fn a_mail_server_that_cannot_be_used_is_told_when_the_reason_is_another() {
+        let mut unusable = Unusable::default();
+        assert!(unusable.is_news("mx1", "no key") && unusable.is_news("mx2", "no key"));
+        assert!(!unusable.is_news("mx1", "no key"));
+        assert!(unusable.is_news("mx1", "a wrong key") && unusable.is_news("mx1", "no key"));
+        assert!(!unusable.is_news("mx2", "no key"));
+    }
 }

@@ -141,6 +141,18 @@ pub async fn heard(tx: &mut Tx, name: &str, link: &str, seen: Option<&Mark>, now
     .await
 }
 
+/// Notes that the agent is there, while its files are brought up to date and hold what they held.
+///
+/// # Errors
+/// `Stale` when another connection speaks for the agent.
+pub async fn still_heard(tx: &mut Tx, name: &str, link: &str, now: Millis) -> Result<()> {
+    tx.execute_one(
+        "UPDATE mail_agent_standing SET heard_at = $3 WHERE agent = $1 AND link = $2",
+        params![name, link, now],
+    )
+    .await
+}
+
 fn read_status(row: &Row<'_>) -> Result<AgentStatus> {
     Ok(AgentStatus {
         name: row.get("name")?,

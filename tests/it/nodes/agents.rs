@@ -20,6 +20,7 @@ use mailward::domain::actor::Role;
 use mailward::domain::rights::Route;
 use mailward::mailserver::link::{self, SILENCE};
 use mailward::store::engine::{Db, params};
+use mailward::store::mail_agents::AgentStatus;
 use mailward::store::migrations::STEPS;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -75,6 +76,8 @@ pub(super) async fn applied(world: &World, change: &str, host: &str) {
 /// An agent of the test's own, which answers whatever it is asked, and the node's side of its link.
 struct Stub {
     asked: Arc<Mutex<Vec<Value>>>,
+    /// How it stood, as every node sees it, before it said that its files were made anew.
+    before_rebuilt: Arc<Mutex<Option<AgentStatus>>>,
     holding: JoinHandle<()>,
 }
 
@@ -85,6 +88,8 @@ impl Stub {
         let (near, far) = tokio::io::duplex(1 << 16);
         let asked = Arc::new(Mutex::new(Vec::<Value>::new()));
         let (noting, own_name) = (Arc::clone(&asked), name.to_owned());
+        let before_rebuilt = Arc::new(Mutex::new(None));
+        let (standing, app_here) = (Arc::clone(&before_rebuilt), app.clone());
         tokio::spawn(link::answer(far, SILENCE, move |what: Value| {
             let mut asked = noting.lock().unwrap_or_else(PoisonError::into_inner);
             asked.push(what.clone());
@@ -101,11 +106,19 @@ impl Stub {
                 "kick" => what["masks"].as_array().expect("masks").iter().map(|_| json!(0)).collect(),
                 _ => Value::Null,
             };
-            async move { Ok(answer) }
+            let (standing, app, own_name) = (Arc::clone(&standing), app_here.clone(), own_name.clone());
+            async move {
+                if what["ask"] == "rebuilt" {
+                    let all = agents::all(&app).await.expect("agents");
+                    let own = all.into_iter().find(|one| one.row.name == own_name).expect("itself");
+                    *standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(own.status);
+                }
+                Ok(answer)
+            }
         }));
         let holding =
             tokio::spawn(agents::hold(app.clone(), row, key.fingerprint(), Box::new(near), heartbeat));
-        Self { asked, holding }
+        Self { asked, before_rebuilt, holding }
     }
 
     /// How often it was asked that between the first of the one and the first of the other.
@@ -141,6 +154,11 @@ both_engines! {
         until(1, || host.count("rebuilt"));
         let pages = host.count("page");
         assert!(pages >= 5, "nobody is on this host, and it heard {pages} times of it");
+        until(true, || host.before_rebuilt.lock().unwrap_or_else(PoisonError::into_inner).is_some());
+        let standing = host.before_rebuilt.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let AgentStatus { seen, heard_at, .. } = standing.expect("it was looked up");
+        assert_eq!(seen, None, "nothing was made yet");
+        assert!(heard_at.is_some(), "it answers, and counts as away");
         // What it lacked may have kept it closed, and must all be there first.
         assert_eq!(host.count_between(|one| one["ask"] == "rebuild", |one| one["ask"] == "rebuilt", "still_there"), 0);
 

@@ -28,6 +28,8 @@ use crate::store::projection::{Change, MailboxState};
 
 /// How often an agent is told that the node is there; far below `link::SILENCE`, after which it gives the node up.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often it is noted, in the midst of other work, that the agent answers; several times within `AWAY`.
+const NOTED: Duration = Duration::from_secs(5);
 /// How often the database is asked for changes that other nodes made.
 const LOOK: Duration = Duration::from_millis(300);
 /// After a commit of this node: others that are about to commit go with it.
@@ -80,6 +82,8 @@ struct Holding {
     /// The same, for those who wait until the files hold a change.
     shown: watch::Sender<Option<Mark>>,
     heartbeats: Heartbeats,
+    /// When it is due to be noted that the agent answers.
+    notes: Heartbeats,
 }
 
 impl Drop for Holding {
@@ -129,6 +133,7 @@ impl Holding {
             complete: false,
             shown: watch::channel(None).0,
             heartbeats: Heartbeats::every(heartbeat),
+            notes: Heartbeats::every(heartbeat.min(NOTED)),
             agent,
             key_hash,
             app,
@@ -295,6 +300,7 @@ impl Holding {
             if !self.ask_apply(&ask, since).await? {
                 return Ok(false);
             }
+            self.note_presence().await?;
         }
         Ok(true)
     }
@@ -343,10 +349,11 @@ impl Holding {
         Ok(())
     }
 
-    async fn ask_page(&self, portion: &mut Portion) -> Result<()> {
+    async fn ask_page(&mut self, portion: &mut Portion) -> Result<()> {
         let states: Vec<MailboxState> =
             portion.take().into_iter().filter_map(|change| change.state).collect();
-        self.ask_nothing(&FileAsk::Page { states }).await
+        self.ask_nothing(&FileAsk::Page { states }).await?;
+        self.note_presence().await
     }
 
     async fn ask_nothing(&self, ask: &FileAsk) -> Result<()> {
@@ -384,6 +391,21 @@ impl Holding {
             other => other,
         }
     }
+
+    /// Records, every few seconds at most, that the agent answers while its files are brought up to date: one that is
+    /// busy for minutes is not away.
+    async fn note_presence(&mut self) -> Result<()> {
+        if !self.notes.take_due().await {
+            return Ok(());
+        }
+        let (name, id, now) = (self.agent.name.clone(), self.id.clone(), self.app.clock.now());
+        let still = async move |tx: &mut Tx| store::mail_agents::still_heard(tx, &name, &id, now).await;
+        match self.app.db.write(still).await {
+            Err(Error::Stale) => Err(given_up()),
+            // The walk itself is worth more than word of it.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
 }
 
 /// Changes that are collected for one request.
@@ -415,7 +437,7 @@ impl Portion {
     }
 }
 
-/// When the agent is due to hear something.
+/// When something is due again.
 struct Heartbeats(Interval);
 
 impl Heartbeats {

@@ -25,7 +25,7 @@ use crate::store;
 use crate::store::mail_agents::{AgentStatus, MailAgentRow};
 
 pub use hold::{HEARTBEAT, hold};
-pub use run::{Agent, LINK_PATH, PROTOCOL};
+pub use run::{Agent, LINK_PATH, PROTOCOL, nodes};
 
 /// An agent that was not heard from for so long counts as away. Heartbeats go several times as often.
 pub const AWAY: Millis = 30 * SECOND;

@@ -17,7 +17,7 @@ use super::obey::Obedience;
 use crate::app::mail::{projector, servers};
 use crate::app::random::Random;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, MailAgent};
 use crate::error::{Error, Result};
 use crate::mailserver::connection::{Endpoint, Trust, Wording, read_key};
 use crate::mailserver::doveadm::{Doveadm, DoveadmConfig};
@@ -33,6 +33,29 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Between two tries, at first and at most; each is drawn between half and all of it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The nodes that an agent asks, in this order. It must have a name that they may know.
+///
+/// # Errors
+/// `BadValue` for the option and what to write instead.
+pub fn nodes(agent: &MailAgent) -> Result<Vec<Endpoint>> {
+    servers::check_name("an agent", &agent.name)
+        .map_err(|_| Error::bad_value("mail_agent.name", "the name under which `mail-agent add` knows it"))?;
+    if agent.nodes.is_empty() {
+        return Err(Error::bad_value(
+            "mail_agent.nodes",
+            "name a node at least, as [\"https://desk.example.org\"]",
+        ));
+    }
+    let trust = Trust {
+        certificate_sha256: Some(agent.certificate_sha256.as_str()).filter(|pin| !pin.is_empty()),
+        ca_file: agent.ca_file.as_deref(),
+        public: true,
+    };
+    let wording = Wording { whom: "a node", what: "a node", key: "the agent's key" };
+    let nodes = agent.nodes.iter().map(|url| Endpoint::new(url, &trust, &wording));
+    nodes.collect::<Result<_, _>>().map_err(|why| Error::bad_value("mail_agent.nodes", why))
+}
 
 /// An agent that is ready to run.
 pub struct Agent {
@@ -50,24 +73,7 @@ impl Agent {
     /// `BadValue` for the option and what to write instead.
     pub fn new(config: &Config, clock: Clock, random: Random) -> Result<Self> {
         let agent = &config.mail_agent;
-        servers::check_name("an agent", &agent.name).map_err(|_| {
-            Error::bad_value("mail_agent.name", "the name under which `mail-agent add` knows it")
-        })?;
-        if agent.nodes.is_empty() {
-            return Err(Error::bad_value(
-                "mail_agent.nodes",
-                "name a node at least, as [\"https://desk.example.org\"]",
-            ));
-        }
-        let trust = Trust {
-            certificate_sha256: Some(agent.certificate_sha256.as_str()).filter(|pin| !pin.is_empty()),
-            ca_file: agent.ca_file.as_deref(),
-            public: true,
-        };
-        let wording = Wording { whom: "a node", what: "a node", key: "the agent's key" };
-        let nodes = agent.nodes.iter().map(|url| Endpoint::new(url, &trust, &wording));
-        let nodes =
-            nodes.collect::<Result<_, _>>().map_err(|why| Error::bad_value("mail_agent.nodes", why))?;
+        let nodes = nodes(agent)?;
         let key = read_key(&agent.key_file, "it gives out the accounts of this host")
             .map_err(|why| Error::bad_value("mail_agent.key_file", why))?;
         let options = projector::options(config)?.ok_or_else(|| {
