@@ -21,12 +21,14 @@ use crate::serve::Bound;
 ///
 /// Makes an embedded database with an organization, people in every role, a client and tokens,
 /// prints the documented calls ready to paste, and serves them until Ctrl-C.
+/// Of a configuration, the sections compat and oauth hold: from --config and variables, from no other file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   mailward demo
   mailward demo --mail          as root, with a private Postfix and Dovecot
   mailward demo --listen 127.0.0.1:0 --json
+  MAILWARD_COMPAT_STRICT=true mailward demo
   mailward demo --data ./demo           kept, and continued the next time")]
 pub struct Demo {
     /// Where to listen; port 0 takes a free one
@@ -44,10 +46,10 @@ pub struct Demo {
 
 impl Demo {
     /// # Errors
-    /// An address in use, a folder that cannot be written, a database of something else; with
-    /// `--mail` whatever keeps the mail servers from starting.
+    /// An address in use, a folder that cannot be written, a database of something else, a configuration that
+    /// cannot be meant; with `--mail` whatever keeps the mail servers from starting.
     pub async fn run(self, desk: &Desk) -> Result<()> {
-        let mut config = Config::default();
+        let mut config = configured(desk)?;
         config.server.listen = self.listen;
         if !self.mail {
             let folder = Folder::open(self.data)?;
@@ -75,6 +77,22 @@ impl Demo {
         let router = crate::cli::doors(&app);
         end.patiently(bound.serve(app, router)).await
     }
+}
+
+/// What shapes the answers of the API is the configured; everything else is the demonstration's own.
+fn configured(desk: &Desk) -> Result<Config> {
+    if desk.global.database.is_some() {
+        return Err(Error::bad_value(
+            "--database",
+            "the demonstration makes a database of its own; --data DIR keeps it",
+        ));
+    }
+    let Config { compat, mut oauth, .. } = desk.named_config()?;
+    // Clients that follow it would go elsewhere.
+    oauth.api_domain.clear();
+    let config = Config { compat, oauth, ..Config::default() };
+    config.check()?;
+    Ok(config)
 }
 
 async fn open(folder: &Folder, config: &mut Config) -> Result<(Bound, crate::app::App, Details)> {

@@ -52,13 +52,19 @@ impl Desk {
     /// # Errors
     /// `BadValue`.
     pub fn read_config(&self) -> Result<(Config, Option<PathBuf>)> {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        let mut loaded = config::load(self.global.config.as_deref(), variables)?;
+        let mut loaded = config::load(self.global.config.as_deref(), variables())?;
         if let Some(url) = &self.global.database {
             loaded.config.database.url.clone_from(url);
         }
         Ok((loaded.config, loaded.file))
+    }
+
+    /// What `--config` (or its variable) and the variables say, unchecked; a file that nobody named is not read.
+    ///
+    /// # Errors
+    /// `BadValue`.
+    pub fn named_config(&self) -> Result<Config> {
+        config::load_named(self.global.config.as_deref(), variables())
     }
 
     /// The configuration, with values that can be meant.
@@ -240,6 +246,11 @@ impl Desk {
             eprintln!("{text}");
         }
     }
+}
+
+/// Those of the environment that are text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
 /// A wish that this very command be carried out once. What it prints is not kept, the change's id is.

@@ -24,7 +24,8 @@ use crate::store::engine::{Db, PostgresPlace};
 ///
 /// Looks at the configuration, the database, the modes of files, durability, the clock, waiting
 /// effects, and at the mail servers: groups, look-up files, settings in force, package revisions,
-/// doveadm's door. Run it as root to see everything. The exit code is 1 when something is wrong; warnings alone leave it 0.
+/// doveadm's door. On a mail host with an agent it looks at that in place of a database. Run it as root to see everything.
+/// The exit code is 1 when something is wrong; warnings alone leave it 0.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailward doctor\n  mailward doctor --json | jq '.findings[] | select(.state != \"good\")'"
@@ -109,6 +110,12 @@ async fn examine(desk: &Desk) -> Vec<Finding> {
         Err(error) => wrong(error.to_string(), "correct the configuration; `mailward serve` refuses it too"),
     }];
     findings.extend(of_file(file.as_deref(), &config));
+    if config.has_agent() {
+        // It listens nowhere and opens no database.
+        findings.extend(mail::of_agent(&config));
+        findings.extend(mail::of_machine(&config));
+        return findings;
+    }
     findings.push(of_listening(&config));
     let now = Clock::System.now();
     findings.extend(of_sqlite_files(&config));
@@ -143,10 +150,11 @@ async fn examine(desk: &Desk) -> Vec<Finding> {
 
 fn of_file(file: Option<&Path>, config: &Config) -> Vec<Finding> {
     let Some(file) = file else {
-        return vec![warning(
-            "there is no configuration file; the defaults hold",
-            "run `mailward init`, or write one from mailward.example.toml",
-        )];
+        let cure = match config.has_agent() {
+            true => "write one from mailward.example.toml",
+            false => "run `mailward init`, or write one from mailward.example.toml",
+        };
+        return vec![warning("there is no configuration file; the defaults hold", cure)];
     };
     let mut findings = Vec::new();
     let secret = config.database.url_has_password();

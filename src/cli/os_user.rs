@@ -1,5 +1,8 @@
-//! Who sits at the keyboard, for the audit log.
+//! Who sits at the keyboard, for the audit log; and whom Mailward itself runs as.
 
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::config::Config;
 use crate::machine::users::Users;
 
 /// The name of the operating system's user; behind `sudo` the one who called it.
@@ -23,6 +26,14 @@ fn who(users: &Users, real: u32, sudo: Option<(String, String)>) -> String {
         }
     }
     users.name_of(real).map_or_else(|| format!("uid {real}"), str::to_owned)
+}
+
+/// The user that Mailward, or the agent of a mail host, runs as: the one that an embedded database belongs to.
+/// Else, and where root made that one, `mailward`, as in the units.
+pub fn of_service<'a>(config: &Config, users: &'a Users) -> &'a str {
+    let file = config.database.sqlite_path().filter(|_| !config.has_agent());
+    let owner = file.and_then(|path| std::fs::metadata(path).ok()).map(|meta| meta.uid());
+    owner.filter(|uid| *uid != 0).and_then(|uid| users.name_of(uid)).unwrap_or("mailward")
 }
 
 #[cfg(test)]
@@ -53,5 +64,29 @@ mod tests {
         assert_eq!(who(1000, sudo("berta", "1001")), "anna");
         assert_eq!(who(4242, None), "uid 4242");
         assert_eq!(who(0, None), "root");
+    }
+
+    #[test]
+    fn the_service_is_the_databases_owner_and_else_mailward() {
+        let place = tempfile::tempdir().expect("a folder");
+        let file = place.path().join("mailward.sqlite");
+        std::fs::write(&file, "").expect("a file");
+        let uid = std::fs::metadata(&file).expect("it is there").uid();
+        let users = Users::from_files(format!("anna:x:{uid}:{uid}::/:/bin/sh\n"), "");
+        let of = |url: String| {
+            let mut config = Config::default();
+            config.database.url = url;
+            config
+        };
+        let mut here = of(format!("sqlite:{}", file.display()));
+        // The tests may be run by root, to whom no service belongs.
+        let owner = if uid == 0 { "mailward" } else { "anna" };
+        assert_eq!(of_service(&here, &users), owner);
+        assert_eq!(of_service(&here, &Users::default()), "mailward", "whom nobody knows is no user");
+        let missing = of(format!("sqlite:{}", place.path().join("none.sqlite").display()));
+        assert_eq!(of_service(&missing, &users), "mailward");
+        assert_eq!(of_service(&of("postgres://db/desk".to_owned()), &users), "mailward");
+        here.mail_agent.nodes = vec!["https://desk.example.org".to_owned()];
+        assert_eq!(of_service(&here, &users), "mailward", "an agent has no database");
     }
 }

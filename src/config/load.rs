@@ -41,17 +41,28 @@ pub fn find(named: Option<&Path>) -> Option<PathBuf> {
 /// `BadValue` that names file, line and option, or the variable, and what would be right.
 pub fn load(named: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded> {
     let file = find(named);
+    let config = load_named(file.as_deref(), environment)?;
+    Ok(Loaded { config, file })
+}
+
+/// The same, but no file is looked for when nobody names one.
+///
+/// # Errors
+/// As `load`.
+pub fn load_named(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config> {
     let mut table = Table::new();
-    if let Some(file) = &file {
+    if let Some(file) = file {
         let text = std::fs::read_to_string(file).map_err(|cause| {
             Error::bad_value("configuration", format!("cannot read {}: {cause}", file.display()))
         })?;
         table = read(&text, &file.display().to_string())?;
     }
     lay_over(&mut table, environment)?;
-    let config = Config::deserialize(Value::Table(table))
-        .map_err(|cause| Error::bad_value("configuration", cause.message()))?;
-    Ok(Loaded { config, file })
+    Config::deserialize(Value::Table(table))
+        .map_err(|cause| Error::bad_value("configuration", cause.message()))
 }
 
 /// Reads the text of a file alone, without variables; `name` is for the refusal.

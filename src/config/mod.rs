@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::{Millis, SECOND};
 use crate::error::{Error, Result};
-pub use load::{EVERYWHERE, HERE, Loaded, find, load, of_text, variables};
+pub use load::{EVERYWHERE, HERE, Loaded, find, load, load_named, of_text, variables};
 
 /// Everything that can be set. `mailward.example.toml` says each option with its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -465,6 +465,11 @@ impl Config {
         } else {
             self.server.public_url.trim_end_matches('/').to_owned()
         }
+    }
+
+    /// Whether this is a mail host whose look-up files an agent keeps; there is no database then.
+    pub fn has_agent(&self) -> bool {
+        !self.mail_agent.nodes.is_empty()
     }
 }
 

@@ -10,9 +10,11 @@ use std::process::Command;
 
 use super::{Finding, good, mode, warning, wrong};
 use crate::app::mail::{agents, servers};
+use crate::cli::os_user;
 use crate::clock::{MINUTE, Millis};
 use crate::config::Config;
 use crate::error::Result;
+use crate::machine::files;
 use crate::machine::users::Users;
 use crate::store;
 use crate::store::engine::Db;
@@ -40,8 +42,7 @@ pub fn of_machine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let (Some(auth), Some(maps)) = (&mail.auth_dir, &mail.maps_dir) {
         let users = Users::read();
-        let service =
-            config.database.sqlite_path().and_then(|path| fs::metadata(path).ok()).map(|meta| meta.uid());
+        let service = os_user::of_service(config, &users);
         for (option, group, server, dir, file) in [
             ("mail.auth_group", &mail.auth_group, "dovecot", auth, "auth.sqlite"),
             ("mail.maps_group", &mail.maps_group, "postfix", maps, "maps.sqlite"),
@@ -72,6 +73,83 @@ pub fn of_machine(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// What the agent of this mail host needs, and what it has brought here.
+pub fn of_agent(config: &Config) -> Vec<Finding> {
+    let agent = &config.mail_agent;
+    let users = Users::read();
+    let service = os_user::of_service(config, &users);
+    let mut findings = vec![match agents::nodes(agent) {
+        Ok(_) => good(format!("the agent {} asks {}", agent.name, agent.nodes.join(", else "))),
+        Err(error) => {
+            wrong(error.to_string(), "correct the configuration; `mailward mail-agent run` refuses it too")
+        }
+    }];
+    for (what, file, cure) in [
+        (
+            "the agent's key",
+            &agent.key_file,
+            "put in what `mailward mail-agent add` printed at a node; `mailward mail-agent rotate-key` there makes a \
+             new one",
+        ),
+        (
+            "the key of doveadm",
+            &agent.doveadm_key_file,
+            "`mailward mail-server config dovecot --directory /` makes it",
+        ),
+    ] {
+        findings.push(of_key(what, file, cure, (service, users.ids_of(service).map(|(uid, _)| uid))));
+    }
+    match (&config.mail.auth_dir, &config.mail.maps_dir) {
+        (Some(auth), Some(maps)) => {
+            let files = [auth.join("auth.sqlite"), maps.join("maps.sqlite")];
+            findings.extend(files.iter().map(|file| of_brought(file, &projection::peek(file))));
+        }
+        (None | Some(_), None | Some(_)) => findings.push(wrong(
+            "there are no look-up files: mail.auth_dir and mail.maps_dir are not set",
+            "set both in [mail] and run `mailward mail-server config`; they are what an agent is for",
+        )),
+    }
+    findings
+}
+
+/// A key that the agent reads, which runs as this user.
+fn of_key(what: &str, file: &Path, cure: &str, (service, uid): (&str, Option<u32>)) -> Finding {
+    let shown = file.display();
+    if let Some(mode) = mode(file).filter(|mode| mode & 0o077 != 0) {
+        return wrong(
+            format!("others can read {what}, {shown} (mode {mode:04o})"),
+            format!("chmod 0600 {shown}"),
+        );
+    }
+    if let Err(why) = files::secret(file) {
+        return wrong(format!("{what}, {shown}: {why}"), cure);
+    }
+    let owner = fs::metadata(file).ok().map(|meta| meta.uid());
+    match uid {
+        Some(uid) if owner != Some(uid) => warning(
+            format!(
+                "{what}, {shown}, does not belong to {service}, so an agent that runs as {service} cannot read it"
+            ),
+            format!("chown {service} {shown}"),
+        ),
+        Some(_) | None => good(format!("{what} is nobody else's")),
+    }
+}
+
+/// How far a look-up file is that an agent keeps; what there is to hold, the nodes alone know.
+fn of_brought(file: &Path, held: &std::result::Result<(i64, String), String>) -> Finding {
+    let file = file.display();
+    match held {
+        Ok((position, _)) => good(format!(
+            "{file} holds position {position}; `mailward mail-agent list` at a node says whether that is all"
+        )),
+        Err(why) => wrong(
+            format!("{file} cannot be read: {why}"),
+            "see that `mailward mail-agent run` runs here and what it logs: it makes the file anew from a node",
+        ),
+    }
+}
+
 /// What the database knows: whether the look-up files are behind, and whether the mail servers answer.
 pub async fn of_database(db: &Db, config: &Config, now: Millis) -> Vec<Finding> {
     match examine(db, config, now).await {
@@ -98,7 +176,9 @@ async fn examine(db: &Db, config: &Config, now: Millis) -> Result<Vec<Finding>> 
         }
     }
     let rows = store::mail_servers::all(&mut *db.read().await?).await?;
-    for status in store::mail_agents::statuses(&mut *db.read().await?).await? {
+    let hosts = store::mail_agents::statuses(&mut *db.read().await?).await?;
+    findings.extend(of_reach(config, rows.len(), hosts.len()));
+    for status in hosts {
         findings.push(match agents::is_here(&status, now) {
             Ok(()) => good(format!("the mail host {} has its agent at {}", status.name, status.node)),
             Err(why) => wrong(
@@ -106,12 +186,6 @@ async fn examine(db: &Db, config: &Config, now: Millis) -> Result<Vec<Finding>> 
                 "see that `mailward mail-agent run` runs there and what it logs; `mailward mail-agent list`",
             ),
         });
-    }
-    if rows.is_empty() && config.mail.auth_dir.is_some() {
-        findings.push(warning(
-            "no mail server is known: changes hold at the next login, but open sessions are not ended",
-            "`mailward mail-server add NAME URL --key-file FILE`",
-        ));
     }
     for row in rows {
         let name = row.name.clone();
@@ -133,6 +207,27 @@ async fn examine(db: &Db, config: &Config, now: Millis) -> Result<Vec<Finding>> 
         });
     }
     Ok(findings)
+}
+
+/// Whether changes reach anybody: so many mail servers are known, and so many hosts with an agent.
+fn of_reach(config: &Config, servers: usize, hosts: usize) -> Option<Finding> {
+    let embedded = config.database.sqlite_path().is_some();
+    // With PostgreSQL the servers read views.
+    let look_ups = embedded && config.mail.auth_dir.is_some();
+    if embedded && !look_ups && hosts == 0 {
+        return Some(warning(
+            "no mail server obeys: there are no look-up files, and no mail host has an agent",
+            "set auth_dir and maps_dir in [mail] and run `mailward mail-server config`; for a mail host of its own \
+             `mailward mail-agent add`",
+        ));
+    }
+    // An agent ends the sessions of its own host alone.
+    (servers == 0 && (look_ups || hosts == 0)).then(|| {
+        warning(
+            "no mail server is known: changes hold at the next login, but open sessions are not ended",
+            "`mailward mail-server add NAME URL --key-file FILE`",
+        )
+    })
 }
 
 fn of_position(
@@ -216,7 +311,7 @@ fn of_drop_ins() -> Option<Finding> {
 // Users and groups -------------------------------------------------------------------------
 
 /// Whether a look-up file's group is for its mail server and for Mailward alone.
-fn of_group(users: &Users, option: &str, group: &str, server: &str, service: Option<u32>) -> Vec<Finding> {
+fn of_group(users: &Users, option: &str, group: &str, server: &str, service: &str) -> Vec<Finding> {
     if group.is_empty() {
         return vec![warning(
             format!("{option} is empty: only the owner of the folder's group reads the look-ups"),
@@ -231,11 +326,9 @@ fn of_group(users: &Users, option: &str, group: &str, server: &str, service: Opt
     }
     let members = users.members_of(group);
     let mut ill = Vec::new();
-    let mut must = vec![server];
-    // Root needs no membership.
-    must.extend(service.filter(|uid| *uid != 0).and_then(|uid| users.name_of(uid)));
-    for name in &must {
-        if users.ids_of(name).is_some() && !members.contains(name) {
+    let must = [server, service];
+    for name in must {
+        if users.ids_of(name).is_some() && !members.contains(&name) {
             ill.push(wrong(
                 format!("{name} is not in the group {group}, so it cannot use the look-ups"),
                 format!("usermod -aG {group} {name}, and restart it"),
@@ -556,7 +649,7 @@ userdb {
         let passwd = "root:x:0:0::/:\ndovecot:x:100:110::/:\nmailward:x:200:210::/:\neve:x:300:310::/:\n";
         let ill = |group: &str| {
             let users = Users::from_files(passwd, format!("dovecot:x:110:\n{group}"));
-            let found = of_group(&users, "mail.auth_group", "mwauth", "dovecot", Some(200));
+            let found = of_group(&users, "mail.auth_group", "mwauth", "dovecot", "mailward");
             found.into_iter().filter(|one| one.state != State::Good).map(|one| one.what).collect::<Vec<_>>()
         };
         assert_eq!(ill("mwauth:x:400:dovecot,mailward\n"), [""; 0]);
@@ -593,6 +686,31 @@ userdb {
         assert_eq!(state("1:2.3.19.1+dfsg1-2.1"), Some(State::Wrong));
         assert_eq!(state("1:2.4.1+dfsg1-6"), Some(State::Good));
         assert_eq!(state(""), None);
+    }
+
+    #[test]
+    fn an_installation_that_nobody_obeys_is_told() {
+        let told = |url: &str, auth_dir: Option<&str>, servers: usize, hosts: usize| {
+            let mut config = Config::default();
+            url.clone_into(&mut config.database.url);
+            config.mail.auth_dir = auth_dir.map(Into::into);
+            of_reach(&config, servers, hosts).map(|one| {
+                assert_eq!(one.state, State::Warning, "it may be what is wanted");
+                one.what.split(':').next().unwrap_or_default().to_owned()
+            })
+        };
+        let (embedded, postgres) = ("sqlite:desk.sqlite", "postgres://db/desk");
+        let (nobody, unknown) =
+            (Some("no mail server obeys".to_owned()), Some("no mail server is known".to_owned()));
+        assert_eq!(told(embedded, None, 0, 0), nobody);
+        assert_eq!(told(embedded, None, 1, 0), nobody, "its look-ups are nowhere");
+        assert_eq!(told(embedded, None, 0, 1), None);
+        assert_eq!(told(embedded, Some("auth"), 0, 0), unknown);
+        assert_eq!(told(embedded, Some("auth"), 0, 1), unknown, "the one beside the database is not told");
+        assert_eq!(told(embedded, Some("auth"), 1, 0), None);
+        assert_eq!(told(postgres, None, 0, 0), unknown);
+        assert_eq!(told(postgres, None, 1, 0), None);
+        assert_eq!(told(postgres, None, 0, 1), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::app::open::read_private;
 use crate::app::random::Random;
 use crate::cli::desk::Desk;
+use crate::cli::os_user;
 use crate::config::{Config as Options, EVERYWHERE};
 use crate::domain::secret::fingerprint;
 use crate::error::{Error, Result};
@@ -67,14 +68,21 @@ enum Which {
 impl Config {
     /// # Errors
     /// `BadValue` for what is not configured; files that cannot be written.
-    pub fn run(self, desk: &Desk) -> Result<()> {
+    pub fn run(mut self, desk: &Desk) -> Result<()> {
+        if desk.global.dry_run {
+            // Shown, as without a directory: no key is made, and none stands in the files.
+            self.directory = None;
+        }
         let (options, file) = desk.read_config()?;
         options.check()?;
-        let user = self.service_user.clone().unwrap_or_else(|| service_user(&options));
+        let user = self
+            .service_user
+            .clone()
+            .unwrap_or_else(|| os_user::of_service(&options, &Users::read()).to_owned());
         let (files, commands) = match self.server {
             Which::Roles => self.roles(&options)?,
             Which::Postfix | Which::Dovecot => {
-                let mut settings = settings(&options, self.secrets(&options, &user)?)?;
+                let mut settings = settings(&options, self.secrets(&options, &user, desk)?)?;
                 self.at_the_primary(&mut settings.contract, &options, desk)?;
                 let mut files = match self.server {
                     Which::Dovecot => config::dovecot(&settings, self.version(desk)?),
@@ -82,7 +90,7 @@ impl Config {
                 };
                 // PostgreSQL itself is asked; there is nothing to bring up to date.
                 if matches!(settings.contract, Contract::Sqlite { .. }) {
-                    files.extend(match on_an_agents_host(&options) {
+                    files.extend(match options.has_agent() {
                         true => self.only(config::after_agent()),
                         false => self.drop_ins(file.as_deref(), &user)?,
                     });
@@ -90,7 +98,7 @@ impl Config {
                 (files, self.commands(&settings, &options, &user))
             }
         };
-        match self.directory.as_ref().filter(|_| !desk.global.dry_run) {
+        match &self.directory {
             None => desk.answer(
                 || {
                     let texts: String = files.iter().map(headed).collect();
@@ -190,7 +198,7 @@ impl Config {
     }
 
     /// Read or made only when they are written somewhere.
-    fn secrets(&self, options: &Options, user: &str) -> Result<Secrets> {
+    fn secrets(&self, options: &Options, user: &str, desk: &Desk) -> Result<Secrets> {
         let mail = &options.mail;
         let embedded = options.database.sqlite_path().is_some();
         let password = match (embedded, self.server) {
@@ -209,20 +217,20 @@ impl Config {
             }
             Which::Dovecot => {
                 let option = "mail.doveadm_key_file";
-                make_key(option, &mail.doveadm_key_file, user)?;
+                make_key(option, &mail.doveadm_key_file, user, desk)?;
                 safe(option, &read_private(option, &mail.doveadm_key_file)?)?
             }
         };
         let logins = match self.server {
             Which::Postfix | Which::Roles => None,
             // No node listens there.
-            Which::Dovecot if on_an_agents_host(options) => None,
+            Which::Dovecot if options.has_agent() => None,
             Which::Dovecot if self.directory.is_none() => {
                 Some(placeholder(&mail.logins_key_file.display().to_string()))
             }
             Which::Dovecot => {
                 let option = "mail.logins_key_file";
-                make_key(option, &mail.logins_key_file, user)?;
+                make_key(option, &mail.logins_key_file, user, desk)?;
                 Some(safe(option, &read_private(option, &mail.logins_key_file)?)?)
             }
         };
@@ -272,7 +280,7 @@ impl Config {
             Which::Postfix | Which::Roles => {
                 text.push_str("newaliases\npostfix check\nsystemctl restart postfix\n")
             }
-            Which::Dovecot if on_an_agents_host(options) => text.push_str(
+            Which::Dovecot if options.has_agent() => text.push_str(
                 "systemctl enable --now mailward-mail-agent\ndoveconf -n >/dev/null\nsystemctl restart dovecot\n",
             ),
             Which::Dovecot => {
@@ -289,11 +297,6 @@ impl Config {
         }
         text
     }
-}
-
-/// Whether an agent keeps the look-up files of this machine.
-fn on_an_agents_host(options: &Options) -> bool {
-    !options.mail_agent.nodes.is_empty()
 }
 
 /// The roles of Dovecot and Postfix, and the options that name their passwords.
@@ -318,15 +321,6 @@ fn safe(option: &str, secret: &str) -> Result<SecretString> {
         return Ok(secret.into());
     }
     Err(Error::bad_value(option, "letters, digits and plain signs only: other programs read it from a line"))
-}
-
-/// The user that the database belongs to runs Mailward.
-fn service_user(options: &Options) -> String {
-    let owner =
-        options.database.sqlite_path().and_then(|path| fs::metadata(path).ok()).map(|meta| meta.uid());
-    let users = Users::read();
-    let named = owner.filter(|uid| *uid != 0).and_then(|uid| users.name_of(uid));
-    named.unwrap_or("mailward").to_owned()
 }
 
 fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
@@ -408,7 +402,7 @@ fn machine_name() -> String {
 }
 
 /// Makes the key where there is none, for Mailward's user alone.
-fn make_key(option: &str, file: &Path, user: &str) -> Result<()> {
+fn make_key(option: &str, file: &Path, user: &str, desk: &Desk) -> Result<()> {
     let failed =
         |cause: std::io::Error| Error::bad_value(option, format!("cannot make {}: {cause}", file.display()));
     if file.exists() {
@@ -425,6 +419,7 @@ fn make_key(option: &str, file: &Path, user: &str) -> Result<()> {
     {
         chown(file, Some(uid), Some(gid)).map_err(failed)?;
     }
+    desk.note(&format!("made a key: {}", file.display()));
     Ok(())
 }
 
@@ -483,9 +478,11 @@ fn put(root: &Path, file: &ConfigFile) -> Result<Written> {
     let before = fs::read_to_string(&path).ok();
     let unchanged = before.as_deref() == Some(file.text.as_str());
     let mut kept = None;
-    if before.is_some_and(|text| !unchanged && !text.contains("Mailward")) {
-        let place = beside("before-mailward");
-        if !place.exists() {
+    // Ours as well: somebody may have added to it since.
+    if before.is_some() && !unchanged {
+        let places = (2..).map(|number| beside(&format!("before-mailward.{number}")));
+        let mut places = std::iter::once(beside("before-mailward")).chain(places);
+        if let Some(place) = places.find(|place| !place.exists()) {
             fs::copy(&path, &place).map_err(failed)?;
             kept = Some(place);
         }

@@ -139,3 +139,85 @@ fn the_servers_files_of_a_host_with_an_agent_ask_no_database() {
         assert!(!out.contains("mail-server add"), "{out}");
     }
 }
+
+#[test]
+fn the_doctor_warns_where_no_mail_server_obeys() {
+    let place = Place::initialised();
+    const NOBODY: &str = "warning  no mail server obeys: ";
+    const UNKNOWN: &str = "warning  no mail server is known: ";
+    let warned = place.run(&["doctor"]).good().out;
+    assert!(warned.contains(NOBODY) && !warned.contains(UNKNOWN), "{warned}");
+    assert!(warned.contains("set auth_dir and maps_dir in [mail]"), "{warned}");
+
+    let mut command = place.command(&["doctor"]);
+    command.env("MAILWARD_MAIL_AUTH_DIR", "auth").env("MAILWARD_MAIL_MAPS_DIR", "maps");
+    let with = super::said(command, "").out;
+    assert!(with.contains(UNKNOWN) && !with.contains(NOBODY), "{with}");
+
+    place.run(&["mail-agent", "add", "imap1", "--domain", "*"]).good();
+    let host = place.run(&["doctor"]).out;
+    assert!(host.contains("the mail host imap1: its agent was never heard of"), "{host}");
+    assert!(!host.contains(NOBODY) && !host.contains(UNKNOWN), "{host}");
+}
+
+#[test]
+fn the_doctor_of_a_mail_host_looks_at_its_agent_and_at_no_database() {
+    let place = Place::initialised();
+    // The files as an agent would have brought them.
+    let mut command = place.command(&["projection", "catch-up"]);
+    command
+        .env("MAILWARD_MAIL_AUTH_DIR", place.path("auth"))
+        .env("MAILWARD_MAIL_MAPS_DIR", place.path("maps"))
+        .env("MAILWARD_MAIL_AUTH_GROUP", "")
+        .env("MAILWARD_MAIL_MAPS_GROUP", "");
+    super::said(command, "").good();
+    fs::remove_dir_all(place.path("data")).expect("no database");
+    fs::set_permissions(place.root(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let key = place.path("agent.key");
+    let with = |nodes: &str| {
+        place.as_mail_host(&format!("name = \"imap1\"\nnodes = [{nodes}]\nkey_file = {key:?}\n"));
+        let programs = [("doveconf", "protocols = imap"), ("postconf", ""), ("dpkg-query", "9.9-1")];
+        place.with_programs(&["doctor"], &programs)
+    };
+    let nodes = "\"http://127.0.0.1:9\", \"http://127.0.0.1:10\"";
+    let well = with(nodes);
+    assert_eq!(well.code, 0, "{}", well.out);
+    for part in [
+        "good     the agent imap1 asks http://127.0.0.1:9, else http://127.0.0.1:10\n",
+        "the agent's key",
+        "the key of doveadm",
+        "auth.sqlite holds position ",
+        "maps.sqlite holds position ",
+        "Dovecot on this machine does not ask Mailward",
+    ] {
+        assert!(well.out.contains(part), "{part} in {}", well.out);
+    }
+    for part in ["database", "plain HTTP", "mailward init", "usermod", "gpasswd"] {
+        assert!(!well.out.contains(part), "{part} in {}", well.out);
+    }
+
+    let ill = |nodes: &str, parts: &[&str]| {
+        let said = with(nodes);
+        assert_eq!(said.code, 1, "{}", said.out);
+        for part in parts {
+            assert!(said.out.contains(part), "{part} in {}", said.out);
+        }
+        assert!(!said.out.contains("shown once"), "{}", said.out);
+    };
+    ill("\"http://192.0.2.1\"", &["wrong    mail_agent.nodes: ", "`mailward mail-agent run` refuses it too"]);
+    fs::remove_file(place.path("maps/maps.sqlite")).expect("deleted");
+    ill(nodes, &["maps.sqlite cannot be read", "see that `mailward mail-agent run` runs here"]);
+
+    let doctor = || place.run(&["doctor"]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("a mode");
+    let open = doctor();
+    assert!(open.code == 1 && open.out.contains("others can read the agent's key"), "{}", open.out);
+    assert!(open.out.contains(&format!("chmod 0600 {}", key.display())), "{}", open.out);
+    fs::remove_file(&key).expect("deleted");
+    let missing = doctor();
+    assert!(missing.code == 1 && missing.out.contains("rotate-key"), "{}", missing.out);
+    let mut command = place.command(&["doctor"]);
+    command.env("MAILWARD_MAIL_AUTH_DIR", "").env("MAILWARD_MAIL_MAPS_DIR", "");
+    let without = super::said(command, "");
+    assert!(without.code == 1 && without.out.contains("set both in [mail]"), "{}", without.out);
+}

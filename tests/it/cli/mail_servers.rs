@@ -33,7 +33,7 @@ impl Place {
     }
 
     /// With programs that stand in for those of this machine.
-    fn with_programs(&self, arguments: &[&str], programs: &[(&str, &str)]) -> Said {
+    pub(super) fn with_programs(&self, arguments: &[&str], programs: &[(&str, &str)]) -> Said {
         let folder = self.path("programs");
         fs::create_dir_all(&folder).expect("a folder");
         for (name, output) in programs {
@@ -267,6 +267,14 @@ fn written_files_have_their_modes_and_keep_what_was_there() {
     };
     fs::create_dir_all(root.join("etc/dovecot")).expect("a folder");
     fs::write(root.join("etc/dovecot/dovecot.conf"), "protocols = imap\n").expect("Debian's");
+    let all = ["mail-server", "config", "dovecot", "--dovecot-version", "2.3", "--dry-run", "--directory"];
+    let tried = place.run(&[&all[..], &[root.to_str().expect("text")]].concat()).good();
+    assert!(tried.out.contains("(the first line of") && !place.path("doveadm.key").exists(), "{}", tried.out);
+    assert_eq!(
+        fs::read_dir(root.join("etc/dovecot")).expect("a folder").count(),
+        1,
+        "a dry run writes nothing"
+    );
     let written = write("dovecot");
     let main = &written["files"][0];
     assert!(text(main, "kept").ends_with("dovecot.conf.before-mailward"), "{main}");
@@ -278,6 +286,14 @@ fn written_files_have_their_modes_and_keep_what_was_there() {
     assert!(fs::read_to_string(&include).expect("written").contains(key.trim()));
     assert_eq!((key.trim().len(), mode(&key_file), mode(&include)), (64, 0o600, 0o600));
     assert_eq!(mode(&root.join("etc/dovecot/mailward-login.conf.ext")), 0o640);
+
+    // What somebody added since is kept as well.
+    let conf = root.join("etc/dovecot/dovecot.conf");
+    let ours = fs::read_to_string(&conf).expect("written") + "mail_plugins = quota\n";
+    fs::write(&conf, &ours).expect("added to");
+    let kept = text(&write("dovecot")["files"][0], "kept");
+    assert!(kept.ends_with("dovecot.conf.before-mailward.2"), "{kept}");
+    assert_eq!(fs::read_to_string(kept).expect("kept"), ours);
 
     let again = write("dovecot");
     let unchanged = again["files"].as_array().expect("files").iter().all(|file| file["unchanged"] == true);

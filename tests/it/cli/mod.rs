@@ -2,6 +2,7 @@
 
 mod backups;
 mod configuration;
+mod demo;
 mod dry_run;
 mod first_steps;
 mod help;
