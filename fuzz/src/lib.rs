@@ -262,7 +262,7 @@ pub fn config(data: &[u8]) {
 /// without the key and the chain.
 pub fn audit_export(data: &[u8]) {
     const MADE: &str = include_str!("../seeds/audit_export/made");
-    match verify::verify_export(&mut &*data, &[], None) {
+    match verify::verify_export(&mut &*data, &[], &[]) {
         Ok(verdict) if verdict.findings.is_empty() => {
             let text = std::str::from_utf8(data).expect("what is whole is text");
             // The key's label is not signed.

@@ -169,6 +169,7 @@ fn refuse_strangers(from: &Path) -> Result<()> {
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
     let mut target = files::new_private(to)?;
+    files::give_to_folders_owner(to)?;
     io::copy(&mut source, &mut target).map(drop)
 }
 

@@ -94,10 +94,8 @@ pub async fn secure(
     let done = change::run(app, context, ask).await?;
     let account = done.accounts.first().cloned();
     let account = account.ok_or_else(|| Error::internal("an account was secured that is not there"))?;
-    let factors_left = {
-        let mut tx = app.db.read().await?;
-        store::factors::any(&mut tx, organization, account.user).await?
-    };
+    // The password is here alone, whatever happens now: what cannot be read is told as left.
+    let factors_left = has_factors(app, &account).await.unwrap_or(true);
     let report = Report {
         account,
         password,
@@ -113,6 +111,10 @@ pub async fn secure(
     Ok((done, Some(report)))
 }
 
+async fn has_factors(app: &App, account: &Account) -> Result<bool> {
+    store::factors::any(&mut *app.db.read().await?, account.organization, account.user).await
+}
+
 async fn look(app: &App, organization: OrganizationId, forecast: &Forecast) -> Result<Evidence> {
     let one = forecast.accounts.first();
     let Some((user, account)) = one.and_then(|one| one.zuid.zip(one.account_id)) else {
@@ -126,7 +128,7 @@ async fn look(app: &App, organization: OrganizationId, forecast: &Forecast) -> R
     Ok(Evidence {
         mail_sessions,
         web_sessions,
-        last_sign_in: store::sign_ins::one(&mut tx, organization, user).await?.last,
+        last_sign_in: store::sign_ins::last(&mut tx, organization, user).await?,
         clients: store::live::clients_of(&mut tx, organization, user).await?,
         about: store::audit::newest(&mut tx, organization, Some(user), ENTRIES).await?,
         by: store::audit::newest_by(&mut tx, organization, &Who::User(user).to_string(), ENTRIES).await?,

@@ -99,7 +99,11 @@ pub async fn run(app: &App, context: &Context, wish: OwnChange) -> Result<Done> 
     if matches!(&wish.factor, Factor::Typed(code) if !code.as_ref().is_some_and(typed)) {
         demand_factor(app, context, &known, None).await?;
     }
-    // First, so that no code is spent on a password that is refused, or that there is no time to hash.
+    // A code that was typed is looked at last, so that none is spent on a password that is refused, or that there is no
+    // time to hash.
+    if matches!(wish.factor, Factor::Typed(Some(_))) && !context.dry_run {
+        count_candidate(app, &known).await?;
+    }
     fits(app, context, &known, &wish.new_password).await?;
     let new = hashed(app, context, &wish.new_password).await?;
     if let Factor::Typed(code) = &wish.factor {
@@ -174,18 +178,27 @@ pub(super) async fn recover(
     code: Option<&SecretString>,
     link: [u8; 32],
 ) -> Result<ChangeId> {
-    // Whoever reads the letters must not find out by trying what the password is: no more may be tried than at a sign-in.
-    let (limits, subject, now) = (app.config.throttle.clone(), Subject::recovered(known.id), app.clock.now());
-    let count = async move |tx: &mut Tx| {
-        throttle::count(tx, &subject, limits.wrong_per_account, limits.window(), now).await
-    };
-    app.db.write(count).await?;
+    // Whoever reads the letters must not find out by trying what the password is.
+    count_candidate(app, &known).await?;
     refuse_the_same(app, &known, new).await?;
     fits(app, context, &known, new).await?;
     let new = hashed(app, context, new).await?;
     demand_factor(app, context, &known, code).await?;
     let way = Way { notice: Notice::PasswordRecovered, ends: Ends::OldPassword, link: Some(link) };
     changed(replace(app, context, known, new, way).await?).map(|(change, _)| change)
+}
+
+/// Counts a new password of somebody who has not proved everything yet, since its refusal may tell of passwords that
+/// were used: no more may be tried than at a sign-in.
+///
+/// # Errors
+/// `TooMany`.
+async fn count_candidate(app: &App, known: &Account) -> Result<()> {
+    let (limits, subject, now) = (app.config.throttle.clone(), Subject::candidate(known.id), app.clock.now());
+    let count = async move |tx: &mut Tx| {
+        throttle::count(tx, &subject, limits.wrong_per_account, limits.window(), now).await
+    };
+    app.db.write(count).await.map(drop)
 }
 
 /// In which way a password is replaced by its owner.

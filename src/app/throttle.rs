@@ -104,9 +104,9 @@ impl Subject {
         Self(format!("recovery to {}", short_mark(address.as_str())))
     }
 
-    /// Passwords that are tried as new ones by letters to one person: what is said of them tells whether one is the
-    /// old one.
-    pub fn recovered(account: AccountId) -> Self {
+    /// Passwords that are tried as new ones of one person, by letters or before a second factor: what is said of them
+    /// tells whether one is or was in use.
+    pub fn candidate(account: AccountId) -> Self {
         Self(format!("recovered {account}"))
     }
 
@@ -454,7 +454,7 @@ fn subjects(account: &Account) -> Vec<Subject> {
         .chain(recovery)
         .chain([Subject::account(account.id), Subject::second_factor(account.id)])
         .chain([Subject::second_factor_of_a_day(account.id), Subject::recovery_of(account.id)])
-        .chain([Subject::recovered(account.id), proof])
+        .chain([Subject::candidate(account.id), proof])
         .collect()
 }
 

@@ -277,7 +277,8 @@ pub async fn prove_again(
     app.db.write(async move |tx| store::web_sessions::proved(tx, &hash, now).await).await
 }
 
-/// Chooses a new password in a session that a one-time password began; the session is replaced.
+/// Chooses a new password in a session that a one-time password began; the session is replaced. Where it cannot be,
+/// the password is chosen all the same, and there is no new session.
 ///
 /// # Errors
 /// `BadCredentials` when the one-time password is no longer the account's; `BadPassword`.
@@ -287,15 +288,15 @@ pub async fn choose_password(
     request_id: String,
     browser: &Browser,
     new: &Password,
-) -> Result<(ChangeId, Started)> {
+) -> Result<(ChangeId, Option<Started>)> {
     let known = account(app, held.session.organization, held.session.user).await?;
     if held.session.stage != Stage::ChoosePassword || mark(&known) != held.session.password_mark {
         return Err(Error::BadCredentials);
     }
     let context: Context = password::unsigned(Door::Console, request_id, browser.source);
     let (change, changed) = password::choose(app, &context, known, new).await?;
-    let started = begin(app, &changed, browser, mark(&changed), Proof::NewPassword).await?;
-    Ok((change, started))
+    let started = begin(app, &changed, browser, mark(&changed), Proof::NewPassword).await;
+    Ok((change, started.ok()))
 }
 
 /// The account of a session's owner.

@@ -76,9 +76,11 @@ Examples:
         /// A file with heads that were kept outside; may be given more than once
         #[arg(long = "head", value_name = "FILE")]
         heads: Vec<PathBuf>,
-        /// The public key that must have signed every head, from `mailward keys show`
-        #[arg(long, value_name = "HEX")]
-        key: Option<String>,
+        /// A public key, from `mailward keys show`: every head must be signed by one of those given
+        ///
+        /// Given more than once where `mailward keys rotate` brought a new one.
+        #[arg(long = "key", value_name = "HEX")]
+        keys: Vec<String>,
         #[command(flatten)]
         org: OrgName,
     },
@@ -92,13 +94,13 @@ impl Audit {
             Self::List { user, limit, org } => list(desk, user, limit, &org).await?,
             Self::Head { org } => print_heads(desk, &org).await?,
             Self::Export { file, org } => write_export(desk, file.as_deref(), &org).await?,
-            Self::Verify { file, heads, key, org } => {
+            Self::Verify { file, heads, keys, org } => {
                 let outside = heads.iter().map(|file| read_heads(file)).collect::<Result<Vec<_>>>()?.concat();
                 let verdicts = match file {
-                    Some(file) => vec![verify::verify_export(&mut open(&file)?, &outside, key.as_deref())?],
+                    Some(file) => vec![verify::verify_export(&mut open(&file)?, &outside, &keys)?],
                     None => {
                         let app = desk.open().await?;
-                        verify::verify_database(&app, org.zoid()?, &outside, key.as_deref()).await?
+                        verify::verify_database(&app, org.zoid()?, &outside, &keys).await?
                     }
                 };
                 return tell(desk, &verdicts);

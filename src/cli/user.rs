@@ -23,7 +23,7 @@ use crate::app::accounts::reset_password::ResetPassword;
 use crate::app::accounts::update_imap_status::UpdateImapStatus;
 use crate::app::accounts::update_incoming_status::UpdateIncomingStatus;
 use crate::app::accounts::update_outgoing_status::UpdateOutgoingStatus;
-use crate::app::accounts::update_personal_info::UpdatePersonalInfo;
+use crate::app::accounts::update_personal_info::{Term, UpdatePersonalInfo};
 use crate::app::accounts::update_pop_status::UpdatePopStatus;
 use crate::app::accounts::update_tfa_status::UpdateTfaStatus;
 use crate::app::call::Context;
@@ -129,13 +129,20 @@ Examples:
         #[command(flatten)]
         release: Release,
     },
-    /// Change a user's names
-    #[command(after_help = "Examples:\n  mailward user info rebecca@example.org --first-name Rebecca")]
+    /// Change a user's names, or the term after which the user is disabled
+    #[command(after_help = "\
+Examples:
+  mailward user info rebecca@example.org --first-name Rebecca
+  mailward user info tom@example.org --expires-in-days 90
+  mailward user info tom@example.org --expires-in-days never")]
     Info {
         #[command(flatten)]
         user: UserName,
         #[command(flatten)]
         info: Names,
+        /// Disable the user after so many days from now; `never` takes the term away
+        #[arg(long, value_name = "DAYS", value_parser = term)]
+        expires_in_days: Option<Term>,
     },
     /// Lift the block of the user and of the mail account
     #[command(
@@ -271,8 +278,8 @@ pub struct Add {
     #[command(flatten)]
     limits: Limits,
     /// Disable the user after so many days
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=36_500))]
-    expires_in_days: Option<i64>,
+    #[arg(long, value_name = "DAYS", value_parser = term, default_value = "never")]
+    expires_in_days: Term,
     #[command(flatten)]
     release: Release,
     #[command(flatten)]
@@ -363,7 +370,10 @@ impl User {
                 let mode = renaming(address.as_deref(), new_name.as_deref())?;
                 return desk.change(&app, &context, &user.find(&app).await?, mode).await;
             }
-            Self::Info { user, info } => (user, AccountMode::UpdatePersonalInfo(info.mode()?)),
+            Self::Info { user, info, expires_in_days } => {
+                let info = UpdatePersonalInfo { term: expires_in_days, ..info.mode()? };
+                (user, AccountMode::UpdatePersonalInfo(info))
+            }
             Self::Enable { user, unblock_incoming } => {
                 (user, AccountMode::EnableUser(EnableUser { unblock_incoming }))
             }
@@ -442,6 +452,15 @@ async fn look_at_factors(desk: &Desk, app: &App, user: &UserName) -> Result<()> 
     )
 }
 
+/// Days, or `never`.
+fn term(text: &str) -> std::result::Result<Term, String> {
+    match text.parse() {
+        _ if text == "never" => Ok(Term::Forever),
+        Ok(days @ 1..=36_500) => Ok(Term::Days(days)),
+        _ => Err("a number of days from 1 to 36500, or never".to_owned()),
+    }
+}
+
 impl Names {
     fn mode(&self) -> Result<UpdatePersonalInfo> {
         let line = |parameter: &str, text: &Option<String>| {
@@ -472,7 +491,7 @@ async fn add(desk: &Desk, app: &App, wish: Add) -> Result<()> {
     wish.info.mode()?.fill(&mut new.profile);
     new.profile.name_if_unnamed();
     new.one_time_password = chosen.kind == PasswordKind::OneTime;
-    new.expires_in_days = wish.expires_in_days;
+    new.term = wish.expires_in_days;
     new.help_desk = help_desk;
     let mut context = desk.releasing(app, wish.release.release_address.as_deref())?;
     chosen.tell(&mut context);

@@ -231,8 +231,11 @@ async fn set_up(app: &App, visitor: &Visitor, codes: Option<Vec<Secret>>) -> Res
         return Ok(response);
     }
     let browser = &visitor.guest.browser;
-    let started = web_sessions::factor_proved(app, visitor.hash, &visitor.held, browser).await?;
-    Ok(with_session(app, response, &started.cookie))
+    // The codes are shown here alone, whatever happens now; without a new session the person signs in again.
+    Ok(match web_sessions::factor_proved(app, visitor.hash, &visitor.held, browser).await {
+        Ok(started) => with_session(app, response, &started.cookie),
+        Err(_) => response,
+    })
 }
 
 fn codes_page(visitor: &Visitor, codes: &[Secret], go_on: &'static str) -> Response {

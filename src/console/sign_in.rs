@@ -177,7 +177,8 @@ pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> R
         web_sessions::choose_password(&app, &held, guest.request_id.clone(), &guest.browser, &new).await
     };
     match chosen.await {
-        Ok((_, started)) => {
+        Ok((_, None)) => Ok(without_session(&app, guest.go("/?said=recovered"))),
+        Ok((_, Some(started))) => {
             let next = match own_path(sent.text("next")) {
                 "/" => "/me?said=password",
                 next => next,

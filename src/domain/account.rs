@@ -382,22 +382,6 @@ impl<'a> Transition<'a> {
         self.effects.push(Effect::Tell { notice });
     }
 
-    /// Replaces the password by somebody else's hand.
-    ///
-    /// # Errors
-    /// `Forbidden` for oneself: the own password is changed by who proves to know it, or a stolen token would make
-    /// one that outlives it.
-    pub fn reset_password(&mut self, new: NewPassword, ends: Ends) -> Result<(), Error> {
-        if self.hand.own {
-            return Err(Error::Forbidden(
-                "change your own password with the current one, at /self/password or on your page in the console"
-                    .to_owned(),
-            ));
-        }
-        self.replace_password(new, ends, Notice::PasswordReset);
-        Ok(())
-    }
-
     /// Takes the account back from whoever got into it: everything that opens it ends, every mail
     /// session too, and nothing is sent from it until somebody allows it again.
     ///
@@ -591,6 +575,20 @@ impl<'a> Transition<'a> {
         }
         self.account.role = role;
         self.account.help_desk = help_desk.cloned();
+        Ok(())
+    }
+
+    /// Says when the user is disabled by the clock; `None` for never. It lets nobody in who is disabled already.
+    ///
+    /// # Errors
+    /// `Forbidden` for oneself.
+    pub fn set_term(&mut self, end: Option<Millis>) -> Result<(), Error> {
+        if self.hand.own {
+            return Err(Error::Forbidden(
+                "nobody changes the own term; ask another administrator".to_owned(),
+            ));
+        }
+        self.account.expires_at = end;
         Ok(())
     }
 

@@ -53,7 +53,7 @@ async fn exported(world: &World) -> Vec<String> {
 
 fn verified(lines: &[String], outside: &[Head]) -> Verdict {
     let text = lines.join("\n") + "\n";
-    verify_export(&mut text.as_bytes(), outside, None).expect("an export")
+    verify_export(&mut text.as_bytes(), outside, &[]).expect("an export")
 }
 
 /// The findings on a tampered export; there must be some.
@@ -65,7 +65,7 @@ fn found(lines: &[String], outside: &[Head]) -> String {
 }
 
 async fn database(world: &World, outside: &[Head]) -> Vec<String> {
-    let verdicts = verify_database(&world.app, Some(world.zoid), outside, None).await.expect("a verdict");
+    let verdicts = verify_database(&world.app, Some(world.zoid), outside, &[]).await.expect("a verdict");
     verdicts.into_iter().flat_map(|verdict| verdict.findings).collect()
 }
 
@@ -118,9 +118,9 @@ both_engines! {
         make_changes(&world, 3).await;
         assert_eq!(verified(&exported(&world).await, &outside).findings, [""; 0]);
         let text = lines.join("\n") + "\n";
-        let verdict = verify_export(&mut text.as_bytes(), &outside, Some(&public)).expect("an export");
+        let verdict = verify_export(&mut text.as_bytes(), &outside, &["1".repeat(64), public.clone()]).expect("an export");
         assert_eq!(verdict.findings, [""; 0]);
-        let verdict = verify_export(&mut text.as_bytes(), &outside, Some(&"0".repeat(64))).expect("an export");
+        let verdict = verify_export(&mut text.as_bytes(), &outside, &["0".repeat(64)]).expect("an export");
         assert!(verdict.findings[0].contains("signed by another key"), "{verdict:?}");
     }
 
@@ -156,7 +156,7 @@ both_engines! {
         for (from, to) in [(r#""organization":""#, r#""organization":"+"#), (r#""key":""#, r#""key":"a"#)] {
             found(&changed(&|lines| lines[last] = head.replace(from, to)), &[]);
             let first = (whole[0].replace(from, to) + "\n").into_bytes();
-            assert!(from.contains("key") || verify_export(&mut &first[..], &[], None).is_err());
+            assert!(from.contains("key") || verify_export(&mut &first[..], &[], &[]).is_err());
         }
         for entry in 1..last {
             let deleted = found(&changed(&|lines| drop(lines.remove(entry))), &[]);
@@ -263,7 +263,7 @@ both_engines! {
         let elsewhere = OrganizationId::new(10_000_777).expect("a zoid");
         let mut foreign = outside[0].clone();
         foreign.organization = elsewhere.to_string();
-        let verdicts = verify_database(&world.app, None, &[foreign], None).await.expect("verdicts");
+        let verdicts = verify_database(&world.app, None, &[foreign], &[]).await.expect("verdicts");
         assert!(verdicts.iter().any(|verdict| verdict.organization == elsewhere && !verdict.findings.is_empty()));
     }
 

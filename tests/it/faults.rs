@@ -389,7 +389,7 @@ both_engines! {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        let verdict = mailward::app::audit::verify::verify_database(&world.app, Some(world.zoid), &[], None).await;
+        let verdict = mailward::app::audit::verify::verify_database(&world.app, Some(world.zoid), &[], &[]).await;
         assert_eq!(verdict.expect("a verdict")[0].findings, [""; 0]);
         assert_eq!(world.app.clock.now() - START, 0, "the clock is where it was");
     }

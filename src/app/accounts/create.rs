@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::disable_user::DisableUser;
 use super::display_name_update::name;
-use super::update_personal_info::UpdatePersonalInfo;
+use super::update_personal_info::{Term, UpdatePersonalInfo};
 use super::{AccountMode, Mode, address, wanted_role};
 use crate::app::App;
 use crate::app::call::{Caller, Context, Door, authenticate};
@@ -13,7 +13,7 @@ use crate::app::confirmed::Named;
 use crate::app::forecast::{Forecast, OnAccount};
 use crate::app::journal::{self, Entry};
 use crate::app::organizations;
-use crate::clock::{DAY, Millis};
+use crate::clock::Millis;
 use crate::domain::account::{
     Account, Credential, Facts, NewPassword, Profile, Switches, Transition, differences,
 };
@@ -43,7 +43,7 @@ pub struct NewUser {
     pub help_desk: Option<HelpDesk>,
     pub profile: Profile,
     /// Days from now after which the user is disabled.
-    pub expires_in_days: Option<i64>,
+    pub term: Term,
 }
 
 impl NewUser {
@@ -54,13 +54,6 @@ impl NewUser {
     /// What the body lacks or has wrong.
     pub fn from_body(body: &Body) -> Result<Self> {
         let personal = UpdatePersonalInfo::parse(body)?;
-        let expiry = body.long("userExpiry")?;
-        if expiry.is_some_and(|days| days == 0 || !(-1..=36_500).contains(&days)) {
-            return Err(Error::bad_value(
-                "userExpiry",
-                "days until the user expires, 1 to 36500, or -1 for never",
-            ));
-        }
         if body.text_list("groupMailList")?.is_some_and(|groups| !groups.is_empty()) {
             return Err(Error::bad_value("groupMailList", "there are no groups here yet; leave it out"));
         }
@@ -79,7 +72,7 @@ impl NewUser {
             role,
             help_desk,
             profile,
-            expires_in_days: expiry.filter(|days| *days > 0),
+            term: personal.term.unwrap_or(Term::Forever),
         })
     }
 
@@ -262,7 +255,7 @@ async fn plan(
         session_epoch: 1,
         switches: Switches::default(),
         self_renames: Vec::new(),
-        expires_at: new.expires_in_days.map(|days| now + days * DAY),
+        expires_at: new.term.end(now),
         created_at: now,
         deleted: false,
     };
@@ -284,7 +277,7 @@ pub fn simple(address: EmailAddress, password: Password, role: Role, display_nam
         role,
         help_desk: None,
         profile: Profile { display_name: name("displayName", display_name)?, ..Profile::default() },
-        expires_in_days: None,
+        term: Term::Forever,
     })
 }
 

@@ -254,6 +254,31 @@ modes! {
     secure_account::SecureAccount,
 }
 
+/// Modes of the original, in lower case, for what is not here: some resemble others that do harm.
+/// Source: Zoho Mail API, Users and Accounts.
+const NOT_HERE: [&str; 18] = [
+    "updatemobilesyncstatus",
+    "addsendmaildetails",
+    "mailaccountorderupdate",
+    "updatereplyto",
+    "updatereplytostatus",
+    "resendverificationmailforreplyto",
+    "addmailforward",
+    "verifymailforward",
+    "resendmailforwardverficationmail",
+    "enablemailforward",
+    "disablemailforward",
+    "deletemailforward",
+    "deletezohomailcopy",
+    "addvacationreply",
+    "updatevacationreply",
+    "removevacationreply",
+    "disablevacationreply",
+    "deletevacationreply",
+];
+/// From this likeness (Jaro-Winkler) on an unknown mode is taken for a misspelt one.
+const ALIKE: f64 = 0.9;
+
 impl AccountMode {
     /// Reads the mode that a `PUT` names.
     ///
@@ -266,18 +291,19 @@ impl AccountMode {
                 MODES.iter().filter(|info| info.method == Method::Put).map(|info| info.name).collect();
             // Comparing takes the product of the lengths, and the caller is not even known yet.
             let asked: String = name.chars().take(40).collect::<String>().to_lowercase();
-            let nearest = known.iter().max_by(|one, other| {
+            let why = if NOT_HERE.contains(&asked.as_str()) {
+                "the original has this mode, Mailward has not; nothing was changed.".to_owned()
+            } else {
                 let likeness = |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &asked);
-                likeness(one).total_cmp(&likeness(other))
-            });
-            Err(Error::bad_value(
-                "mode",
-                format!(
-                    "there is no such mode; did you mean {}? The modes are {}",
-                    nearest.unwrap_or(&"resetPassword"),
-                    known.join(", ")
-                ),
-            ))
+                let alike = known.iter().map(|known| (likeness(known), known));
+                match alike.max_by(|(one, _), (other, _)| one.total_cmp(other)) {
+                    Some((likeness, nearest)) if likeness >= ALIKE => {
+                        format!("there is no such mode; did you mean {nearest}?")
+                    }
+                    Some(_) | None => "there is no such mode.".to_owned(),
+                }
+            };
+            Err(Error::bad_value("mode", format!("{why} The modes are {}", known.join(", "))))
         })
     }
 }

@@ -1,8 +1,9 @@
-//! `mode: updatePersonalInfo`. Names, telephone and postal address; free text that is only shown.
+//! `mode: updatePersonalInfo`. Names, telephone and postal address, free text that is only shown; and the user's term.
 
 use super::display_name_update::name;
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
+use crate::clock::{DAY, Millis};
 use crate::domain::account::{Gender, Profile, Transition};
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
@@ -25,6 +26,40 @@ pub struct UpdatePersonalInfo {
     pub city: Option<String>,
     pub postal_code: Option<String>,
     pub state: Option<String>,
+    pub term: Option<Term>,
+}
+
+/// For how long somebody is to be a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    Days(u16),
+    Forever,
+}
+
+impl Term {
+    /// Reads `userExpiry`: days, or -1.
+    fn read(body: &Body) -> Result<Option<Self>> {
+        body.long("userExpiry")?.map(Self::of_days).transpose()
+    }
+
+    fn of_days(days: i64) -> Result<Self> {
+        match u16::try_from(days) {
+            Err(_) if days == -1 => Ok(Self::Forever),
+            Ok(days @ 1..=36_500) => Ok(Self::Days(days)),
+            _ => Err(Error::bad_value(
+                "userExpiry",
+                "days until the user expires, 1 to 36500, or -1 for never",
+            )),
+        }
+    }
+
+    /// When it ends that begins now.
+    pub fn end(self, now: Millis) -> Option<Millis> {
+        match self {
+            Self::Days(days) => Some(now + i64::from(days) * DAY),
+            Self::Forever => None,
+        }
+    }
 }
 
 impl Mode for UpdatePersonalInfo {
@@ -35,7 +70,7 @@ impl Mode for UpdatePersonalInfo {
         forms: Forms::AdminOnly,
         operation: Operation::Update,
         verb: None,
-        summary: "Changes names, telephone numbers and the postal address. What is left out stays.",
+        summary: "Changes names, telephone numbers, the postal address and the user's term. What is left out stays.",
         parameters: &[
             Parameter::may("displayName", ParameterKind::Text, "The display name."),
             Parameter::may("firstName", ParameterKind::Text, "The first name."),
@@ -55,6 +90,11 @@ impl Mode for UpdatePersonalInfo {
             Parameter::may("phoneNumer", ParameterKind::Text, "A telephone number; spelled as on the wire."),
             Parameter::may("mobileNumber", ParameterKind::Text, "A mobile number."),
             Parameter::may("address", ParameterKind::Object, "streetAddr, city, postalCode, state, country."),
+            Parameter::may(
+                "userExpiry",
+                ParameterKind::Number,
+                "Days from now until the user is disabled; -1 for never. Not for the own account.",
+            ),
         ],
         sample: r#"{"zuid": "11111111", "mode": "updatePersonalInfo", "displayName": "Rebecca Anderson", "gender": "FEMALE", "country": "in", "phoneNumer": "0441234567", "mobileNumber": "9876543210", "address": {"streetAddr": "1 Main Street", "city": "Chennai", "postalCode": "600001", "state": "TN"}}"#,
     };
@@ -84,12 +124,16 @@ impl Mode for UpdatePersonalInfo {
             city: in_address(&["city"])?,
             postal_code: in_address(&["postalCode"])?,
             state: in_address(&["state"])?,
+            term: Term::read(body)?,
         })
     }
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
         self.fill(&mut change.account.profile);
-        Ok(())
+        match self.term {
+            Some(term) => change.set_term(term.end(change.hand.at)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -49,16 +49,16 @@ pub fn read_heads(text: &str) -> Result<Vec<Head>> {
     lines.map(read).collect()
 }
 
-/// Verifies an export. `outside` are heads that were kept elsewhere, `key` is the public key that
-/// must have signed every head, in hex.
+/// Verifies an export. `outside` are heads that were kept elsewhere; every head must be signed by one of the public
+/// `keys` (in hex), where any are given.
 ///
 /// # Errors
 /// `BadValue` for what is no export at all; `Internal` when it cannot be read.
-pub fn verify_export(from: &mut dyn BufRead, outside: &[Head], key: Option<&str>) -> Result<Verdict> {
+pub fn verify_export(from: &mut dyn BufRead, outside: &[Head], keys: &[String]) -> Result<Verdict> {
     let mut lines = from.lines().map(|line| line.map_err(|cause| Error::caused("reading the export", cause)));
     let first = lines.next().transpose()?.unwrap_or_default();
     let (organization, promised) = beginning(&first)?;
-    let mut walk = Walk::new(organization, outside, key);
+    let mut walk = Walk::new(organization, outside, keys);
     let mut end = None;
     for line in lines {
         let line = line?;
@@ -142,7 +142,7 @@ pub async fn verify_database(
     app: &App,
     organization: Option<OrganizationId>,
     outside: &[Head],
-    key: Option<&str>,
+    keys: &[String],
 ) -> Result<Vec<Verdict>> {
     // One moment for everything: what is written meanwhile would look like too many entries.
     let mut tx = app.db.snapshot().await?;
@@ -156,7 +156,7 @@ pub async fn verify_database(
     };
     let mut verdicts = Vec::with_capacity(all.len());
     for one in all {
-        let mut walk = Walk::new(one, outside, key);
+        let mut walk = Walk::new(one, outside, keys);
         loop {
             let page = audit_chain::page(&mut tx, one, walk.last, AT_ONCE).await?;
             if page.is_empty() {
@@ -188,12 +188,12 @@ struct Walk<'a> {
     outside: Vec<(&'a Head, Option<Tip>)>,
     agreed: usize,
     signed_by: Vec<String>,
-    key: Option<&'a str>,
+    keys: &'a [String],
     findings: Vec<String>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(organization: OrganizationId, outside: &'a [Head], key: Option<&'a str>) -> Self {
+    fn new(organization: OrganizationId, outside: &'a [Head], keys: &'a [String]) -> Self {
         let mut walk = Self {
             organization,
             tip: Tip::start(organization),
@@ -201,7 +201,7 @@ impl<'a> Walk<'a> {
             outside: Vec::new(),
             agreed: 0,
             signed_by: Vec::new(),
-            key,
+            keys,
             findings: Vec::new(),
         };
         for head in outside.iter().filter(|head| head.organization == organization.to_string()) {
@@ -220,7 +220,8 @@ impl<'a> Walk<'a> {
 
     /// Where a head says that the chain stood, if it is signed as it must be.
     fn head(&mut self, head: &Head) -> Option<Tip> {
-        if self.key.is_some_and(|key| !key.eq_ignore_ascii_case(&head.public)) {
+        let known = |key: &String| key.eq_ignore_ascii_case(&head.public);
+        if !self.keys.is_empty() && !self.keys.iter().any(known) {
             self.find(format!(
                 "the head at entry {} was signed by another key, {}",
                 head.number, head.public

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::app::accounts::{AccountMode, TargetName};
+use crate::app::accounts::{AccountMode, Method, TargetName};
 use crate::app::call::{Context, authenticate, prefetch_caller};
 use crate::app::change::{Ask, Prepared, Rules};
 use crate::app::factors;
@@ -266,7 +266,10 @@ async fn targets(
                 "path and body name different users; send the same user's zuid in both".to_owned(),
             ))
         }
-        (None, Some(path)) if !rules.zuid_demanded => Ok(vec![load_number(tx, organization, path).await?]),
+        // The original has no calls but its own to demand it of.
+        (None, Some(path)) if !rules.zuid_demanded || ask.mode.info().method == Method::Elsewhere => {
+            Ok(vec![load_number(tx, organization, path).await?])
+        }
         (None, Some(_) | None) => Err(Error::Refused("zuid is null".to_owned())),
     }
 }

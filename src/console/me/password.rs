@@ -10,7 +10,7 @@ use crate::app::{App, web_sessions};
 use crate::console::page::{Frame, Tab, answer};
 use crate::console::refusals;
 use crate::console::texts::ENGLISH;
-use crate::console::visit::{Posted, Visitor, with_session};
+use crate::console::visit::{Posted, Visitor, with_session, without_session};
 use crate::error::{Error, Result};
 
 #[derive(Template)]
@@ -63,8 +63,12 @@ pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) ->
     };
     match changed.await {
         Ok(account) => {
-            let started = web_sessions::after_own_change(&app, visitor.hash, &account, browser).await?;
-            Ok(with_session(&app, visitor.guest.go("/me?said=password"), &started.cookie))
+            // The password is changed, whatever happens now.
+            let started = web_sessions::after_own_change(&app, visitor.hash, &account, browser).await;
+            Ok(match started {
+                Ok(started) => with_session(&app, visitor.guest.go("/me?said=password"), &started.cookie),
+                Err(_) => without_session(&app, visitor.guest.go("/?said=recovered")),
+            })
         }
         Err(error) => {
             let wrong = matches!(error, Error::BadCredentials);

@@ -62,7 +62,10 @@ struct Page {
 pub async fn page(app: &App, visitor: &Visitor, done: &Done, report: &Report) -> Result<Response> {
     let (account, now) = (&report.account, app.clock.now());
     let change = done.change.map(|change| change.to_string()).unwrap_or_default();
-    let names = Seen::of(app, visitor, account.user).await?.over.names;
+    // The password is here alone, whatever happens now.
+    let names = Seen::of(app, visitor, account.user)
+        .await
+        .map_or_else(|_| Default::default(), |seen| seen.over.names);
     let page = Page {
         frame: Frame::inside(ENGLISH.account_is_secured, visitor, Tab::Users),
         handed: Handed::of(app, visitor, account, &change, &report.password).await?,

@@ -220,6 +220,13 @@ both_engines! {
         for mode in put_modes() {
             assert!(said.contains(mode.name), "{said} lacks {}", mode.name);
         }
+        // What the original has and Mailward has not is no misspelling of something that does harm.
+        for (mode, worse) in [("addVacationReply", "changeRole"), ("disableMailForward", "disableMailAccount"), ("deleteMailForward", "deleteEmailAlias")] {
+            let said = world.mode(&world.owner, &world.member, mode, none()).await.refused(400, "PATTERN_NOT_MATCHED");
+            assert!(said.contains("the original has this mode") && !said.contains(&format!("mean {worse}")), "{said}");
+        }
+        let said = world.mode(&world.owner, &world.member, "nonsense", none()).await.refused(400, "PATTERN_NOT_MATCHED");
+        assert!(!said.contains("did you mean"), "{said}");
         // The name's case counts, and a deletion is no mode.
         world.mode(&world.owner, &world.member, "resetpassword", json!({"password": "t*c9ma"})).await.refused(400, "PATTERN_NOT_MATCHED");
         world.mode(&world.owner, &world.member, "deleteUser", none()).await.refused(400, "PATTERN_NOT_MATCHED");
@@ -258,7 +265,10 @@ both_engines! {
         // Lists name the users themselves.
         done(&world.put(token, &accounts_path(&world), json!({"mode": "changeRole", "userList": [on.zuid], "role": "admin"})).await);
         done(&world.with_body("DELETE", token, &accounts_path(&world), json!({"accountList": [on.zuid]})).await);
-        done(&world.send("DELETE", &world.path(&world.other), &[("authorization", &format!("Bearer {token}"))], "").await);
+        // So do calls that the original has not.
+        let bearer = format!("Bearer {token}");
+        world.send("POST", &format!("{}/compromised", world.path(&world.other)), &[("authorization", &bearer)], "").await.ok();
+        done(&world.send("DELETE", &world.path(&world.other), &[("authorization", &bearer)], "").await);
     }
 
     async fn a_repeat_that_finds_its_state_changes_nothing(db: Db) {

@@ -321,6 +321,24 @@ both_engines! {
         let block = world.account(&guest).await.switches.user_disabled.expect("disabled");
         assert_eq!((block.by.to_string(), block.reason.map(String::from)), ("clock".to_owned(), Some("the user's term has ended".to_owned())));
 
+        // A term can be given anew; that alone lets nobody in.
+        let term = async |days: i64| world.mode(&world.admin, &guest, "updatePersonalInfo", json!({"userExpiry": days})).await;
+        changed(&term(7).await);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(false), &json!(7)));
+        changed(&world.mode(&world.admin, &guest, "enableUser", none()).await);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(true), &json!(7)));
+        changed(&term(-1).await);
+        assert_eq!(seen().await["userExpiry"], -1);
+        changed(&term(1).await);
+        term(0).await.refused(400, "PATTERN_NOT_MATCHED");
+        let own = json!({"userExpiry": -1});
+        world.mode(&world.admin, &world.admin, "updatePersonalInfo", own).await.refused(403, "OPERATION_NOT_PERMITTED");
+        world.app.clock.advance(DAY);
+        worker::tidy(&world.app).await.expect("tidied");
+        assert_eq!(seen().await["enabled"], false);
+
         // Who gave the term can let the user in again, for good.
         changed(&world.mode(&world.admin, &guest, "enableUser", none()).await);
         worker::tidy(&world.app).await.expect("tidied");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mailward::app::accounts::create::{self as creation, NewUser, create, expire, simple};
 use mailward::app::accounts::delete_user::DeleteUser;
+use mailward::app::accounts::update_personal_info::Term;
 use mailward::app::accounts::{AccountMode, Mode as _};
 use mailward::app::call::Context;
 use mailward::app::change::{self, Ask, Done};
@@ -174,7 +175,7 @@ impl<'a> Case<'a> {
             let address = EmailAddress::parse(&format!("{local}@{domain}")).expect("an address");
             let password = Password::prepare(PASSWORD).expect("a password");
             let mut new = simple(address.clone(), password, product_role(role), "").expect("a user");
-            new.expires_in_days = days;
+            new.term = days.map_or(Term::Forever, |days| Term::Days(days.try_into().expect("few")));
             new.help_desk = (role == Rank::HelpDesk).then(every_verb);
             let (account, _) = create(app, &operator(), zoid, new).await.expect("a new user");
             case.ids.push((account.user.get(), account.id.get()));
