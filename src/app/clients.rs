@@ -10,6 +10,7 @@ use crate::app::organizations::{ChangeSpec, record};
 use crate::app::{App, oauth, people};
 use crate::domain::actor::Who;
 use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::plain_text;
 use crate::domain::rights;
 use crate::domain::secret::{Secret, new_client_id, new_client_secret, new_token};
 use crate::domain::switch::{self, Hand};
@@ -47,7 +48,7 @@ pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Cli
         id,
         organization: new.organization,
         owner: new.owner,
-        name: crate::app::accounts::display_name_update::name("name", &new.name)?,
+        name: plain_text::name("name", &new.name)?,
         kind: new.kind,
         secret_hash: secret.as_ref().map(|secret| secret.fingerprint().to_vec()),
         redirect_uris: new.redirect_uris,

@@ -13,6 +13,7 @@ use crate::domain::actor::{Actor, Who};
 use crate::domain::effect::Effect;
 use crate::domain::email_address::DomainName;
 use crate::domain::ids::{ChangeId, DomainId, OrganizationId, no_such_organization};
+use crate::domain::plain_text;
 use crate::domain::policy::Policy;
 use crate::domain::rights;
 use crate::domain::secret;
@@ -30,7 +31,7 @@ use crate::store::outbox::Origin;
 pub async fn create(app: &App, context: &Context, name: &str) -> Result<(Organization, Done)> {
     let organization = Organization {
         id: context.id(app).await?,
-        name: crate::app::accounts::display_name_update::name("name", name)?,
+        name: plain_text::name("name", name)?,
         disabled: None,
         policy: Policy::default(),
         created_at: app.clock.now(),

@@ -11,7 +11,6 @@ use webauthn_rs::prelude::{
 };
 
 use crate::app::App;
-use crate::app::accounts::display_name_update::name;
 use crate::app::call::{Caller, Context};
 use crate::app::factors::{self, added, removed};
 use crate::app::keys::of_person;
@@ -22,6 +21,7 @@ use crate::clock::{MINUTE, Millis};
 use crate::domain::account::Account;
 use crate::domain::ids::{ChangeId, PasskeyId, WebSessionId};
 use crate::domain::password::PasswordKind;
+use crate::domain::plain_text::name;
 use crate::domain::secret::Secret;
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};

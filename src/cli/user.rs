@@ -14,7 +14,7 @@ use crate::app::accounts::delete_user::DeleteUser;
 use crate::app::accounts::disable_mail_account::DisableMailAccount;
 use crate::app::accounts::disable_user::DisableUser;
 use crate::app::accounts::display_name_email_update::DisplayNameEmailUpdate;
-use crate::app::accounts::display_name_update::{DisplayNameUpdate, name};
+use crate::app::accounts::display_name_update::DisplayNameUpdate;
 use crate::app::accounts::email_update::EmailUpdate;
 use crate::app::accounts::enable_mail_account::EnableMailAccount;
 use crate::app::accounts::enable_user::EnableUser;
@@ -37,6 +37,7 @@ use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::help_desk::{HelpDesk, Verb};
 use crate::domain::password::PasswordKind;
+use crate::domain::plain_text::name;
 use crate::error::{Error, Result};
 
 /// Users: add, list, show, rename, enable, disable, reset passwords, and so on
@@ -454,10 +455,9 @@ async fn look_at_factors(desk: &Desk, app: &App, user: &UserName) -> Result<()> 
 
 /// Days, or `never`.
 fn term(text: &str) -> std::result::Result<Term, String> {
-    match text.parse() {
-        _ if text == "never" => Ok(Term::Forever),
-        Ok(days @ 1..=36_500) => Ok(Term::Days(days)),
-        _ => Err("a number of days from 1 to 36500, or never".to_owned()),
+    match text {
+        "never" => Ok(Term::Forever),
+        days => Term::of_text(days).map_err(|_| "a number of days from 1 to 36500, or never".to_owned()),
     }
 }
 

@@ -282,6 +282,7 @@ texts! {
     do_disable_user = "Disable the user";
     do_enable_user = "Enable the user";
     do_change_role = "Change the role";
+    do_change_term = "Change when it ends";
     do_delete = "Delete the user";
     do_disable_mail = "Disable mail";
     do_enable_mail = "Enable mail";
@@ -303,6 +304,8 @@ texts! {
     means_disable_user = "No sign-in anywhere: not on the web, not with mail programs. Nothing is deleted, and mail keeps arriving unless you block it too.";
     means_enable_user = "The person can sign in and use mail again, with the same password as before.";
     means_change_role = "Administrators look after others; the help desk does chosen things to members.";
+    means_change_term = "When the days are over, the person is shut out everywhere until an administrator enables the user again. Nothing is deleted. It lets nobody in who is shut out already.";
+    term_hint = "Counted from now. Empty: it does not end.";
     means_delete = "The account goes, with everything that opens it. The mail stays on the servers for a term, and the addresses are kept so that nobody else gets them by accident.";
     means_disable_mail = "Mail programs are refused: no IMAP, no POP, no sending. The person can still sign in here, and mail keeps arriving.";
     means_enable_mail = "Mail programs work again.";

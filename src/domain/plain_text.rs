@@ -1,5 +1,7 @@
 //! Free text of people that is shown to other people: names and reasons.
 
+use crate::error::{Error, Result};
+
 /// Whether the text is one line that shows what it holds: no control characters, no line or
 /// paragraph separators, and nothing that turns the direction of what follows (names written from
 /// right to left need none of those).
@@ -8,6 +10,21 @@ pub fn is_plain_line(text: &str) -> bool {
         c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     })
+}
+
+/// A name or a line of an address: one line of at most 100 characters.
+///
+/// # Errors
+/// `BadValue`.
+pub fn name(parameter: &str, text: &str) -> Result<String> {
+    let text = text.trim();
+    if text.chars().count() > 100 {
+        return Err(Error::bad_value(parameter, "at most 100 characters"));
+    }
+    if !is_plain_line(text) {
+        return Err(Error::bad_value(parameter, "one line of plain text"));
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use secrecy::ExposeSecret;
 
 use super::disable_user::DisableUser;
-use super::display_name_update::name;
 use super::update_personal_info::{Term, UpdatePersonalInfo};
 use super::{AccountMode, Mode, address, wanted_role};
 use crate::app::App;
@@ -23,6 +22,7 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId, UserId};
 use crate::domain::password::{Password, PasswordKind};
+use crate::domain::plain_text::name;
 use crate::domain::rights::{self, Forms, Given, Names, Route};
 use crate::domain::scope::Operation;
 use crate::domain::switch::{Hand, Reason};

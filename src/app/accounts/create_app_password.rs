@@ -3,7 +3,6 @@
 use secrecy::ExposeSecret as _;
 use sha2::{Digest, Sha256};
 
-use super::display_name_update::name;
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::clock::DAY;
@@ -11,6 +10,7 @@ use crate::domain::account::Transition;
 use crate::domain::app_password::{AppPassword, Protocols};
 use crate::domain::ids::AppPasswordId;
 use crate::domain::password::Password;
+use crate::domain::plain_text::name;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::{Error, Result};

@@ -1,11 +1,11 @@
 //! `mode: displaynameemailupdate`. Name and primary address in one call.
 
-use super::display_name_update::name;
 use super::{Mode, ModeInfo, Parameter, ParameterKind, address};
 use crate::app::change::Prepared;
 use crate::domain::account::Transition;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::help_desk::Verb;
+use crate::domain::plain_text::name;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::Result;

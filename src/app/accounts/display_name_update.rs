@@ -4,10 +4,10 @@ use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::domain::account::Transition;
 use crate::domain::help_desk::Verb;
-use crate::domain::plain_text::is_plain_line;
+use crate::domain::plain_text::name;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::wire::Body;
 
 #[derive(Debug, Clone)]
@@ -36,19 +36,4 @@ impl Mode for DisplayNameUpdate {
         change.account.profile.display_name.clone_from(&self.display_name);
         Ok(())
     }
-}
-
-/// A name or a line of an address: one line of at most 100 characters.
-///
-/// # Errors
-/// `BadValue`.
-pub fn name(parameter: &str, text: &str) -> Result<String> {
-    let text = text.trim();
-    if text.chars().count() > 100 {
-        return Err(Error::bad_value(parameter, "at most 100 characters"));
-    }
-    if !is_plain_line(text) {
-        return Err(Error::bad_value(parameter, "one line of plain text"));
-    }
-    Ok(text.to_owned())
 }

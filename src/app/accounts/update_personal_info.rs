@@ -1,10 +1,10 @@
 //! `mode: updatePersonalInfo`. Names, telephone and postal address, free text that is only shown; and the user's term.
 
-use super::display_name_update::name;
 use super::{Mode, ModeInfo, Parameter, ParameterKind};
 use crate::app::change::Prepared;
 use crate::clock::{DAY, Millis};
 use crate::domain::account::{Gender, Profile, Transition};
+use crate::domain::plain_text::name;
 use crate::domain::rights::Forms;
 use crate::domain::scope::Operation;
 use crate::error::{Error, Result};
@@ -51,6 +51,15 @@ impl Term {
                 "days until the user expires, 1 to 36500, or -1 for never",
             )),
         }
+    }
+
+    /// What somebody typed: a number of days.
+    ///
+    /// # Errors
+    /// `BadValue`.
+    pub fn of_text(text: &str) -> Result<Self> {
+        // What is no number is none of those either.
+        Self::of_days(text.parse::<u16>().map_or(0, i64::from))
     }
 
     /// When it ends that begins now.

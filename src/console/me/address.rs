@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use super::on_myself;
 use crate::app::accounts::AccountMode;
-use crate::app::accounts::display_name_update::{DisplayNameUpdate, name};
+use crate::app::accounts::display_name_update::DisplayNameUpdate;
 use crate::app::accounts::email_update::EmailUpdate;
 use crate::app::change::Done;
 use crate::app::{App, own};
@@ -17,6 +17,7 @@ use crate::console::texts::{ENGLISH, fill};
 use crate::console::visit::{Posted, Visitor};
 use crate::domain::actor::Role;
 use crate::domain::email_address::EmailAddress;
+use crate::domain::plain_text::name;
 use crate::domain::policy::{MOST_SELF_RENAMES, SelfRename};
 use crate::error::Result;
 

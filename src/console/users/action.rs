@@ -9,7 +9,7 @@ use crate::app::accounts::delete_email_alias::DeleteEmailAlias;
 use crate::app::accounts::delete_user::DeleteUser;
 use crate::app::accounts::disable_mail_account::DisableMailAccount;
 use crate::app::accounts::disable_user::DisableUser;
-use crate::app::accounts::display_name_update::{DisplayNameUpdate, name};
+use crate::app::accounts::display_name_update::DisplayNameUpdate;
 use crate::app::accounts::email_update::EmailUpdate;
 use crate::app::accounts::enable_mail_account::EnableMailAccount;
 use crate::app::accounts::enable_user::EnableUser;
@@ -18,6 +18,7 @@ use crate::app::accounts::secure_account::SecureAccount;
 use crate::app::accounts::update_imap_status::UpdateImapStatus;
 use crate::app::accounts::update_incoming_status::UpdateIncomingStatus;
 use crate::app::accounts::update_outgoing_status::UpdateOutgoingStatus;
+use crate::app::accounts::update_personal_info::{Term, UpdatePersonalInfo};
 use crate::app::accounts::update_pop_status::UpdatePopStatus;
 use crate::app::accounts::update_tfa_status::UpdateTfaStatus;
 use crate::app::people::Listed;
@@ -28,6 +29,7 @@ use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::help_desk::{HelpDesk, Verb};
 use crate::domain::password::Password;
+use crate::domain::plain_text::name;
 use crate::domain::secret::Secret;
 use crate::error::{Error, Result};
 
@@ -39,6 +41,7 @@ pub enum Action {
     EnableUser,
     RemoveFactors,
     ChangeRole,
+    ChangeTerm,
     Delete,
     DisableMail,
     EnableMail,
@@ -74,6 +77,8 @@ pub enum Field {
     /// One of the account's other addresses.
     Alias,
     Role,
+    /// A number of days, or nothing.
+    Days,
     /// What goes with a reset.
     Reset,
     /// Whether mail is to be refused too.
@@ -85,7 +90,7 @@ impl Field {
     pub fn is_plain(self) -> bool {
         match self {
             Self::Nothing | Self::Reset | Self::Incoming => true,
-            Self::Address | Self::Name | Self::Alias | Self::Role => false,
+            Self::Address | Self::Name | Self::Alias | Self::Role | Self::Days => false,
         }
     }
 }
@@ -120,13 +125,14 @@ impl Facts {
 }
 
 impl Action {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ResetPassword,
         Self::DisableUser,
         Self::EnableUser,
         Self::Secure,
         Self::RemoveFactors,
         Self::ChangeRole,
+        Self::ChangeTerm,
         Self::DisableMail,
         Self::EnableMail,
         Self::BlockIncoming,
@@ -175,6 +181,11 @@ impl Action {
                 Facts::new("change-role", t.do_change_role, t.means_change_role, Section::SignIn)
                     .asks(Field::Role)
                     .dangerous()
+                    .for_others()
+            }
+            Self::ChangeTerm => {
+                Facts::new("change-term", t.do_change_term, t.means_change_term, Section::SignIn)
+                    .asks(Field::Days)
                     .for_others()
             }
             Self::Delete => {
@@ -271,7 +282,7 @@ impl Action {
     pub fn fits(self, user: &Listed) -> bool {
         let (account, switches) = (&user.account, &user.account.switches);
         match self {
-            Self::ResetPassword | Self::Secure | Self::ChangeRole | Self::Delete => true,
+            Self::ResetPassword | Self::Secure | Self::ChangeRole | Self::ChangeTerm | Self::Delete => true,
             Self::ChangeAddress | Self::ChangeName | Self::AddAddress => true,
             Self::RemoveAddress => !account.aliases.is_empty(),
             Self::RemoveFactors => user.sign_ins.second_factor,
@@ -360,6 +371,11 @@ impl Action {
                 AccountMode::DeleteEmailAlias(DeleteEmailAlias { aliases: vec![address(form)?] })
             }
             Self::ChangeRole => AccountMode::ChangeRole(role(form)?),
+            Self::ChangeTerm => {
+                let term = form.trimmed("value").map_or(Ok(Term::Forever), Term::of_text)?;
+                let personal = UpdatePersonalInfo { term: Some(term), ..UpdatePersonalInfo::default() };
+                AccountMode::UpdatePersonalInfo(personal)
+            }
         })
     }
 }

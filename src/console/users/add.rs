@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::app::accounts::create::{self, NewUser};
-use crate::app::accounts::display_name_update::name;
 use crate::app::{password, people};
 use crate::console::form::Form;
 use crate::console::jobs::{self, Jobs, Outcome};
@@ -25,6 +24,7 @@ use crate::domain::account::Profile;
 use crate::domain::actor::Role;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::password::Password;
+use crate::domain::plain_text::name;
 use crate::domain::secret::{Secret, new_one_time_password};
 use crate::domain::switch::Reason;
 use crate::error::{Error, Result};

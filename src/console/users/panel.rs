@@ -113,7 +113,9 @@ impl Panel {
                 .into_iter()
                 .map(|role| Choice { chosen: role == account.role, ..choice(role.as_str(), in_words(role)) })
                 .collect(),
-            Field::Nothing | Field::Address | Field::Name | Field::Reset | Field::Incoming => Vec::new(),
+            Field::Nothing | Field::Address | Field::Name | Field::Days | Field::Reset | Field::Incoming => {
+                Vec::new()
+            }
         };
         let desk = account.help_desk.as_ref();
         let domains = desk.and_then(HelpDesk::domains).into_iter().flatten();

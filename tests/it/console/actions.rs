@@ -1,7 +1,7 @@
 //! What an administrator does to one user, in a browser.
 
 use axum::http::StatusCode;
-use mailward::clock::MINUTE;
+use mailward::clock::{DAY, MINUTE};
 use mailward::domain::account::SwitchName;
 use mailward::domain::actor::Role;
 use mailward::domain::password::PasswordKind;
@@ -161,6 +161,7 @@ both_engines! {
             ("add-address", "becky@zylker.example"),
             ("change-address", "rebecca@zylker.example"),
             ("remove-address", "becky@zylker.example"),
+            ("change-term", "30"),
             ("change-role", "admin"),
         ] {
             let answer = act(&mut visitor, &world.member, action, &[("value", value)]).await;
@@ -171,6 +172,13 @@ both_engines! {
         assert_eq!(account.primary.as_str(), "rebecca@zylker.example");
         assert_eq!(account.aliases.len(), 1);
         assert_eq!(account.role, Role::Admin);
+        assert_eq!(account.expires_at, Some(world.app.clock.now() + 30 * DAY));
+        let page = visitor.get(&format!("/users/{}", world.member.zuid)).await.text;
+        assert!(page.contains("<dt>Ends</dt>"), "{page}");
+        let wrong = visitor.post(&format!("/users/{}/change-term", world.member.zuid), &[("value", "soon")]).await;
+        assert!(wrong.status == StatusCode::BAD_REQUEST && wrong.text.contains("1 to 36500"), "{}", wrong.text);
+        act(&mut visitor, &world.member, "change-term", &[("value", "")]).await;
+        assert_eq!(world.account(&world.member).await.expires_at, None);
         let desk = [("value", "help_desk"), ("verbs", "reset"), ("domains", "zylker.example")];
         act(&mut visitor, &world.member, "change-role", &desk).await;
         let account = world.account(&world.member).await;

@@ -48,6 +48,7 @@ pub const FORMS: &[(&str, &[(&str, &str)])] = &[
     ("/users/{m}/change-name", &[("value", "Rebecca")]),
     ("/users/{m}/add-address", &[("value", "becky@zylker.example")]),
     ("/users/{m}/change-role", &[("value", "admin")]),
+    ("/users/{m}/change-term", &[("value", "30")]),
     ("/users/{m}/delete", &[]),
     ("/users/new", &[("address", "new@zylker.example")]),
     ("/users/import", &[("list", "address\nlist@zylker.example\n"), ("go", "yes")]),
