@@ -311,8 +311,8 @@ mod tests {
     fn job(owner: i64, began: Millis, fate: Fate, password: Option<&str>) -> Job {
         let line = Entry { name: "mia".to_owned(), user: None, fate, password: password.map(Secret::new) };
         Job {
-            organization: OrganizationId::new(1).expect("an id"),
-            owner: UserId::new(owner).expect("an id"),
+            organization: OrganizationId::new(10_000_001).expect("an id"),
+            owner: UserId::new(1_000_000_000_000 + owner).expect("an id"),
             rank: (Role::Admin, None),
             title: String::new(),
             began,
