@@ -8,6 +8,7 @@ use crate::app::accounts::AccountMode;
 use crate::app::accounts::secure_account::SecureAccount;
 use crate::app::call::{Context, known};
 use crate::app::change::{self, Ask, Done, Rules};
+use crate::app::factors;
 use crate::app::forecast::{Ended, Forecast};
 use crate::app::mail::servers;
 use crate::app::password;
@@ -95,7 +96,7 @@ pub async fn secure(
     let account = done.accounts.first().cloned();
     let account = account.ok_or_else(|| Error::internal("an account was secured that is not there"))?;
     // The password is here alone, whatever happens now: what cannot be read is told as left.
-    let factors_left = has_factors(app, &account).await.unwrap_or(true);
+    let factors_left = factors::has_any(app, &account).await.unwrap_or(true);
     let report = Report {
         account,
         password,
@@ -109,10 +110,6 @@ pub async fn secure(
         by: evidence.by,
     };
     Ok((done, Some(report)))
-}
-
-async fn has_factors(app: &App, account: &Account) -> Result<bool> {
-    store::factors::any(&mut *app.db.read().await?, account.organization, account.user).await
 }
 
 async fn look(app: &App, organization: OrganizationId, forecast: &Forecast) -> Result<Evidence> {

@@ -183,6 +183,14 @@ pub(super) async fn added(
     Ok(Some(codes.to_vec()))
 }
 
+/// Whether the owner of an account has a second factor.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn has_any(app: &App, account: &Account) -> Result<bool> {
+    store::factors::any(&mut *app.db.read().await?, account.organization, account.user).await
+}
+
 /// What follows a factor that was taken away: the last one takes the recovery codes along.
 ///
 /// # Errors

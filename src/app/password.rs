@@ -124,11 +124,7 @@ async fn demand_factor(
     known: &Account,
     code: Option<&SecretString>,
 ) -> Result<()> {
-    let has_factor = {
-        let mut tx = app.db.read().await?;
-        store::factors::any(&mut tx, known.organization, known.user).await?
-    };
-    if !has_factor {
+    if !factors::has_any(app, known).await? {
         return Ok(());
     }
     let typed = code.map_or("", |code| code.expose_secret());

@@ -42,7 +42,7 @@ pub struct NewUser {
     /// A help-desk administrator's limits, and nobody else's.
     pub help_desk: Option<HelpDesk>,
     pub profile: Profile,
-    /// Days from now after which the user is disabled.
+    /// After which the user is disabled.
     pub term: Term,
 }
 

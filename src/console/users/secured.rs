@@ -63,9 +63,7 @@ pub async fn page(app: &App, visitor: &Visitor, done: &Done, report: &Report) ->
     let (account, now) = (&report.account, app.clock.now());
     let change = done.change.map(|change| change.to_string()).unwrap_or_default();
     // The password is here alone, whatever happens now.
-    let names = Seen::of(app, visitor, account.user)
-        .await
-        .map_or_else(|_| Default::default(), |seen| seen.over.names);
+    let names = Seen::of(app, visitor, account.user).await.map(|seen| seen.over.names).unwrap_or_default();
     let page = Page {
         frame: Frame::inside(ENGLISH.account_is_secured, visitor, Tab::Users),
         handed: Handed::of(app, visitor, account, &change, &report.password).await?,
