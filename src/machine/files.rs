@@ -96,6 +96,23 @@ mod tests {
     }
 
     #[test]
+    fn what_root_makes_belongs_to_whom_the_folder_belongs_to() {
+        let place = tempfile::tempdir().expect("a folder");
+        let root = rustix::process::geteuid().is_root();
+        // Whoever is not root gives nothing away.
+        let (uid, gid) = match root {
+            true => (4242, 4243),
+            false => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+        };
+        std::os::unix::fs::chown(place.path(), Some(uid), Some(gid)).expect("an owner");
+        let file = place.path().join("new");
+        new_private(&file).expect("made");
+        give_to_folders_owner(&file).expect("given");
+        let meta = std::fs::metadata(&file).expect("there");
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (uid, gid, 0o600));
+    }
+
+    #[test]
     fn a_new_private_file_takes_nobodys_place() {
         let place = tempfile::tempdir().expect("a folder");
         let file = place.path().join("new");

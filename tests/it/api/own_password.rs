@@ -26,6 +26,22 @@ fn from(world: &mut World, peer: &str) {
 }
 
 both_engines! {
+    async fn new_passwords_before_a_code_was_proved_are_counted_since_their_refusal_tells_of_former_ones(db: Db) {
+        let world = World::start(db).await;
+        let address = &world.member.email;
+        let tried = async |new: &str| {
+            let body = json!({"address": address, "password": PASSWORD, "newPassword": new, "code": "123456"});
+            world.send("POST", "/self/password", &[JSON], body.to_string()).await
+        };
+        for _ in 0..world.app.config.throttle.wrong_per_account {
+            tried("short").await.refused(400, "INVALID_PASSWORD");
+        }
+        tried(NEW).await.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
+        assert_eq!(world.account(&world.member).await.version, 1, "nothing was changed");
+        // Who types no code proves everything with the password.
+        changed(&world.self_password(address, PASSWORD, NEW).await);
+    }
+
     async fn a_person_changes_the_own_password(db: Db) {
         let world = World::start(db).await;
         let mia = &world.member;
