@@ -351,23 +351,7 @@ impl<'a> Transition<'a> {
         let mut history = std::mem::take(&mut self.account.credential.history);
         history.splice(0..0, self.account.credential.hash.take());
         history.truncate(remembered);
-        self.account.credential = Credential {
-            hash: Some(new.hash),
-            until: match new.kind {
-                PasswordKind::OneTime => Some(self.hand.at + self.facts.policy.password.one_time_valid_for),
-                PasswordKind::Permanent => None,
-            },
-            kind: new.kind,
-            at: self.hand.at,
-            history,
-        };
-        self.notes.insert(
-            "password",
-            match new.kind {
-                PasswordKind::OneTime => "one-time".to_owned(),
-                PasswordKind::Permanent => "permanent".to_owned(),
-            },
-        );
+        self.put_password(new, history);
         if ends != Ends::Nothing {
             let old = self.account.generation;
             self.account.generation += 1;
@@ -434,11 +418,27 @@ impl<'a> Transition<'a> {
 
     /// Gives a new account its first password; nothing has to end.
     pub fn first_password(&mut self, new: NewPassword) {
-        let (generation, epoch) = (self.account.generation, self.account.session_epoch);
-        self.replace_password(new, Ends::Nothing, Notice::PasswordReset);
-        (self.account.generation, self.account.session_epoch) = (generation, epoch);
-        self.account.credential.history.clear();
-        self.effects.clear();
+        self.put_password(new, Vec::new());
+    }
+
+    fn put_password(&mut self, new: NewPassword, history: Vec<PasswordHash>) {
+        self.account.credential = Credential {
+            hash: Some(new.hash),
+            until: match new.kind {
+                PasswordKind::OneTime => Some(self.hand.at + self.facts.policy.password.one_time_valid_for),
+                PasswordKind::Permanent => None,
+            },
+            kind: new.kind,
+            at: self.hand.at,
+            history,
+        };
+        self.notes.insert(
+            "password",
+            match new.kind {
+                PasswordKind::OneTime => "one-time".to_owned(),
+                PasswordKind::Permanent => "permanent".to_owned(),
+            },
+        );
     }
 
     /// Makes `to` the primary address; the old one stays as an alias. An own alias swaps.
@@ -614,7 +614,12 @@ impl<'a> Transition<'a> {
         self.account != *before || !self.effects.is_empty()
     }
 
-    fn claim(&mut self, address: &EmailAddress) -> Result<(), Error> {
+    /// Decides whether the account may have an address, which is for the caller to put in its place; notes it where a
+    /// protected one is released.
+    ///
+    /// # Errors
+    /// `BadAddress`; `AddressTaken` for one in use, and for one that is kept for somebody else.
+    pub fn claim(&mut self, address: &EmailAddress) -> Result<(), Error> {
         let unknown = AddressFacts::default();
         let facts = self.facts.addresses.get(address).unwrap_or(&unknown);
         let claimed = claim(address, facts, self.account.id, &self.hand, self.release, self.facts)?;

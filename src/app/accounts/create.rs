@@ -17,7 +17,6 @@ use crate::domain::account::{
     Account, Credential, Facts, NewPassword, Profile, Switches, Transition, differences,
 };
 use crate::domain::actor::Role;
-use crate::domain::claim::Claimed;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId, UserId};
@@ -234,9 +233,6 @@ async fn plan(
         ..Facts::default()
     };
     let hand = Hand::of(&actor, now, context.reason.as_ref());
-    let known = facts.addresses.get(&new.address).cloned().unwrap_or_default();
-    let claimed =
-        crate::domain::claim::claim(&new.address, &known, id, &hand, context.release.as_ref(), &facts)?;
     let password = prepared.new_password()?;
     let account = Account {
         organization,
@@ -260,11 +256,9 @@ async fn plan(
         deleted: false,
     };
     let mut transition = Transition::new(account, &facts, hand, context.release.as_ref());
+    transition.claim(&new.address)?;
     transition.first_password(password);
-    let Transition { account, mut notes, .. } = transition;
-    if let (Claimed::Released, Some(reason)) = (claimed, &context.release) {
-        notes.insert("releasedAddress", format!("{}: {}", new.address, reason.as_str()));
-    }
+    let Transition { account, notes, .. } = transition;
     Ok((account, facts, notes))
 }
 
