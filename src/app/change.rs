@@ -12,15 +12,15 @@ use crate::app::App;
 use crate::app::accounts::AccountMode;
 use crate::app::call::{Caller, Context, known};
 use crate::app::change::plan::{Plan, Step, plan, prefetch};
-use crate::app::confirmed::{self, Named};
+use crate::app::confirmed;
 use crate::app::forecast::{Counted, Forecast, OnAccount, look_at_servers};
-use crate::app::journal::{self, Entry};
+use crate::app::journal::{self, Entry, Stamp};
 use crate::app::mail::projector::{Fresh, NEWEST};
 use crate::app::once::Claim;
 use crate::app::{compromise, password, verifier, web_sessions};
 use crate::clock::{DAY, Millis};
 use crate::crash::{self, Point};
-use crate::domain::account::{Account, Credential, NewPassword};
+use crate::domain::account::{Account, Credential, NewPassword, differences};
 use crate::domain::actor::Rank;
 use crate::domain::effect::Effect;
 use crate::domain::ids::{ChangeId, OrganizationId};
@@ -191,15 +191,13 @@ async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
     crash::at(Point::Entered);
     let prepared = prepare(app, context, ask).await?;
     crash::at(Point::Prepared);
-    let change: ChangeId = context.id(app).await?;
-    let now = app.clock.now();
+    let stamp = Stamp::new(app, context, ask.mode.info().name).await?;
     let rules = Rules::of(app);
     let (inner, ask) = (context.clone(), ask.clone());
-    let named = Named { change, verb: ask.mode.info().name, at: now };
-    transact(app, context, pass, named, async move |tx| {
+    transact(app, context, pass, stamp, async move |tx| {
         crash::at(Point::Begun);
-        prefetch(tx, &inner, &ask, now);
-        let mut plan = plan(tx, &inner, &ask, &prepared, rules, now).await?;
+        prefetch(tx, &inner, &ask, stamp.at);
+        let mut plan = plan(tx, &inner, &ask, &prepared, rules, stamp.at).await?;
         crash::at(Point::Planned);
         if ask.mode.takes_back_ways_in() {
             let factors_too = plan.actor.rank() >= Rank::SuperAdmin;
@@ -211,7 +209,7 @@ async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
         for step in plan.steps.iter().filter(|step| step.removes_factors()) {
             store::factors::remove_all(tx, step.before.organization, step.before.user).await?;
         }
-        store_plan(tx, &inner, ask.mode.info().name, plan, change, rules, now).await
+        store_plan(tx, &inner, plan, stamp, rules).await
     })
     .await
 }
@@ -255,8 +253,8 @@ pub async fn enter(app: &App, context: &Context) -> Result<Entrance> {
 
 /// The one transaction of a call and what follows it. A dry run runs the same body and undoes it; a
 /// call with an idempotency key stores its answer beside its effect. The body writes the audit entry 0 of
-/// the change that is `named`, or stores nothing and says so (`Done::change` is `None`).
-pub async fn transact<F>(app: &App, context: &Context, pass: Pass, named: Named, body: F) -> Result<Done>
+/// the change that is stamped, or stores nothing and says so (`Done::change` is `None`).
+pub async fn transact<F>(app: &App, context: &Context, pass: Pass, stamp: Stamp, body: F) -> Result<Done>
 where
     F: AsyncFn(&mut Tx) -> Result<Done> + Send + 'static,
 {
@@ -269,7 +267,7 @@ where
         return Ok(done);
     }
     let done = match pass.claim.clone() {
-        None => confirmed::write(app, context, named, body).await?,
+        None => confirmed::write(app, context, stamp, body).await?,
         Some(claim) => {
             let (inner, now) = (app.clone(), app.clock.now());
             let once = async move |tx: &mut Tx| {
@@ -281,7 +279,7 @@ where
                 claim.keep(tx, &mut done)?;
                 Ok(done)
             };
-            confirmed::write(app, context, named, once).await?
+            confirmed::write(app, context, stamp, once).await?
         }
     };
     if let Some(position) = &done.position {
@@ -356,12 +354,11 @@ async fn prove(app: &App, context: &Context, ask: &Ask) -> Result<Proof> {
 pub async fn store_plan(
     tx: &mut Tx,
     context: &Context,
-    verb: &str,
     plan: Plan,
-    change: ChangeId,
+    stamp: Stamp,
     rules: Rules,
-    now: Millis,
 ) -> Result<Done> {
+    let Stamp { change, at: now, .. } = stamp;
     let kept = plan.organization.policy.address_kept();
     let counted = match context.dry_run {
         true => {
@@ -395,16 +392,11 @@ pub async fn store_plan(
         }
         crash::at(Point::Saved);
         let entry = Entry {
-            organization: before.organization,
-            change,
             step: number,
-            at: now,
-            actor: &plan.actor,
-            context,
-            verb,
             target: Some(&before),
-            differences: crate::domain::account::differences(&before, &after),
+            differences: differences(&before, &after),
             notes,
+            ..Entry::new(stamp, before.organization, &plan.actor, context)
         };
         journal::write(tx, &entry)?;
         crash::at(Point::Audited);

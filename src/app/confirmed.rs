@@ -9,10 +9,9 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::app::call::Context;
 use crate::app::change::Done;
-use crate::app::journal::{canonical, common};
-use crate::clock::Millis;
+use crate::app::journal::{Stamp, canonical, common};
 use crate::domain::actor::Actor;
-use crate::domain::ids::{ChangeId, OrganizationId};
+use crate::domain::ids::OrganizationId;
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::audit::AuditRow;
@@ -25,20 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at a database that is away for long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What the entries of a change have in common, as far as it is known before the change is made.
-#[derive(Debug, Clone)]
-pub struct Named {
-    pub change: ChangeId,
-    pub verb: &'static str,
-    pub at: Millis,
-}
-
 /// Runs a change that writes the audit entry 0 of its id, unless it stores nothing.
 ///
 /// # Errors
 /// Those of the change; `Unavailable` where it was lost, and then nothing was changed;
 /// `Unconfirmed` where the database did not come back in time to be asked.
-pub async fn write<F>(app: &App, context: &Context, named: Named, change: F) -> Result<Done>
+pub async fn write<F>(app: &App, context: &Context, stamp: Stamp, change: F) -> Result<Done>
 where
     F: AsyncFn(&mut Tx) -> Result<Done> + Send + 'static,
 {
@@ -50,10 +41,10 @@ where
         // Nothing was to be stored, and what was read is so, committed or not.
         return Ok(done);
     };
-    let number = named.change.get();
+    let number = stamp.change.get();
     tracing::warn!(change = number, "the database did not confirm a change; looking it up");
     // In a task of its own: it is found out even if the caller leaves, or was told that nobody knows.
-    let asked = tokio::spawn(find_out(app.clone(), context.clone(), named, zoid));
+    let asked = tokio::spawn(find_out(app.clone(), context.clone(), stamp, zoid));
     let answer = match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) | Err(_) => Err(Error::Unconfirmed { change: None }),
@@ -72,11 +63,11 @@ where
 }
 
 /// Asks until the database answers, however long it was away.
-async fn find_out(app: App, context: Context, named: Named, zoid: OrganizationId) -> Result<bool> {
+async fn find_out(app: App, context: Context, stamp: Stamp, zoid: OrganizationId) -> Result<bool> {
     let mut pause = Duration::from_millis(200);
     loop {
-        let (context, named) = (context.clone(), named.clone());
-        match app.db.write(async move |tx| stored_or_marked_lost(tx, &context, &named, zoid).await).await {
+        let context = context.clone();
+        match app.db.write(async move |tx| stored_or_marked_lost(tx, &context, stamp, zoid).await).await {
             Err(Error::Unavailable { .. } | Error::Unconfirmed { .. }) => {}
             answer => return answer,
         }
@@ -90,29 +81,29 @@ async fn find_out(app: App, context: Context, named: Named, zoid: OrganizationId
 async fn stored_or_marked_lost(
     tx: &mut Tx,
     context: &Context,
-    named: &Named,
+    stamp: Stamp,
     zoid: OrganizationId,
 ) -> Result<bool> {
-    let mut text = common(&Actor::Clock, context, named.verb, zoid, named.at);
+    let mut text = common(&Actor::Clock, context, stamp.verb, zoid, stamp.at);
     text.insert("outcome".into(), json!(LOST));
-    text.insert("change".into(), json!(named.change.to_string()));
+    text.insert("change".into(), json!(stamp.change.to_string()));
     text.insert("step".into(), json!(0));
     let row = AuditRow {
         organization: zoid,
-        id: named.change,
+        id: stamp.change,
         step: 0,
-        at: named.at,
+        at: stamp.at,
         actor: Actor::Clock.who().to_string(),
-        verb: named.verb.to_owned(),
+        verb: stamp.verb.to_owned(),
         person: None,
         entry: canonical(text)?,
     };
     if store::audit::insert_unless_there(tx, &row).await? {
-        tracing::warn!(change = named.change.get(), "a change was lost before it was stored");
+        tracing::warn!(change = stamp.change.get(), "a change was lost before it was stored");
         return Ok(false);
     }
     // Found there: the change, or our own entry, if it was that one's commit that was not confirmed.
-    let entries = store::audit::of_change(tx, zoid, named.change).await?;
+    let entries = store::audit::of_change(tx, zoid, stamp.change).await?;
     Ok(entries.first().is_some_and(|first| first.entry != row.entry))
 }
 

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::app::call::Context;
+use crate::app::journal::Stamp;
 use crate::app::keys::{Purpose, of_person};
 use crate::app::own::{self, Act, tell};
 use crate::app::throttle::{self, Subject};
@@ -13,7 +14,7 @@ use crate::clock::{DAY, Millis, SECOND};
 use crate::config::Throttle;
 use crate::domain::account::Account;
 use crate::domain::effect::Notice;
-use crate::domain::ids::{ChangeId, OrganizationId, UserId};
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::secret::{Secret, fingerprint, new_recovery_code, plain_code};
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
@@ -140,8 +141,8 @@ pub async fn proposal(app: &App, held: &LiveSession, account: &Account) -> Resul
 /// # Errors
 /// `Refused` for a wrong code.
 pub async fn confirm(app: &App, context: &Context, typed: &str) -> Result<Option<Vec<Secret>>> {
-    let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
-    let (context, inner_app, typed) = (context.clone(), app.clone(), plain_code(typed));
+    let stamp = Stamp::new(app, context, "setUpFactor").await?;
+    let (context, inner_app, typed, now) = (context.clone(), app.clone(), plain_code(typed), stamp.at);
     let codes = new_set(app);
     let given = app
         .db
@@ -157,7 +158,7 @@ pub async fn confirm(app: &App, context: &Context, typed: &str) -> Result<Option
             let totp = generator(&inner_app, organization, user, &proposed.sealed)?;
             let step = step(&totp, &typed, now).ok_or_else(wrong_code)?;
             store::factors::confirm_totp(tx, organization, user, step, now).await?;
-            let act = Act::own(&context, &account, change, "setUpFactor", now);
+            let act = Act::own(&context, &account, stamp);
             added(tx, &act, "authenticator app".to_owned(), &codes).await
         })
         .await?;
@@ -214,14 +215,14 @@ pub(super) async fn removed(tx: &mut Tx, act: &Act<'_>, what: String) -> Result<
 /// # Errors
 /// `NotFound`; `Refused` when it is the last factor and the organization wants one.
 pub async fn remove_app(app: &App, context: &Context) -> Result<()> {
-    let (now, change, context): (_, ChangeId, _) = (app.clock.now(), app.ids.next().await?, context.clone());
+    let (stamp, context) = (Stamp::new(app, context, "removeFactor").await?, context.clone());
     app.db
         .write(async move |tx| {
-            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
+            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], stamp.at).await?;
             if !store::factors::remove_totp(tx, account.organization, account.user).await? {
                 return Err(Error::NotFound("there is no authenticator app any more".to_owned()));
             }
-            let act = Act::own(&context, &account, change, "removeFactor", now);
+            let act = Act::own(&context, &account, stamp);
             removed(tx, &act, "authenticator app".to_owned()).await
         })
         .await?;
@@ -234,18 +235,18 @@ pub async fn remove_app(app: &App, context: &Context) -> Result<()> {
 /// # Errors
 /// `Refused` without a factor that they could stand in for.
 pub async fn new_codes(app: &App, context: &Context) -> Result<Vec<Secret>> {
-    let (now, change, context): (_, ChangeId, _) = (app.clock.now(), app.ids.next().await?, context.clone());
+    let (stamp, context) = (Stamp::new(app, context, "makeRecoveryCodes").await?, context.clone());
     let codes = new_set(app);
     let stored = hashes(&codes);
     app.db
         .write(async move |tx| {
-            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
+            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], stamp.at).await?;
             let (organization, user) = (account.organization, account.user);
             if !store::factors::any(tx, organization, user).await? {
                 return Err(Error::Refused("set up a second factor first".to_owned()));
             }
             store::factors::put_codes(tx, organization, user, &stored).await?;
-            let act = Act::own(&context, &account, change, "makeRecoveryCodes", now);
+            let act = Act::own(&context, &account, stamp);
             act.note(tx, [], &[tell(Notice::RecoveryCodesMade)]).await
         })
         .await?;
@@ -283,9 +284,10 @@ pub(super) fn most_wrong_a_day(throttle: &Throttle) -> i64 {
 /// `Refused` for a wrong or used one; `TooMany` after as many wrong ones as passwords may be wrong, or after
 /// five times as many in a day.
 pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str) -> Result<()> {
-    let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
+    let stamp = Stamp::new(app, context, "useRecoveryCode").await?;
     let (context, account, inner_app, typed) =
         (context.clone(), account.clone(), app.clone(), plain_code(typed));
+    let now = stamp.at;
     let window = app.config.throttle.window();
     let (most, most_a_day) = (app.config.throttle.wrong_per_account, most_wrong_a_day(&app.config.throttle));
     let right = app
@@ -295,7 +297,7 @@ pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str)
                 (Subject::second_factor(account.id), Subject::second_factor_of_a_day(account.id));
             let counted = throttle::count(tx, &subject, most, window, now).await?;
             let counted_that_day = throttle::count(tx, &of_a_day, most_a_day, DAY, now).await?;
-            let right = spend(tx, &inner_app, &context, &account, &typed, change, now).await?;
+            let right = spend(tx, &inner_app, &Act::own(&context, &account, stamp), &typed).await?;
             if right {
                 take_back(tx, subject.as_str(), counted).await?;
                 take_back(tx, of_a_day.as_str(), counted_that_day).await?;
@@ -310,16 +312,8 @@ pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str)
     Ok(())
 }
 
-async fn spend(
-    tx: &mut Tx,
-    app: &App,
-    context: &Context,
-    account: &Account,
-    typed: &Secret,
-    change: ChangeId,
-    now: Millis,
-) -> Result<bool> {
-    let (organization, user) = (account.organization, account.user);
+async fn spend(tx: &mut Tx, app: &App, act: &Act<'_>, typed: &Secret) -> Result<bool> {
+    let (organization, user, now) = (act.account.organization, act.account.user, act.stamp.at);
     if let Some(totp) = store::factors::totp(tx, organization, user).await?
         && totp.confirmed_at.is_some()
     {
@@ -332,7 +326,6 @@ async fn spend(
         return Ok(false);
     }
     let left = store::factors::codes_left(tx, organization, user).await?;
-    let act = Act::own(context, account, change, "useRecoveryCode", now);
     act.note(tx, [("left", left.to_string())], &[tell(Notice::RecoveryCodeUsed { left })]).await?;
     Ok(true)
 }

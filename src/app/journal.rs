@@ -21,25 +21,51 @@ use crate::store::engine::Tx;
 /// The version of the canonical form.
 const VERSION: u32 = 1;
 
+/// What the entries of one change have in common, as far as it is known before the change is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    pub change: ChangeId,
+    pub verb: &'static str,
+    pub at: Millis,
+}
+
+impl Stamp {
+    /// That of a change that begins now. A dry run uses up no id.
+    ///
+    /// # Errors
+    /// When the database gives out no ids.
+    pub async fn new(app: &App, context: &Context, verb: &'static str) -> Result<Self> {
+        Ok(Self { change: context.id(app).await?, verb, at: app.clock.now() })
+    }
+}
+
 /// One entry before it is written.
 pub struct Entry<'a> {
+    pub stamp: Stamp,
     pub organization: OrganizationId,
-    pub change: ChangeId,
+    /// Counts the entries of the change.
     pub step: i64,
-    pub at: Millis,
     pub actor: &'a Actor,
     pub context: &'a Context,
-    pub verb: &'a str,
     pub target: Option<&'a Account>,
     pub differences: Vec<Difference>,
     pub notes: BTreeMap<&'static str, String>,
 }
 
+impl<'a> Entry<'a> {
+    /// The first entry of a change, which names no account and says nothing further.
+    pub fn new(stamp: Stamp, organization: OrganizationId, actor: &'a Actor, context: &'a Context) -> Self {
+        let (differences, notes) = (Vec::new(), BTreeMap::new());
+        Self { stamp, organization, step: 0, actor, context, target: None, differences, notes }
+    }
+}
+
 /// Writes an entry in the running transaction.
 pub fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
-    let mut text = common(entry.actor, entry.context, entry.verb, entry.organization, entry.at);
+    let Stamp { change, verb, at } = entry.stamp;
+    let mut text = common(entry.actor, entry.context, verb, entry.organization, at);
     text.insert("outcome".into(), json!("changed"));
-    text.insert("change".into(), json!(entry.change.to_string()));
+    text.insert("change".into(), json!(change.to_string()));
     text.insert("step".into(), json!(entry.step));
     if let Some(account) = entry.target {
         text.insert(
@@ -57,11 +83,11 @@ pub fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
     }
     let row = AuditRow {
         organization: entry.organization,
-        id: entry.change,
+        id: change,
         step: entry.step,
-        at: entry.at,
+        at,
         actor: entry.actor.who().to_string(),
-        verb: entry.verb.to_owned(),
+        verb: verb.to_owned(),
         person: entry.target.map(|account| account.user),
         entry: canonical(text)?,
     };
@@ -74,7 +100,7 @@ pub fn write(tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
 pub async fn everywhere(
     tx: &mut Tx,
     context: &Context,
-    verb: &str,
+    verb: &'static str,
     notes: &BTreeMap<&'static str, String>,
     now: Millis,
 ) -> Result<()> {
@@ -83,17 +109,10 @@ pub async fn everywhere(
         let number = store::ids::take::<ChangeId>(tx, 1).await?;
         let change =
             ChangeId::new(number).ok_or_else(|| Error::internal(format!("{number} is no changeId")))?;
+        let stamp = Stamp { change, verb, at: now };
         let entry = Entry {
-            organization: organization.id,
-            change,
-            step: 0,
-            at: now,
-            actor: &actor,
-            context,
-            verb,
-            target: None,
-            differences: Vec::new(),
             notes: as_told_to(tx, organization.id, notes).await?,
+            ..Entry::new(stamp, organization.id, &actor, context)
         };
         write(tx, &entry)?;
     }

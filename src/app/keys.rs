@@ -143,11 +143,11 @@ pub struct Keys {
 /// What was read, and how the file looked then.
 struct Loaded {
     all: Arc<[Key]>,
-    seen: Option<Stamp>,
+    seen: Option<FileState>,
 }
 
 /// Inode, size, and time of change: a file that was replaced or written has others.
-type Stamp = (u64, u64, i64, i64);
+type FileState = (u64, u64, i64, i64);
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -237,7 +237,7 @@ impl Keys {
             let known: Check = stored.await?.parse()?;
             known.hold(&file, &all)?;
         }
-        let seen = stamp(&file);
+        let seen = state(&file);
         Ok(Self { file, random, held: Mutex::new(Loaded { all: all.into(), seen }) })
     }
 
@@ -245,7 +245,7 @@ impl Keys {
     /// leaves what was read before.
     pub fn all(&self) -> Arc<[Key]> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = stamp(&self.file);
+        let seen = state(&self.file);
         if seen != held.seen {
             held.seen = seen;
             match read(&self.file) {
@@ -440,7 +440,7 @@ impl Unreadable {
     }
 }
 
-fn stamp(file: &Path) -> Option<Stamp> {
+fn state(file: &Path) -> Option<FileState> {
     let found = fs::metadata(file).ok()?;
     Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
 }

@@ -7,17 +7,15 @@ use crate::app::App;
 use crate::app::call::{Context, authenticate};
 use crate::app::change::plan::Plan;
 use crate::app::change::{Done, Entrance, Rules, enter, store_plan, transact};
-use crate::app::confirmed::Named;
 use crate::app::forecast::Concerned;
-use crate::app::journal;
+use crate::app::journal::{self, Stamp};
 use crate::app::oauth::{self, CodeWish};
 use crate::app::organizations::{ChangeSpec, record};
 use crate::clock::Millis;
 use crate::domain::account::{Account, SwitchName, Transition};
-use crate::domain::actor::Role;
+use crate::domain::actor::{Actor, Role};
 use crate::domain::email_address::{DomainName, EmailAddress};
-use crate::domain::ids::{ChangeId, OrganizationId, UserId, no_such_account};
-use crate::domain::rights::Form;
+use crate::domain::ids::{OrganizationId, UserId, no_such_account};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{Secret, new_token};
 use crate::domain::switch::Hand;
@@ -133,23 +131,24 @@ pub async fn recover_super_admin(app: &App, context: &Context, account: &Account
     let outcome = recover(app, context, account).await;
     if let Err(error) = &outcome {
         let (place, named) = (Some(account.organization), account.user.to_string());
-        journal::refused(app, context, "recoverSuperAdmin", place, &named, error).await;
+        journal::refused(app, context, RECOVER, place, &named, error).await;
     }
     outcome
 }
+
+const RECOVER: &str = "recoverSuperAdmin";
 
 async fn recover(app: &App, context: &Context, account: &Account) -> Result<Done> {
     let pass = match enter(app, context).await? {
         Entrance::Pass(pass) => pass,
         Entrance::MadeBefore(done) => return Ok(done),
     };
-    let change: ChangeId = context.id(app).await?;
-    let (now, rules, inner) = (app.clock.now(), Rules::of(app), context.clone());
+    let stamp = Stamp::new(app, context, RECOVER).await?;
+    let (rules, inner) = (Rules::of(app), context.clone());
     let (zoid, user) = (account.organization, account.user);
-    let named = Named { change, verb: "recoverSuperAdmin", at: now };
-    transact(app, context, pass, named, async move |tx| {
-        let actor = authenticate(tx, &inner.caller, now).await?;
-        if !matches!(actor, crate::domain::actor::Actor::Operator { .. }) {
+    transact(app, context, pass, stamp, async move |tx| {
+        let actor = authenticate(tx, &inner.caller, stamp.at).await?;
+        if !matches!(actor, Actor::Operator { .. }) {
             return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
         }
         let missing = || Error::NotFound(format!("zuid {user} is invalid"));
@@ -162,15 +161,15 @@ async fn recover(app: &App, context: &Context, account: &Account) -> Result<Done
                     .to_owned(),
             ));
         }
-        let hand = Hand::of(&actor, now, inner.reason.as_ref());
+        let hand = Hand::of(&actor, stamp.at, inner.reason.as_ref());
         let make = |transition: &mut Transition<'_>| {
             transition.change_role(Role::SuperAdmin, None)?;
             transition.lift(SwitchName::UserDisabled)?;
             transition.account.expires_at = None; // or the term would end it again within a minute
             Ok(())
         };
-        let plan = Plan::of_one(actor, Form::Admin, organization, before, hand, rules.delimiter, make)?;
-        store_plan(tx, &inner, "recoverSuperAdmin", plan, change, rules, now).await
+        let plan = Plan::of_one(actor, organization, before, hand, rules.delimiter, make)?;
+        store_plan(tx, &inner, plan, stamp, rules).await
     })
     .await
 }

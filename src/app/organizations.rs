@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use crate::app::App;
 use crate::app::call::{Caller, Context, authenticate};
 use crate::app::change::{Done, Entrance, Rules, enter, transact};
-use crate::app::confirmed::Named;
 use crate::app::forecast::{Concerned, Ended, Forecast};
-use crate::app::journal::{self, Entry};
+use crate::app::journal::{self, Entry, Stamp};
 use crate::domain::actor::{Actor, Who};
 use crate::domain::effect::Effect;
 use crate::domain::email_address::DomainName;
-use crate::domain::ids::{ChangeId, DomainId, OrganizationId, no_such_organization};
+use crate::domain::ids::{DomainId, OrganizationId, no_such_organization};
 use crate::domain::plain_text;
 use crate::domain::policy::Policy;
 use crate::domain::rights;
@@ -348,10 +347,10 @@ async fn attempt(
         Entrance::Pass(pass) => pass,
         Entrance::MadeBefore(done) => return Ok(done),
     };
-    let (id, now, inner): (ChangeId, _, _) = (context.id(app).await?, app.clock.now(), context.clone());
-    let at = Rules::of(app).moment(now);
-    let named = Named { change: id, verb: spec.name, at: now };
-    transact(app, context, pass, named, async move |tx| {
+    let stamp = Stamp::new(app, context, spec.name).await?;
+    let Stamp { change: id, at: now, .. } = stamp;
+    let (inner, at) = (context.clone(), Rules::of(app).moment(now));
+    transact(app, context, pass, stamp, async move |tx| {
         let actor = authenticate(tx, &inner.caller, now).await?;
         match (spec.whose, &actor) {
             (Whose::SuperAdmins, _) => rights::may_manage(&actor, spec.organization)?,
@@ -374,19 +373,7 @@ async fn attempt(
                 Reach::Itself | Reach::MailServers => None,
             };
         }
-        let entry = Entry {
-            organization: spec.organization,
-            change: id,
-            step: 0,
-            at: now,
-            actor: &actor,
-            context: &inner,
-            verb: spec.name,
-            target: None,
-            differences: Vec::new(),
-            notes,
-        };
-        journal::write(tx, &entry)?;
+        journal::write(tx, &Entry { notes, ..Entry::new(stamp, spec.organization, &actor, &inner) })?;
         let origin = Origin { change: id, organization: spec.organization, account: None, at: now };
         let position = match spec.reach {
             Reach::Itself => None,

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::app::App;
 use crate::app::call::{Caller, Context};
-use crate::app::journal::{self, Entry};
+use crate::app::journal::{self, Entry, Stamp};
 use crate::clock::Millis;
 use crate::domain::account::Account;
 use crate::domain::actor::{Actor, Signed};
 use crate::domain::effect::{Effect, Notice};
-use crate::domain::ids::{ChangeId, OrganizationId, UserId};
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::policy::Policy;
 use crate::domain::scope::ScopeSet;
 use crate::domain::web_session::Stage;
@@ -60,21 +60,13 @@ pub(super) struct Act<'a> {
     pub context: &'a Context,
     pub actor: Actor,
     pub account: &'a Account,
-    pub change: ChangeId,
-    pub verb: &'static str,
-    pub at: Millis,
+    pub stamp: Stamp,
 }
 
 impl<'a> Act<'a> {
     /// What somebody does to the own account.
-    pub(super) fn own(
-        context: &'a Context,
-        account: &'a Account,
-        change: ChangeId,
-        verb: &'static str,
-        at: Millis,
-    ) -> Self {
-        Self { context, actor: actor(account), account, change, verb, at }
+    pub(super) fn own(context: &'a Context, account: &'a Account, stamp: Stamp) -> Self {
+        Self { context, actor: actor(account), account, stamp }
     }
 
     /// Writes the entry in the running transaction, and what people are to be told.
@@ -84,25 +76,15 @@ impl<'a> Act<'a> {
         notes: [(&'static str, String); N],
         effects: &[Effect],
     ) -> Result<()> {
+        let (organization, account) = (self.account.organization, Some(self.account.id));
         let entry = Entry {
-            organization: self.account.organization,
-            change: self.change,
-            step: 0,
-            at: self.at,
-            actor: &self.actor,
-            context: self.context,
-            verb: self.verb,
             target: Some(self.account),
-            differences: Vec::new(),
             notes: BTreeMap::from(notes),
+            ..Entry::new(self.stamp, organization, &self.actor, self.context)
         };
         journal::write(tx, &entry)?;
-        let origin = Origin {
-            change: self.change,
-            organization: self.account.organization,
-            account: Some(self.account.id),
-            at: self.at,
-        };
+        let Stamp { change, at, .. } = self.stamp;
+        let origin = Origin { change, organization, account, at };
         for effect in effects {
             store::outbox::for_person(tx, origin, effect)?;
         }

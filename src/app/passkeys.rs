@@ -13,13 +13,14 @@ use webauthn_rs::prelude::{
 use crate::app::App;
 use crate::app::call::{Caller, Context};
 use crate::app::factors::{self, added, removed};
+use crate::app::journal::Stamp;
 use crate::app::keys::of_person;
 use crate::app::own::{self, Act};
 use crate::app::throttle::{self, Subject};
 use crate::app::web_sessions::{self, Browser, LiveSession, Proof, Started, mark};
 use crate::clock::{MINUTE, Millis};
 use crate::domain::account::Account;
-use crate::domain::ids::{ChangeId, PasskeyId, WebSessionId};
+use crate::domain::ids::{PasskeyId, WebSessionId};
 use crate::domain::password::PasswordKind;
 use crate::domain::plain_text::name;
 use crate::domain::secret::Secret;
@@ -160,14 +161,15 @@ pub async fn finish_registration(
     called: &str,
     sent: &str,
 ) -> Result<Option<Vec<Secret>>> {
-    let (party, now, hash) = (relying_party(app)?, app.clock.now(), hash_of(context)?);
+    let (party, hash) = (relying_party(app)?, hash_of(context)?);
     let sent: RegisterPublicKeyCredential = answer(sent)?;
     let called = match name("name", called)? {
         empty if empty.is_empty() => "Passkey".to_owned(),
         named => named,
     };
-    let (id, change): (PasskeyId, ChangeId) = (app.ids.next().await?, app.ids.next().await?);
-    let (context, codes) = (context.clone(), factors::new_set(app));
+    let id: PasskeyId = app.ids.next().await?;
+    let stamp = Stamp::new(app, context, "setUpFactor").await?;
+    let (context, codes, now) = (context.clone(), factors::new_set(app), stamp.at);
     let given = app
         .db
         .write(async move |tx| {
@@ -194,7 +196,7 @@ pub async fn finish_registration(
                 used_at: None,
             };
             store::factors::insert_passkey(tx, &row).await?;
-            let act = Act::own(&context, &account, change, "setUpFactor", now);
+            let act = Act::own(&context, &account, stamp);
             added(tx, &act, format!("passkey \"{called}\""), &codes).await.map(Ok)
         })
         .await??;
@@ -207,15 +209,15 @@ pub async fn finish_registration(
 /// # Errors
 /// `NotFound`; `Refused` when it is the last factor and the organization wants one.
 pub async fn remove(app: &App, context: &Context, id: PasskeyId) -> Result<()> {
-    let (now, change, context): (_, ChangeId, _) = (app.clock.now(), app.ids.next().await?, context.clone());
+    let (stamp, context) = (Stamp::new(app, context, "removeFactor").await?, context.clone());
     app.db
         .write(async move |tx| {
-            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
+            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], stamp.at).await?;
             let removed_name =
                 store::factors::remove_passkey(tx, account.organization, account.user, id).await?;
             let called = removed_name
                 .ok_or_else(|| Error::NotFound("there is no such passkey any more".to_owned()))?;
-            let act = Act::own(&context, &account, change, "removeFactor", now);
+            let act = Act::own(&context, &account, stamp);
             removed(tx, &act, format!("passkey \"{called}\"")).await
         })
         .await?;

@@ -8,14 +8,13 @@ use crate::app::App;
 use crate::app::call::{Caller, Context, Door};
 use crate::app::change::plan::Plan;
 use crate::app::change::{Done, Pass, Prepared, Rules, store_plan, transact};
-use crate::app::confirmed::Named;
+use crate::app::journal::Stamp;
 use crate::app::throttle::{self, Subject};
 use crate::app::{factors, own, recovery, verifier};
 use crate::domain::account::{Account, Ends, NewPassword, Transition};
 use crate::domain::effect::Notice;
 use crate::domain::ids::{ChangeId, OrganizationId};
 use crate::domain::password::{Password, PasswordHash, PasswordKind};
-use crate::domain::rights::Form;
 use crate::domain::secret::{Secret, new_one_time_password};
 use crate::domain::switch::Hand;
 use crate::error::{Error, Result};
@@ -266,12 +265,10 @@ async fn hashed(app: &App, context: &Context, new: &Password) -> Result<NewPassw
 
 /// Stores a new permanent password that fits, provided the account is still as `known`.
 async fn replace(app: &App, context: &Context, known: Account, new: NewPassword, way: Way) -> Result<Done> {
-    let (change, now, rules): (ChangeId, _, _) = (context.id(app).await?, app.clock.now(), Rules::of(app));
-    let inner = context.clone();
     let Way { notice, ends, link } = way;
-    let recovered = link.is_some();
-    let named = Named { change, verb: verb(recovered), at: now };
-    transact(app, context, Pass::default(), named, async move |tx| {
+    let stamp = Stamp::new(app, context, verb(link.is_some())).await?;
+    let (inner, now, rules) = (context.clone(), stamp.at, Rules::of(app));
+    transact(app, context, Pass::default(), stamp, async move |tx| {
         let handle = Handle::Account(known.id);
         let before = store::accounts::load(tx, known.organization, handle).await?;
         let before = before.ok_or(Error::BadCredentials)?;
@@ -299,8 +296,8 @@ async fn replace(app: &App, context: &Context, known: Account, new: NewPassword,
             transition.replace_password(new.clone(), ends, notice.clone());
             Ok(())
         };
-        let plan = Plan::of_one(actor, Form::Own, organization, before, hand, rules.delimiter, make)?;
-        store_plan(tx, &inner, verb(recovered), plan, change, rules, now).await
+        let plan = Plan::of_one(actor, organization, before, hand, rules.delimiter, make)?;
+        store_plan(tx, &inner, plan, stamp, rules).await
     })
     .await
 }

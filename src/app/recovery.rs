@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use crate::app::App;
 use crate::app::call::{Context, Door};
+use crate::app::journal::Stamp;
 use crate::app::own::{self, Act, tell};
 use crate::app::throttle::{self, Subject};
 use crate::app::web_sessions::mark;
@@ -270,8 +271,8 @@ pub async fn address_of(app: &App, account: &Account) -> Result<Option<RecoveryA
 /// # Errors
 /// `BadAddress` for one of this installation; `Refused` for the one there is; `TooMany`.
 pub async fn propose(app: &App, context: &Context, address: &EmailAddress) -> Result<()> {
-    let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
-    let (context, address) = (context.clone(), address.clone());
+    let stamp = Stamp::new(app, context, "proposeRecoveryAddress").await?;
+    let (context, address, now) = (context.clone(), address.clone(), stamp.at);
     app.db
         .write(async move |tx| {
             let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
@@ -288,7 +289,7 @@ pub async fn propose(app: &App, context: &Context, address: &EmailAddress) -> Re
             for subject in Subject::recovery_proof(account.id, &address) {
                 throttle::count(tx, &subject, MOST_LETTERS, HOUR, now).await?;
             }
-            let act = Act::own(&context, &account, change, "proposeRecoveryAddress", now);
+            let act = Act::own(&context, &account, stamp);
             let letter = Effect::Write { to: address.to_string(), letter: Letter::ProveAddress };
             act.note(tx, [("address", masked(address.as_str()))], &[letter]).await?;
             Ok(())
@@ -309,9 +310,9 @@ pub async fn prove_address(
     source: Option<IpAddr>,
     secret: &Secret,
 ) -> Result<RecoveryAddress> {
-    let (now, change): (_, ChangeId) = (app.clock.now(), app.ids.next().await?);
     let context = password::unsigned(Door::Console, request_id, source);
-    let hash = secret.fingerprint();
+    let stamp = Stamp::new(app, &context, "setRecoveryAddress").await?;
+    let (hash, now) = (secret.fingerprint(), stamp.at);
     let proved = app
         .db
         .write(async move |tx| {
@@ -328,7 +329,7 @@ pub async fn prove_address(
             let mut effects = vec![tell(Notice::RecoveryAddressSet { address: shown.clone() })];
             effects
                 .extend(before.map(|old| Effect::Write { to: old.address, letter: Letter::AddressReplaced }));
-            let act = Act::own(&context, &account, change, "setRecoveryAddress", now);
+            let act = Act::own(&context, &account, stamp);
             act.note(tx, [("address", shown)], &effects).await?;
             Ok(proved)
         })
@@ -342,10 +343,10 @@ pub async fn prove_address(
 /// # Errors
 /// `NotFound`.
 pub async fn remove_address(app: &App, context: &Context) -> Result<()> {
-    let (now, change, context): (_, ChangeId, _) = (app.clock.now(), app.ids.next().await?, context.clone());
+    let (stamp, context) = (Stamp::new(app, context, "removeRecoveryAddress").await?, context.clone());
     app.db
         .write(async move |tx| {
-            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
+            let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], stamp.at).await?;
             let (organization, user) = (account.organization, account.user);
             let removed = store::recovery::remove_address(tx, organization, user).await?;
             let old = removed.ok_or_else(|| Error::NotFound("there is no recovery address".to_owned()))?;
@@ -354,7 +355,7 @@ pub async fn remove_address(app: &App, context: &Context) -> Result<()> {
                 tell(Notice::RecoveryAddressRemoved { address: masked(&old) }),
                 Effect::Write { to: old.clone(), letter: Letter::AddressReplaced },
             ];
-            let act = Act::own(&context, &account, change, "removeRecoveryAddress", now);
+            let act = Act::own(&context, &account, stamp);
             act.note(tx, [("address", masked(&old))], &effects).await
         })
         .await?;

@@ -8,16 +8,15 @@ use std::net::IpAddr;
 use crate::app::App;
 use crate::app::call::{Context, authenticate};
 use crate::app::change::{Done, Entrance, enter, transact};
-use crate::app::confirmed::Named;
 use crate::app::forecast::Forecast;
-use crate::app::journal::{self, Entry};
+use crate::app::journal::{self, Entry, Stamp};
 use crate::app::{factors, recovery};
 use crate::clock::{Millis, SECOND};
 use crate::config::{Config, Throttle};
 use crate::domain::account::Account;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::help_desk::Verb;
-use crate::domain::ids::{AccountId, ChangeId, OrganizationId, no_such_account};
+use crate::domain::ids::{AccountId, OrganizationId, no_such_account};
 use crate::domain::rights::{self, Forms, Names, Route};
 use crate::domain::scope::Operation;
 use crate::domain::secret::fingerprint;
@@ -400,11 +399,10 @@ async fn attempt_clear(app: &App, context: &Context, zoid: OrganizationId, numbe
         Entrance::Pass(pass) => pass,
         Entrance::MadeBefore(done) => return Ok(done),
     };
-    let change: ChangeId = context.id(app).await?;
-    let (inner, now) = (context.clone(), app.clock.now());
-    let named = Named { change, verb: CLEAR, at: now };
-    transact(app, context, pass, named, async move |tx| {
-        let actor = authenticate(tx, &inner.caller, now).await?;
+    let stamp = Stamp::new(app, context, CLEAR).await?;
+    let inner = context.clone();
+    transact(app, context, pass, stamp, async move |tx| {
+        let actor = authenticate(tx, &inner.caller, stamp.at).await?;
         let names = Names { path: Some(number), ..Names::NOBODY };
         let route = Route::Organization(zoid);
         let form =
@@ -420,20 +418,9 @@ async fn attempt_clear(app: &App, context: &Context, zoid: OrganizationId, numbe
         }
         let mut done = Done { accounts: vec![account.clone()], ..Done::default() };
         if cleared > 0 {
-            let entry = Entry {
-                organization: zoid,
-                change,
-                step: 0,
-                at: now,
-                actor: &actor,
-                context: &inner,
-                verb: CLEAR,
-                target: Some(&account),
-                differences: Vec::new(),
-                notes: BTreeMap::new(),
-            };
+            let entry = Entry { target: Some(&account), ..Entry::new(stamp, zoid, &actor, &inner) };
             journal::write(tx, &entry)?;
-            (done.change, done.organization) = (Some(change), Some(zoid));
+            (done.change, done.organization) = (Some(stamp.change), Some(zoid));
         }
         if inner.dry_run {
             let notes = BTreeMap::from([("throttle", "wrong tries are forgotten".to_owned())]);
@@ -486,7 +473,7 @@ pub async fn clear_source(app: &App, context: &Context, source: IpAddr) -> Resul
         }
         if cleared > 0 {
             let notes = BTreeMap::from([("source", Subject::source(source).as_str().to_owned())]);
-            journal::everywhere(tx, &context, "clearThrottle", &notes, now).await?;
+            journal::everywhere(tx, &context, CLEAR, &notes, now).await?;
         }
         Ok(cleared > 0)
     };

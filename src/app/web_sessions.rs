@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::app::App;
 use crate::app::call::{Caller, Context, Door};
+use crate::app::journal::Stamp;
 use crate::app::own::{self, Act};
 use crate::app::{password, verifier};
 use crate::clock::{HOUR, MINUTE, Millis};
@@ -210,10 +211,10 @@ pub async fn list(app: &App, held: &LiveSession) -> Result<Vec<WebSession>> {
 /// # Errors
 /// `NotFound`.
 pub async fn end(app: &App, context: &Context, which: Which) -> Result<()> {
-    let (now, change, context): (_, ChangeId, _) = (app.clock.now(), app.ids.next().await?, context.clone());
+    let (stamp, context) = (Stamp::new(app, context, "endSessions").await?, context.clone());
     app.db
         .write(async move |tx| {
-            let (held, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
+            let (held, account) = own::owner(tx, &context, &[Stage::SignedIn], stamp.at).await?;
             let (organization, user) = (account.organization, account.user);
             let ended = match which {
                 Which::One(id) => {
@@ -226,7 +227,7 @@ pub async fn end(app: &App, context: &Context, which: Which) -> Result<()> {
             if ended == 0 {
                 return Err(Error::NotFound("this session has ended already".to_owned()));
             }
-            let act = Act::own(&context, &account, change, "endSessions", now);
+            let act = Act::own(&context, &account, stamp);
             act.note(tx, [("sessions", ended.to_string())], &[]).await
         })
         .await

@@ -8,9 +8,8 @@ use super::{AccountMode, Mode, address, wanted_role};
 use crate::app::App;
 use crate::app::call::{Caller, Context, Door, authenticate};
 use crate::app::change::{self, Ask, Done, Entrance, Prepared, enqueue, enter, plan, transact};
-use crate::app::confirmed::Named;
 use crate::app::forecast::{Forecast, OnAccount};
-use crate::app::journal::{self, Entry};
+use crate::app::journal::{self, Entry, Stamp};
 use crate::app::organizations;
 use crate::clock::Millis;
 use crate::domain::account::{
@@ -134,13 +133,12 @@ async fn attempt(app: &App, context: &Context, organization: OrganizationId, new
         Prepared { password: Some(NewPassword { hash, kind: new.kind() }), ..Prepared::default() }
     };
     let ids = (context.id(app).await?, context.id(app).await?);
-    let change: ChangeId = context.id(app).await?;
     // A dry run takes none; nobody stands there.
     let ordinal = if context.dry_run { -1 } else { app.ids.ordinal(organization).await? };
-    let now = app.clock.now();
+    let stamp = Stamp::new(app, context, "createUser").await?;
     let inner = context.clone();
-    let named = Named { change, verb: "createUser", at: now };
-    transact(app, context, pass, named, async move |tx| {
+    transact(app, context, pass, stamp, async move |tx| {
+        let Stamp { change, at: now, .. } = stamp;
         let (account, _, notes) =
             plan(tx, &inner, organization, &new, ids, &prepared, delimiter, now).await?;
         let actor = authenticate(tx, &inner.caller, now).await?;
@@ -155,16 +153,10 @@ async fn attempt(app: &App, context: &Context, organization: OrganizationId, new
             ..Forecast::default()
         });
         let entry = Entry {
-            organization,
-            change,
-            step: 0,
-            at: now,
-            actor: &actor,
-            context: &inner,
-            verb: "createUser",
             target: Some(&account),
             differences: differences(&blank, &account),
             notes,
+            ..Entry::new(stamp, organization, &actor, &inner)
         };
         journal::write(tx, &entry)?;
         let position = Some(enqueue(tx, &account, change, &[], now)?);

@@ -46,7 +46,6 @@ impl Step {
 /// Everything a change will do, before anything is stored.
 pub struct Plan {
     pub actor: Actor,
-    pub form: Form,
     pub organization: Organization,
     pub steps: Vec<Step>,
 }
@@ -58,7 +57,6 @@ impl Plan {
     /// What `make` refuses.
     pub fn of_one(
         actor: Actor,
-        form: Form,
         organization: Organization,
         before: Account,
         hand: Hand,
@@ -69,7 +67,7 @@ impl Plan {
         let mut transition = Transition::new(before.clone(), &facts, hand, None);
         make(&mut transition)?;
         let steps = vec![Step::of(before, transition)];
-        Ok(Self { actor, form, organization, steps })
+        Ok(Self { actor, organization, steps })
     }
 }
 
@@ -128,7 +126,7 @@ pub async fn plan(
         gone_super_admins += i64::from(gone);
         steps.push(step);
     }
-    Ok(Plan { actor, form, organization, steps })
+    Ok(Plan { actor, organization, steps })
 }
 
 /// Decides about one account, and makes its transition. Pure.

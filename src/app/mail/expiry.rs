@@ -7,11 +7,11 @@ use crate::app::accounts::revoke_app_password::RevokeAppPassword;
 use crate::app::call::{Caller, Context, Door};
 use crate::app::change::plan::Plan;
 use crate::app::change::{self, Ask, Done, Pass, Rules, store_plan, transact};
-use crate::app::confirmed::Named;
+use crate::app::journal::Stamp;
 use crate::domain::account::Transition;
 use crate::domain::actor::Actor;
-use crate::domain::ids::{ChangeId, OrganizationId, UserId};
-use crate::domain::rights::{Form, Route};
+use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::rights::Route;
 use crate::domain::switch::{Hand, Reason};
 use crate::error::Result;
 use crate::store;
@@ -76,12 +76,10 @@ pub async fn one_time_passwords(app: &App) -> Result<usize> {
 }
 
 async fn remove(app: &App, zoid: OrganizationId, user: UserId) -> Result<()> {
-    let change: ChangeId = app.ids.next().await?;
-    let (now, rules) = (app.clock.now(), Rules::of(app));
     let context = context("the one-time password's time has ended")?;
-    let inner = context.clone();
-    let named = Named { change, verb: "expirePassword", at: now };
-    transact(app, &context, Pass::default(), named, async move |tx| {
+    let stamp = Stamp::new(app, &context, "expirePassword").await?;
+    let (inner, now, rules) = (context.clone(), stamp.at, Rules::of(app));
+    transact(app, &context, Pass::default(), stamp, async move |tx| {
         let before = store::accounts::load(tx, zoid, Handle::User(user)).await?;
         let organization = store::organizations::load(tx, zoid).await?;
         let over = |until: Option<i64>| until.is_some_and(|until| until <= now);
@@ -96,8 +94,8 @@ async fn remove(app: &App, zoid: OrganizationId, user: UserId) -> Result<()> {
             transition.notes.insert("password", "none: the one-time password's time has ended".to_owned());
             Ok(())
         };
-        let plan = Plan::of_one(actor, Form::Admin, organization, before, hand, rules.delimiter, make)?;
-        store_plan(tx, &inner, "expirePassword", plan, change, rules, now).await
+        let plan = Plan::of_one(actor, organization, before, hand, rules.delimiter, make)?;
+        store_plan(tx, &inner, plan, stamp, rules).await
     })
     .await
     .map(drop)

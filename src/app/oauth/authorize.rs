@@ -5,12 +5,13 @@
 
 use crate::app::App;
 use crate::app::call::{Caller, Context, authenticate};
+use crate::app::journal::Stamp;
 use crate::app::oauth::LIMIT_WINDOW;
 use crate::app::oauth::codes::{self, CodeWish};
 use crate::app::oauth::connections;
 use crate::clock::SECOND;
 use crate::domain::actor::Signed;
-use crate::domain::ids::{ChangeId, GrantId};
+use crate::domain::ids::GrantId;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{Secret, new_token};
 use crate::error::{Error, GrantRefusal, Result};
@@ -266,8 +267,9 @@ pub fn deny(app: &App, request: &Request) -> Back {
 
 async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> Result<Back> {
     let limits = app.config.oauth.clone();
-    let (grant, change): (GrantId, ChangeId) = (app.ids.next().await?, app.ids.next().await?);
-    let (code, now) = (app.random.with(new_token), app.clock.now());
+    let grant: GrantId = app.ids.next().await?;
+    let stamp = Stamp::new(app, context, "authorizeApplication").await?;
+    let (code, now) = (app.random.with(new_token), stamp.at);
     let hash = code.fingerprint();
     let (context, wanted) = (context.clone(), request.clone());
     let given = app
@@ -310,9 +312,7 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
                     &context,
                     &actor,
                     signed,
-                    "authorizeApplication",
-                    change,
-                    now,
+                    stamp,
                     [
                         ("client", client.id.clone()),
                         ("name", client.name.clone()),

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use crate::app::App;
 use crate::app::call::{Caller, Context, authenticate};
 use crate::app::change::{Done, Entrance, Rules, enter, transact};
-use crate::app::confirmed::Named;
 use crate::app::forecast::{Concerned, Ended, Forecast};
-use crate::app::journal::{self, Entry};
-use crate::clock::Millis;
+use crate::app::journal::{self, Entry, Stamp};
 use crate::domain::actor::{Actor, Signed};
-use crate::domain::ids::{ChangeId, no_such_account};
+use crate::domain::ids::no_such_account;
 use crate::domain::rights::{self, Forms, Names, Route, View};
 use crate::domain::scope::{Operation, ScopeSet};
 use crate::error::{Error, Result};
@@ -62,12 +60,11 @@ async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str
         Entrance::Pass(pass) => pass,
         Entrance::MadeBefore(done) => return Ok(done),
     };
-    let (change, now): (ChangeId, _) = (context.id(app).await?, app.clock.now());
-    let at = Rules::of(app).moment(now);
+    let stamp = Stamp::new(app, context, VERB).await?;
+    let at = Rules::of(app).moment(stamp.at);
     let (inner, client) = (context.clone(), client.to_owned());
-    let named = Named { change, verb: VERB, at: now };
-    transact(app, context, pass, named, async move |tx| {
-        let actor = authenticate(tx, &inner.caller, now).await?;
+    transact(app, context, pass, stamp, async move |tx| {
+        let actor = authenticate(tx, &inner.caller, stamp.at).await?;
         let signed = actor.person()?;
         let path = number.unwrap_or(signed.account.get());
         let names = Names { path: Some(path), own_path: path == signed.account.get(), own_zuid: true };
@@ -79,7 +76,7 @@ async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str
             return Err(Error::NotFound(format!("no application {client} is connected with this account")));
         }
         let notes = [("client", client.clone()), ("name", name.unwrap_or_default())];
-        note(tx, &inner, &actor, signed, VERB, change, now, notes.clone()).await?;
+        note(tx, &inner, &actor, signed, stamp, notes.clone()).await?;
         let forecast = match inner.dry_run {
             true => Some(Forecast {
                 changes: true,
@@ -90,35 +87,25 @@ async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str
             false => None,
         };
         let organization = Some(signed.organization);
-        Ok(Done { change: Some(change), organization, forecast, ..Done::default() })
+        Ok(Done { change: Some(stamp.change), organization, forecast, ..Done::default() })
     })
     .await
 }
 
 /// The audit entry of something that a person did about applications.
-#[expect(clippy::too_many_arguments, reason = "what an entry says")]
 pub(super) async fn note<const N: usize>(
     tx: &mut Tx,
     context: &Context,
     actor: &Actor,
     signed: &Signed,
-    verb: &str,
-    change: ChangeId,
-    now: Millis,
+    stamp: Stamp,
     notes: [(&'static str, String); N],
 ) -> Result<()> {
     let own = store::accounts::load(tx, signed.organization, Handle::User(signed.user)).await?;
     let entry = Entry {
-        organization: signed.organization,
-        change,
-        step: 0,
-        at: now,
-        actor,
-        context,
-        verb,
         target: own.as_ref(),
-        differences: Vec::new(),
         notes: BTreeMap::from(notes),
+        ..Entry::new(stamp, signed.organization, actor, context)
     };
     journal::write(tx, &entry)
 }
