@@ -42,6 +42,15 @@ pub(super) async fn owner(
     Ok((held, account.ok_or(Error::BadToken)?))
 }
 
+/// The account of somebody who was authenticated in the running transaction.
+///
+/// # Errors
+/// `BadToken` when it is gone.
+pub(super) async fn account(tx: &mut Tx, signed: &Signed) -> Result<Account> {
+    let found = store::accounts::load(tx, signed.organization, Handle::User(signed.user)).await?;
+    found.ok_or(Error::BadToken)
+}
+
 /// A person as the actor on the own account.
 pub(super) fn actor(account: &Account) -> Actor {
     Actor::User(Signed {

@@ -9,6 +9,7 @@ use crate::app::journal::Stamp;
 use crate::app::oauth::LIMIT_WINDOW;
 use crate::app::oauth::codes::{self, CodeWish};
 use crate::app::oauth::connections;
+use crate::app::own::{self, Act};
 use crate::clock::SECOND;
 use crate::domain::actor::Signed;
 use crate::domain::ids::GrantId;
@@ -307,20 +308,15 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
                 };
                 connections::remember(tx, connection).await?;
                 let access = if wanted.offline { "offline" } else { "online" };
-                connections::note(
-                    tx,
-                    &context,
-                    &actor,
-                    signed,
-                    stamp,
-                    [
-                        ("client", client.id.clone()),
-                        ("name", client.name.clone()),
-                        ("scope", wanted.scope.to_string()),
-                        ("access", access.to_owned()),
-                    ],
-                )
-                .await?;
+                let notes = [
+                    ("client", client.id.clone()),
+                    ("name", client.name.clone()),
+                    ("scope", wanted.scope.to_string()),
+                    ("access", access.to_owned()),
+                ];
+                let account = own::account(tx, signed).await?;
+                let act = Act { context: &context, actor: actor.clone(), account: &account, stamp };
+                act.note(tx, notes, &[]).await?;
             }
             Ok(true)
         })

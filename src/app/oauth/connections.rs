@@ -6,14 +6,13 @@ use crate::app::App;
 use crate::app::call::{Caller, Context, authenticate};
 use crate::app::change::{Done, Entrance, Rules, enter, transact};
 use crate::app::forecast::{Concerned, Ended, Forecast};
-use crate::app::journal::{self, Entry, Stamp};
-use crate::domain::actor::{Actor, Signed};
+use crate::app::journal::{self, Stamp};
+use crate::app::own::{self, Act};
 use crate::domain::ids::no_such_account;
 use crate::domain::rights::{self, Forms, Names, Route, View};
 use crate::domain::scope::{Operation, ScopeSet};
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::accounts::Handle;
 pub use crate::store::connections::Connected;
 use crate::store::connections::{Connection, Consent};
 use crate::store::engine::Tx;
@@ -76,7 +75,9 @@ async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str
             return Err(Error::NotFound(format!("no application {client} is connected with this account")));
         }
         let notes = [("client", client.clone()), ("name", name.unwrap_or_default())];
-        note(tx, &inner, &actor, signed, stamp, notes.clone()).await?;
+        let account = own::account(tx, signed).await?;
+        let act = Act { context: &inner, actor: actor.clone(), account: &account, stamp };
+        act.note(tx, notes.clone(), &[]).await?;
         let forecast = match inner.dry_run {
             true => Some(Forecast {
                 changes: true,
@@ -90,24 +91,6 @@ async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str
         Ok(Done { change: Some(stamp.change), organization, forecast, ..Done::default() })
     })
     .await
-}
-
-/// The audit entry of something that a person did about applications.
-pub(super) async fn note<const N: usize>(
-    tx: &mut Tx,
-    context: &Context,
-    actor: &Actor,
-    signed: &Signed,
-    stamp: Stamp,
-    notes: [(&'static str, String); N],
-) -> Result<()> {
-    let own = store::accounts::load(tx, signed.organization, Handle::User(signed.user)).await?;
-    let entry = Entry {
-        target: own.as_ref(),
-        notes: BTreeMap::from(notes),
-        ..Entry::new(stamp, signed.organization, actor, context)
-    };
-    journal::write(tx, &entry)
 }
 
 /// Remembers what a person allowed a client, with what was allowed before.
