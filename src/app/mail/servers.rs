@@ -120,7 +120,7 @@ pub async fn add(app: &App, context: &Context, row: MailServerRow, unasked: bool
         server.check().await.map_err(|why| Error::Refused(format!("{}: {why}", row.name)))?;
     }
     let notes = [("server", row.name.clone())];
-    record(app, context, "addMailServer", notes, async move |tx| {
+    record_everywhere(app, context, "addMailServer", notes, async move |tx| {
         if store::mail_agents::all(tx).await?.iter().any(|agent| agent.name == row.name) {
             return Err(Error::Refused(format!("there is an agent {} already", row.name)));
         }
@@ -135,7 +135,7 @@ pub async fn add(app: &App, context: &Context, row: MailServerRow, unasked: bool
 /// `NotFound`.
 pub async fn remove(app: &App, context: &Context, name: &str) -> Result<()> {
     let (gone, now) = (name.to_owned(), app.clock.now());
-    record(app, context, "removeMailServer", [("server", name.to_owned())], async move |tx| {
+    record_everywhere(app, context, "removeMailServer", [("server", name.to_owned())], async move |tx| {
         match store::mail_servers::remove(tx, &gone, now).await {
             Err(Error::Stale) => Err(Error::NotFound(format!("there is no mail server {gone}"))),
             other => other,
@@ -146,7 +146,7 @@ pub async fn remove(app: &App, context: &Context, name: &str) -> Result<()> {
 
 /// Changes who is told of changes, with an entry in every organization's log: whoever is added learns of all of
 /// them. A dry run undoes both.
-pub(super) async fn record<const N: usize>(
+pub(super) async fn record_everywhere<const N: usize>(
     app: &App,
     context: &Context,
     verb: &'static str,

@@ -132,7 +132,7 @@ pub async fn add(
     );
     let inner = row.clone();
     let notes = [("agent", row.name.clone()), ("domains", row.domains.join(" "))];
-    servers::record(app, context, "addMailAgent", notes, async move |tx| {
+    servers::record_everywhere(app, context, "addMailAgent", notes, async move |tx| {
         let taken = |what: &str| Err(Error::Refused(format!("there is {what} {} already", inner.name)));
         if store::mail_servers::all(tx).await?.iter().any(|server| server.name == inner.name) {
             return taken("a mail server");
@@ -153,7 +153,7 @@ pub async fn add(
 pub async fn rotate_key(app: &App, context: &Context, name: &str) -> Result<Secret> {
     let key = app.random.with(secret::new_link);
     let (hash, notes, name) = (key.fingerprint(), [("agent", name.to_owned())], name.to_owned());
-    servers::record(app, context, "rotateAgentKey", notes, async move |tx| {
+    servers::record_everywhere(app, context, "rotateAgentKey", notes, async move |tx| {
         known(&name, store::mail_agents::rekey(tx, &name, &hash).await)
     })
     .await?;
@@ -166,7 +166,7 @@ pub async fn rotate_key(app: &App, context: &Context, name: &str) -> Result<Secr
 /// `NotFound`.
 pub async fn remove(app: &App, context: &Context, name: &str) -> Result<()> {
     let (notes, name, now) = ([("agent", name.to_owned())], name.to_owned(), app.clock.now());
-    servers::record(app, context, "removeMailAgent", notes, async move |tx| {
+    servers::record_everywhere(app, context, "removeMailAgent", notes, async move |tx| {
         known(&name, store::mail_agents::remove(tx, &name, now).await)
     })
     .await
