@@ -1,8 +1,9 @@
 //! The one path by which an account changes (ARCHITECTURE.md, "The order of a change"): slow preparation, then one
 //! transaction that loads, authorises, makes the pure transition (`plan`), saves, audits and writes the
-//! effects, then the commit. Every door and every mode comes through here.
+//! effects, then the commit. Every door and every mode comes through here. What is no account changes in `record`.
 
 pub mod plan;
+pub mod record;
 
 use std::collections::BTreeMap;
 
@@ -287,6 +288,38 @@ where
     }
     crash::at(Point::Answering);
     Ok(done)
+}
+
+/// A call that needs no preparation: the way in, an id, and the one transaction. A refusal is counted with `place`, the
+/// organization that the call was sent to, and `target`, whom or what it names.
+///
+/// # Errors
+/// As [`enter`]; what the body refuses; `Unavailable`: after these nothing was changed. `Unconfirmed`: it was made, or
+/// it was not.
+pub async fn simple<F>(
+    app: &App,
+    context: &Context,
+    verb: &'static str,
+    place: Option<OrganizationId>,
+    target: &str,
+    body: F,
+) -> Result<Done>
+where
+    F: AsyncFn(&mut Tx, Stamp) -> Result<Done> + Send + 'static,
+{
+    let attempt = async {
+        let pass = match enter(app, context).await? {
+            Entrance::Pass(pass) => pass,
+            Entrance::MadeBefore(done) => return Ok(done),
+        };
+        let stamp = Stamp::new(app, context, verb).await?;
+        transact(app, context, pass, stamp, async move |tx| body(tx, stamp).await).await
+    };
+    let outcome = attempt.await;
+    if let Err(error) = &outcome {
+        journal::refused(app, context, verb, place, target, error).await;
+    }
+    outcome
 }
 
 /// Hashes the password of a call that has one, after a rehearsal of the whole change on a

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::app::call::{Caller, Context, authenticate};
 use crate::app::change::Done;
+use crate::app::change::record::{ChangeSpec, record};
 use crate::app::forecast::Concerned;
 use crate::app::oauth::CodeWish;
-use crate::app::organizations::{ChangeSpec, record};
 use crate::app::{App, oauth, people};
 use crate::domain::actor::Who;
 use crate::domain::ids::{OrganizationId, UserId};

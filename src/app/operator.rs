@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use crate::app::App;
 use crate::app::call::{Context, authenticate};
 use crate::app::change::plan::Plan;
-use crate::app::change::{Done, Entrance, Rules, enter, store_plan, transact};
+use crate::app::change::record::{ChangeSpec, record};
+use crate::app::change::{Done, Rules, simple, store_plan};
 use crate::app::forecast::Concerned;
-use crate::app::journal::{self, Stamp};
 use crate::app::oauth::{self, CodeWish};
-use crate::app::organizations::{ChangeSpec, record};
 use crate::clock::Millis;
 use crate::domain::account::{Account, SwitchName, Transition};
 use crate::domain::actor::{Actor, Role};
@@ -128,25 +127,9 @@ pub async fn audit(
 /// # Errors
 /// `Refused` while there is an enabled super administrator, `Forbidden` for anybody but the operator.
 pub async fn recover_super_admin(app: &App, context: &Context, account: &Account) -> Result<Done> {
-    let outcome = recover(app, context, account).await;
-    if let Err(error) = &outcome {
-        let (place, named) = (Some(account.organization), account.user.to_string());
-        journal::refused(app, context, RECOVER, place, &named, error).await;
-    }
-    outcome
-}
-
-const RECOVER: &str = "recoverSuperAdmin";
-
-async fn recover(app: &App, context: &Context, account: &Account) -> Result<Done> {
-    let pass = match enter(app, context).await? {
-        Entrance::Pass(pass) => pass,
-        Entrance::MadeBefore(done) => return Ok(done),
-    };
-    let stamp = Stamp::new(app, context, RECOVER).await?;
     let (rules, inner) = (Rules::of(app), context.clone());
     let (zoid, user) = (account.organization, account.user);
-    transact(app, context, pass, stamp, async move |tx| {
+    simple(app, context, "recoverSuperAdmin", Some(zoid), &user.to_string(), async move |tx, stamp| {
         let actor = authenticate(tx, &inner.caller, stamp.at).await?;
         if !matches!(actor, Actor::Operator { .. }) {
             return Err(Error::Forbidden("this is done at the server's command line".to_owned()));

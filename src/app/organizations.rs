@@ -1,15 +1,14 @@
-//! Organizations and domains, changed by the operator and, as far as `Whose` says, by super administrators.
-//! `record` runs every change that is not one of an account.
+//! Organizations and domains, changed by the operator and, as far as `Whose` says, by super administrators. Each change
+//! goes through `change::record`.
 
 use std::collections::BTreeMap;
 
 use crate::app::App;
 use crate::app::call::{Caller, Context, authenticate};
-use crate::app::change::{Done, Entrance, Rules, enter, transact};
-use crate::app::forecast::{Concerned, Ended, Forecast};
-use crate::app::journal::{self, Entry, Stamp};
-use crate::domain::actor::{Actor, Who};
-use crate::domain::effect::Effect;
+use crate::app::change::Done;
+use crate::app::change::record::{ChangeSpec, Reach, Whose, record};
+use crate::app::forecast::Concerned;
+use crate::domain::actor::Who;
 use crate::domain::email_address::DomainName;
 use crate::domain::ids::{DomainId, OrganizationId, no_such_organization};
 use crate::domain::plain_text;
@@ -21,7 +20,6 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::store::engine::Tx;
 pub use crate::store::organizations::{Domain, Organization};
-use crate::store::outbox::Origin;
 
 /// Makes an organization. In a dry run this, as every function here that changes something, only says what it would do.
 ///
@@ -286,118 +284,4 @@ pub async fn remove_domain(
 /// `NotFound`.
 pub async fn load(tx: &mut Tx, zoid: OrganizationId) -> Result<Organization> {
     store::organizations::load(tx, zoid).await?.ok_or_else(|| no_such_organization(zoid))
-}
-
-/// Whose a change of something else than an account is to make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// The operator's at the command line alone.
-    Operators,
-    /// A super administrator's of the organization, too.
-    SuperAdmins,
-}
-
-/// A change of something else than an account.
-pub(super) struct ChangeSpec {
-    pub organization: OrganizationId,
-    pub whose: Whose,
-    /// The name in the audit log.
-    pub name: &'static str,
-    pub reach: Reach,
-    /// Whose tokens and app passwords may stop working.
-    pub concerned: Concerned,
-}
-
-impl ChangeSpec {
-    /// One that nothing outside the database notices.
-    pub fn plain(name: &'static str, organization: OrganizationId) -> Self {
-        let (whose, reach) = (Whose::Operators, Reach::Itself);
-        Self { organization, whose, name, reach, concerned: Concerned::Nobody }
-    }
-
-    /// One that super administrators may make as well.
-    pub fn managed(name: &'static str, organization: OrganizationId) -> Self {
-        Self { whose: Whose::SuperAdmins, ..Self::plain(name, organization) }
-    }
-}
-
-/// Runs a change of something else than an account, with its audit entry, in one transaction. `change` answers the notes
-/// for the entry. A refusal is noted, if the organization is known.
-pub(super) async fn record(
-    app: &App,
-    context: &Context,
-    spec: ChangeSpec,
-    change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
-) -> Result<Done> {
-    let (name, place) = (spec.name, spec.organization);
-    let outcome = attempt(app, context, spec, change).await;
-    if let Err(error) = &outcome {
-        journal::refused(app, context, name, Some(place), "", error).await;
-    }
-    outcome
-}
-
-async fn attempt(
-    app: &App,
-    context: &Context,
-    spec: ChangeSpec,
-    change: impl AsyncFn(&mut Tx, Hand) -> Result<BTreeMap<&'static str, String>> + Send + 'static,
-) -> Result<Done> {
-    let pass = match enter(app, context).await? {
-        Entrance::Pass(pass) => pass,
-        Entrance::MadeBefore(done) => return Ok(done),
-    };
-    let stamp = Stamp::new(app, context, spec.name).await?;
-    let Stamp { change: id, at: now, .. } = stamp;
-    let (inner, at) = (context.clone(), Rules::of(app).moment(now));
-    transact(app, context, pass, stamp, async move |tx| {
-        let actor = authenticate(tx, &inner.caller, now).await?;
-        match (spec.whose, &actor) {
-            (Whose::SuperAdmins, _) => rights::may_manage(&actor, spec.organization)?,
-            (Whose::Operators, Actor::Operator { .. } | Actor::Clock) => {}
-            (Whose::Operators, Actor::User(_)) => {
-                return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
-            }
-        }
-        let hand = Hand::of(&actor, now, inner.reason.as_ref());
-        let before = match inner.dry_run {
-            true => spec.concerned.count(tx, at).await?,
-            false => Ended::default(),
-        };
-        let notes = change(tx, hand).await?;
-        let mut forecast = Forecast { changes: true, notes: notes.clone(), ..Forecast::default() };
-        if inner.dry_run {
-            forecast.ends = before - spec.concerned.count(tx, at).await?;
-            forecast.whole = match spec.reach {
-                Reach::Sessions => spec.concerned.switched_off(tx).await?,
-                Reach::Itself | Reach::MailServers => None,
-            };
-        }
-        journal::write(tx, &Entry { notes, ..Entry::new(stamp, spec.organization, &actor, &inner) })?;
-        let origin = Origin { change: id, organization: spec.organization, account: None, at: now };
-        let position = match spec.reach {
-            Reach::Itself => None,
-            Reach::MailServers => Some(store::outbox::project(tx, origin)?),
-            Reach::Sessions => {
-                let position = store::outbox::project(tx, origin)?;
-                store::outbox::for_mail_servers(tx, origin, &Effect::Reconcile)?;
-                Some(position)
-            }
-        };
-        let forecast = inner.dry_run.then_some(forecast);
-        let organization = Some(spec.organization);
-        Ok(Done { change: Some(id), organization, position, forecast, ..Done::default() })
-    })
-    .await
-}
-
-/// What a change reaches beyond the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Nothing outside the database notices.
-    Itself,
-    /// The mail servers' look-ups show it.
-    MailServers,
-    /// Live sessions may have to end, too.
-    Sessions,
 }

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use crate::app::App;
 use crate::app::call::{Context, authenticate};
-use crate::app::change::{Done, Entrance, enter, transact};
+use crate::app::change::{Done, simple};
 use crate::app::forecast::Forecast;
-use crate::app::journal::{self, Entry, Stamp};
+use crate::app::journal::{self, Entry};
 use crate::app::{factors, recovery};
 use crate::clock::{Millis, SECOND};
 use crate::config::{Config, Throttle};
@@ -385,23 +385,8 @@ pub async fn failed(app: &App, subject: Subject, now: Millis) -> Result<()> {
 /// # Errors
 /// Rights; `NotFound`.
 pub async fn clear(app: &App, context: &Context, zoid: OrganizationId, number: i64) -> Result<Done> {
-    let outcome = attempt_clear(app, context, zoid, number).await;
-    if let Err(error) = &outcome {
-        journal::refused(app, context, CLEAR, Some(zoid), &number.to_string(), error).await;
-    }
-    outcome
-}
-
-const CLEAR: &str = "clearThrottle";
-
-async fn attempt_clear(app: &App, context: &Context, zoid: OrganizationId, number: i64) -> Result<Done> {
-    let pass = match enter(app, context).await? {
-        Entrance::Pass(pass) => pass,
-        Entrance::MadeBefore(done) => return Ok(done),
-    };
-    let stamp = Stamp::new(app, context, CLEAR).await?;
     let inner = context.clone();
-    transact(app, context, pass, stamp, async move |tx| {
+    simple(app, context, CLEAR, Some(zoid), &number.to_string(), async move |tx, stamp| {
         let actor = authenticate(tx, &inner.caller, stamp.at).await?;
         let names = Names { path: Some(number), ..Names::NOBODY };
         let route = Route::Organization(zoid);
@@ -431,6 +416,8 @@ async fn attempt_clear(app: &App, context: &Context, zoid: OrganizationId, numbe
     })
     .await
 }
+
+const CLEAR: &str = "clearThrottle";
 
 fn subjects(account: &Account) -> Vec<Subject> {
     let addresses = account.aliases.iter().chain([&account.primary]);

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::app::App;
 use crate::app::call::{Caller, Context, authenticate};
-use crate::app::change::{Done, Entrance, Rules, enter, transact};
+use crate::app::change::{Done, Rules, simple};
 use crate::app::forecast::{Concerned, Ended, Forecast};
-use crate::app::journal::{self, Stamp};
 use crate::app::own::{self, Act};
 use crate::domain::ids::no_such_account;
 use crate::domain::rights::{self, Forms, Names, Route, View};
@@ -44,37 +43,21 @@ pub async fn disconnect(app: &App, context: &Context, number: Option<i64>, clien
         actor.person()?;
         return Err(Error::NotFound("no such application is connected with this account".to_owned()));
     }
-    let outcome = attempt(app, context, number, client).await;
-    if let Err(error) = &outcome {
-        journal::refused(app, context, VERB, None, client, error).await;
-    }
-    outcome
-}
-
-const LONGEST_NAME: usize = 100;
-const VERB: &str = "disconnectApplication";
-
-async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str) -> Result<Done> {
-    let pass = match enter(app, context).await? {
-        Entrance::Pass(pass) => pass,
-        Entrance::MadeBefore(done) => return Ok(done),
-    };
-    let stamp = Stamp::new(app, context, VERB).await?;
-    let at = Rules::of(app).moment(stamp.at);
-    let (inner, client) = (context.clone(), client.to_owned());
-    transact(app, context, pass, stamp, async move |tx| {
+    let (inner, rules, id) = (context.clone(), Rules::of(app), client.to_owned());
+    simple(app, context, "disconnectApplication", None, client, async move |tx, stamp| {
         let actor = authenticate(tx, &inner.caller, stamp.at).await?;
         let signed = actor.person()?;
         let path = number.unwrap_or(signed.account.get());
         let names = Names { path: Some(path), own_path: path == signed.account.get(), own_zuid: true };
         rights::form(&actor, Route::Own, Forms::AdminOrOwn, Operation::Update, None, names)?;
         let concerned = Concerned::Person(signed.organization, signed.user, signed.account);
+        let at = rules.moment(stamp.at);
         let before = if inner.dry_run { concerned.count(tx, at).await? } else { Ended::default() };
-        let name = store::clients::load(tx, &client).await?.map(|client| client.name);
-        if !store::connections::remove(tx, signed.organization, signed.user, &client).await? {
-            return Err(Error::NotFound(format!("no application {client} is connected with this account")));
+        let name = store::clients::load(tx, &id).await?.map(|client| client.name);
+        if !store::connections::remove(tx, signed.organization, signed.user, &id).await? {
+            return Err(Error::NotFound(format!("no application {id} is connected with this account")));
         }
-        let notes = [("client", client.clone()), ("name", name.unwrap_or_default())];
+        let notes = [("client", id.clone()), ("name", name.unwrap_or_default())];
         let account = own::account(tx, signed).await?;
         let act = Act { context: &inner, actor: actor.clone(), account: &account, stamp };
         act.note(tx, notes.clone(), &[]).await?;
@@ -92,6 +75,8 @@ async fn attempt(app: &App, context: &Context, number: Option<i64>, client: &str
     })
     .await
 }
+
+const LONGEST_NAME: usize = 100;
 
 /// Remembers what a person allowed a client, with what was allowed before.
 pub(super) async fn remember(tx: &mut Tx, new: Connection) -> Result<()> {
