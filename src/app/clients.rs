@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::app::call::{Caller, Context, authenticate};
 use crate::app::change::Done;
-use crate::app::change::record::{ChangeSpec, record};
+use crate::app::change::record::{ChangeSpec, Whose, record};
 use crate::app::forecast::Concerned;
 use crate::app::oauth::CodeWish;
 use crate::app::{App, oauth, people};
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
 pub use crate::store::clients::{Client, ClientKind};
+use crate::store::engine::Tx;
 
 /// A client to be made.
 #[derive(Debug, Clone)]
@@ -130,25 +131,46 @@ pub struct Seen {
 /// # Errors
 /// `NotFound`; `Forbidden` for somebody else's client; as `oauth::make_code`.
 pub async fn make_code(app: &App, context: &Context, wish: CodeWish) -> Result<Secret> {
+    let (code, _) = record_code(app, context, Whose::SuperAdmins, wish, check_code).await?;
+    Ok(code)
+}
+
+/// Refuses a code of anything but a self client, and one for another person than its owner.
+async fn check_code(tx: &mut Tx, hand: &Hand, wish: &CodeWish) -> Result<()> {
+    let client = store::clients::load(tx, &wish.client).await?;
+    let client = client.filter(|client| client.organization == wish.organization);
+    let client = client.ok_or_else(|| Error::NotFound(format!("there is no client {}", wish.client)))?;
+    if client.kind != ClientKind::SelfClient {
+        return Err(Error::Refused(
+            "codes are made by hand for self clients only; others get theirs from the person's browser"
+                .to_owned(),
+        ));
+    }
+    if client.owner != wish.user {
+        return Err(Error::Forbidden("a code of a self client is for its owner".to_owned()));
+    }
+    acts_as_owner(hand, client.owner)
+}
+
+/// Makes a code with its audit entry, if `check` finds nothing against it. In a dry run it opens nothing and is not to
+/// be shown.
+///
+/// # Errors
+/// Those of `check`; as `oauth::make_code`.
+pub(super) async fn record_code(
+    app: &App,
+    context: &Context,
+    whose: Whose,
+    wish: CodeWish,
+    check: impl AsyncFn(&mut Tx, &Hand, &CodeWish) -> Result<()> + Send + 'static,
+) -> Result<(Secret, Done)> {
     let code = app.random.with(new_token);
-    let (hash, now, limit) = (code.fingerprint(), app.clock.now(), app.config.oauth.codes_per_client);
+    let (hash, limit) = (code.fingerprint(), app.config.oauth.codes_per_client);
     let grant = context.id(app).await?;
-    let spec = ChangeSpec::managed("makeCode", wish.organization);
-    record(app, context, spec, async move |tx, hand| {
-        let client = store::clients::load(tx, &wish.client).await?;
-        let client = client.filter(|client| client.organization == wish.organization);
-        let client = client.ok_or_else(|| Error::NotFound(format!("there is no client {}", wish.client)))?;
-        if client.kind != ClientKind::SelfClient {
-            return Err(Error::Refused(
-                "codes are made by hand for self clients only; others get theirs from the person's browser"
-                    .to_owned(),
-            ));
-        }
-        if client.owner != wish.user {
-            return Err(Error::Forbidden("a code of a self client is for its owner".to_owned()));
-        }
-        acts_as_owner(&hand, client.owner)?;
-        oauth::make_code_in(tx, &wish, &hash, grant, limit, now).await?;
+    let spec = ChangeSpec { whose, ..ChangeSpec::plain("makeCode", wish.organization) };
+    let done = record(app, context, spec, async move |tx, hand| {
+        check(tx, &hand, &wish).await?;
+        oauth::make_code_in(tx, &wish, &hash, grant, limit, hand.at).await?;
         Ok(BTreeMap::from([
             ("scope", wish.scope.to_string()),
             ("client", wish.client.clone()),
@@ -156,7 +178,7 @@ pub async fn make_code(app: &App, context: &Context, wish: CodeWish) -> Result<S
         ]))
     })
     .await?;
-    Ok(code)
+    Ok((code, done))
 }
 
 /// The organization's clients.

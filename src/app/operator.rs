@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use crate::app::App;
 use crate::app::call::{Context, authenticate};
 use crate::app::change::plan::Plan;
-use crate::app::change::record::{ChangeSpec, record};
+use crate::app::change::record::{ChangeSpec, Whose, record};
 use crate::app::change::{Done, Rules, simple, store_plan};
+use crate::app::clients;
 use crate::app::forecast::Concerned;
 use crate::app::oauth::{self, CodeWish};
 use crate::clock::Millis;
@@ -188,19 +189,7 @@ pub async fn issue_token(
 /// # Errors
 /// As `oauth::make_code`.
 pub async fn make_code(app: &App, context: &Context, wish: CodeWish) -> Result<(Secret, Done)> {
-    let code = app.random.with(new_token);
-    let (hash, now, limit) = (code.fingerprint(), app.clock.now(), app.config.oauth.codes_per_client);
-    let grant = context.id(app).await?;
-    let done = record(app, context, ChangeSpec::plain("makeCode", wish.organization), async move |tx, _| {
-        oauth::make_code_in(tx, &wish, &hash, grant, limit, now).await?;
-        Ok(BTreeMap::from([
-            ("scope", wish.scope.to_string()),
-            ("client", wish.client.clone()),
-            ("zuid", wish.user.to_string()),
-        ]))
-    })
-    .await?;
-    Ok((code, done))
+    clients::record_code(app, context, Whose::Operators, wish, async |_, _, _| Ok(())).await
 }
 
 /// Revokes a token, whosever it is: an access token, or a refresh token with what it made.

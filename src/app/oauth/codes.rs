@@ -25,7 +25,8 @@ pub struct CodeWish {
     pub challenge: Option<String>,
 }
 
-/// Makes a grant code, to be exchanged once.
+/// Makes a grant code, to be exchanged once. It leaves no audit entry: the demonstration and tests use it, people
+/// `clients::make_code`, and the operator `operator::make_code`.
 ///
 /// # Errors
 /// `NotFound` for an unknown client or user, `TooMany` beyond the limit per client.

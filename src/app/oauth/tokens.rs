@@ -53,7 +53,7 @@ pub(super) async fn mint(
     store::tokens::insert_access(tx, hash, &token).await
 }
 
-/// Makes an access token without a client and without an audit entry, for tests; the operator's way is
+/// Makes an access token without a client. It leaves no audit entry: tests and benchmarks use it, and the operator
 /// `operator::issue_token`.
 ///
 /// # Errors
