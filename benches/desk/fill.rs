@@ -8,7 +8,7 @@ use mailward::app::accounts::create;
 use mailward::app::open::open_app;
 use mailward::app::organizations::{self, DomainChange};
 use mailward::app::random::Random;
-use mailward::app::{journal, oauth};
+use mailward::app::{call, oauth};
 use mailward::clock::{Clock, DAY};
 use mailward::config::Config;
 use mailward::domain::actor::Role;
@@ -66,7 +66,7 @@ pub async fn make(url: &str, accounts: i64, filler: Filler<'_>) -> Result<World>
     let mut config = Config::default();
     url.clone_into(&mut config.database.url);
     let app = open_app(&config, Clock::System, Random::System).await?;
-    let context = journal::operator("bench", "bench".to_owned());
+    let context = call::Context::operator("bench", "bench".to_owned());
     let (organization, _) = organizations::create(&app, &context, "Zylker").await?;
     let domain = DomainName::parse(DOMAIN)?;
     organizations::add_domain(&app, &context, organization.id, &domain).await?;

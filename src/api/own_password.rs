@@ -26,14 +26,14 @@ const NEW: [&str; 2] = ["newPassword", "new_password"];
 
 /// What is known of a request without a token.
 pub struct Unsigned {
-    request_id: String,
-    source: Option<std::net::IpAddr>,
+    context: Context,
 }
 
 impl FromRequestParts<App> for Unsigned {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        Ok(Self { request_id: http::request_id(parts), source: http::source(parts, app) })
+        let (id, source) = (http::request_id(parts), http::source(parts, app));
+        Ok(Self { context: Context::unsigned(Door::SelfService, id, source) })
     }
 }
 
@@ -81,8 +81,7 @@ pub async fn change(
         end_everything: everything.unwrap_or(true),
         factor: Factor::Typed(code),
     };
-    let context =
-        Context { dry_run, ..password::unsigned(Door::SelfService, unsigned.request_id, unsigned.source) };
+    let context = Context { dry_run, ..unsigned.context };
     let done = password::run(&app, &context, wish).await?;
     Ok(door::done(&done, |_| bare_success()))
 }

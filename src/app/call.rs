@@ -86,6 +86,16 @@ impl Context {
         }
     }
 
+    /// The call of somebody at the host's command line.
+    pub fn operator(os_user: &str, request_id: String) -> Self {
+        Self::new(Caller::Operator { os_user: os_user.to_owned() }, Door::CommandLine, request_id)
+    }
+
+    /// A call whose credential is what it carries itself: a password, a link.
+    pub fn unsigned(door: Door, request_id: String, source: Option<IpAddr>) -> Self {
+        Self { source, ..Self::new(Caller::Nobody, door, request_id) }
+    }
+
     /// Repeats of the call get no answer, since the first carries a secret; `remedy` says where to make
     /// a new one.
     pub fn answers_with_a_secret(&mut self, remedy: &'static str) {

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::App;
 use crate::app::accounts::create;
 use crate::app::call::Context;
 use crate::app::clients::{self, NewClient};
 use crate::app::oauth::{self, CodeWish, GrantType, TokenRequest};
 use crate::app::organizations::{self, DomainChange};
-use crate::app::{App, journal};
 use crate::clock::MINUTE;
 use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
@@ -115,7 +115,7 @@ fn save(demo: &Demo, file: &Path) -> Result<()> {
 }
 
 async fn make(app: &App) -> Result<Demo> {
-    let context = journal::operator("demo", "demo".to_owned());
+    let context = Context::operator("demo", "demo".to_owned());
     let (organization, _) = organizations::create(app, &context, "Zylker").await?;
     let domain = DomainName::parse(DOMAIN)?;
     organizations::add_domain(app, &context, organization.id, &domain).await?;

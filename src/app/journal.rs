@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
-use crate::app::call::{Caller, Context, authenticate};
+use crate::app::call::{Context, authenticate};
 use crate::clock::{MINUTE, Millis};
 use crate::domain::account::{Account, Difference};
 use crate::domain::actor::{Actor, Who};
@@ -316,10 +316,4 @@ async fn fold_some(tx: &mut Tx, change: ChangeId, minute: i64, most: i64) -> Res
         store::audit::insert(tx, &row)?;
     }
     Ok(finished.len())
-}
-
-/// The context of something done at the host's command line.
-pub fn operator(os_user: &str, request_id: String) -> Context {
-    let caller = Caller::Operator { os_user: os_user.to_owned() };
-    Context::new(caller, crate::app::call::Door::CommandLine, request_id)
 }

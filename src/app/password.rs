@@ -1,11 +1,9 @@
 //! People changing their own password: the door that a one-time password opens.
 
-use std::net::IpAddr;
-
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::app::App;
-use crate::app::call::{Caller, Context, Door};
+use crate::app::call::Context;
 use crate::app::change::plan::Plan;
 use crate::app::change::{Done, Pass, Prepared, Rules, store_plan, transact};
 use crate::app::journal::Stamp;
@@ -45,14 +43,8 @@ pub enum Factor {
 ///
 /// # Errors
 /// As [`run`].
-pub async fn change(
-    app: &App,
-    request_id: String,
-    source: Option<IpAddr>,
-    wish: OwnChange,
-) -> Result<Account> {
-    changed(run(app, &unsigned(Door::SelfService, request_id, source), wish).await?)
-        .map(|(_, account)| account)
+pub async fn change(app: &App, context: &Context, wish: OwnChange) -> Result<Account> {
+    changed(run(app, context, wish).await?).map(|(_, account)| account)
 }
 
 /// The change, and the account as it left it.
@@ -77,11 +69,6 @@ pub async fn one_time(app: &App, organization: OrganizationId) -> Result<Secret>
 pub async fn one_time_length(app: &App, organization: OrganizationId) -> Result<usize> {
     let home = store::organizations::load(&mut *app.db.read().await?, organization).await?;
     Ok(home.map_or(0, |home| home.policy.password.one_time_min_length))
-}
-
-/// The context of a call whose credential is the password itself.
-pub fn unsigned(door: Door, request_id: String, source: Option<IpAddr>) -> Context {
-    Context { source, ..Context::new(Caller::Nobody, door, request_id) }
 }
 
 /// Changes the own password, or says in a dry run what that would do. The current one is verified

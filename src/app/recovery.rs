@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use secrecy::SecretString;
 
 use crate::app::App;
-use crate::app::call::{Context, Door};
+use crate::app::call::Context;
 use crate::app::journal::Stamp;
 use crate::app::own::{self, Act, tell};
 use crate::app::throttle::{self, Subject};
@@ -245,15 +245,13 @@ pub async fn choice(app: &App, secret: &Secret) -> Result<Option<(Account, usize
 /// `factors::prove`.
 pub async fn recover(
     app: &App,
-    request_id: String,
-    source: Option<IpAddr>,
+    context: &Context,
     secret: &Secret,
     new: &Password,
     code: Option<&SecretString>,
 ) -> Result<ChangeId> {
     let (_, account) = look(app, Purpose::Password, secret).await?.ok_or(Error::BadCredentials)?;
-    let context = password::unsigned(Door::Console, request_id, source);
-    password::recover(app, &context, account, new, code, secret.fingerprint()).await
+    password::recover(app, context, account, new, code, secret.fingerprint()).await
 }
 
 // The address --------------------------------------------------------------------------------
@@ -304,15 +302,9 @@ pub async fn propose(app: &App, context: &Context, address: &EmailAddress) -> Re
 ///
 /// # Errors
 /// `BadCredentials` when the link is not good any more.
-pub async fn prove_address(
-    app: &App,
-    request_id: String,
-    source: Option<IpAddr>,
-    secret: &Secret,
-) -> Result<RecoveryAddress> {
-    let context = password::unsigned(Door::Console, request_id, source);
-    let stamp = Stamp::new(app, &context, "setRecoveryAddress").await?;
-    let (hash, now) = (secret.fingerprint(), stamp.at);
+pub async fn prove_address(app: &App, context: &Context, secret: &Secret) -> Result<RecoveryAddress> {
+    let stamp = Stamp::new(app, context, "setRecoveryAddress").await?;
+    let (context, hash, now) = (context.clone(), secret.fingerprint(), stamp.at);
     let proved = app
         .db
         .write(async move |tx| {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::app::App;
-use crate::app::call::{Caller, Context, Door};
+use crate::app::call::{Caller, Context};
 use crate::app::journal::Stamp;
 use crate::app::own::{self, Act};
 use crate::app::{password, verifier};
@@ -285,8 +285,8 @@ pub async fn prove_again(
 /// `BadCredentials` when the one-time password is no longer the account's; `BadPassword`.
 pub async fn choose_password(
     app: &App,
+    context: &Context,
     held: &LiveSession,
-    request_id: String,
     browser: &Browser,
     new: &Password,
 ) -> Result<(ChangeId, Option<Started>)> {
@@ -294,8 +294,7 @@ pub async fn choose_password(
     if held.session.stage != Stage::ChoosePassword || mark(&known) != held.session.password_mark {
         return Err(Error::BadCredentials);
     }
-    let context: Context = password::unsigned(Door::Console, request_id, browser.source);
-    let (change, changed) = password::choose(app, &context, known, new).await?;
+    let (change, changed) = password::choose(app, context, known, new).await?;
     let started = begin(app, &changed, browser, mark(&changed), Proof::NewPassword).await;
     Ok((change, started.ok()))
 }

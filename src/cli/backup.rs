@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::app::{backup, journal, open};
+use crate::app::call::Context;
+use crate::app::{backup, open};
 use crate::cli::desk::Desk;
 use crate::cli::{logging, os_user};
 use crate::clock::Clock;
@@ -87,7 +88,7 @@ impl Restore {
         let config = desk.config()?;
         logging::quiet();
         let now = Clock::System.now();
-        let mut context = journal::operator(&os_user::name(), "restore".to_owned());
+        let mut context = Context::operator(&os_user::name(), "restore".to_owned());
         context.reason = desk.reason().cloned();
         let place = match &self.file {
             Some(file) => {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::app::{copy, journal, open};
+use crate::app::call::Context;
+use crate::app::{copy, open};
 use crate::cli::desk::{Desk, must_exist};
 use crate::cli::read_only::seconds;
 use crate::cli::text::table;
@@ -64,7 +65,7 @@ impl Copy {
         }
         must_exist(&config)?;
         let (from, to) = (open::open_db(&config.database)?, open::open_db(&target.database)?);
-        let mut context = journal::operator(&os_user::name(), "copy".to_owned());
+        let mut context = Context::operator(&os_user::name(), "copy".to_owned());
         context.reason = desk.reason().cloned();
         let copied = copy::copy(&from, &to, self.hold, &context, &Clock::System).await?;
         from.close().await;

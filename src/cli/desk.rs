@@ -11,7 +11,6 @@ use crate::app::App;
 use crate::app::accounts::AccountMode;
 use crate::app::call::Context;
 use crate::app::change::{Ask, Done, Entrance, enter, run};
-use crate::app::journal;
 use crate::app::once::{Answer, Once};
 use crate::app::open;
 use crate::app::operator;
@@ -102,7 +101,7 @@ impl Desk {
             reason: self.reason.clone(),
             dry_run: self.global.dry_run,
             once: self.once.clone(),
-            ..journal::operator(&os_user::name(), app.random.request_id())
+            ..Context::operator(&os_user::name(), app.random.request_id())
         }
     }
 

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use crate::app::call::Context;
 use crate::app::keys::rotate;
 use crate::app::keys::{self, KeyId};
-use crate::app::{journal, open};
+use crate::app::open;
 use crate::cli::desk::{Desk, must_exist};
 use crate::cli::text::table;
 use crate::cli::{logging, os_user};
@@ -98,7 +99,7 @@ impl Keys {
                 let db = open::open_db(&config.database)?;
                 let now = Clock::System.now();
                 open::bring_up(&db, now).await?;
-                let mut context = journal::operator(&os_user::name(), "keys".to_owned());
+                let mut context = Context::operator(&os_user::name(), "keys".to_owned());
                 context.reason = desk.reason().cloned();
                 let (keys, deleted) = rotate::start_anew(&db, &config, &context, now).await?;
                 let (key, file) = (keys.all()[0].id, keys.path().to_owned());

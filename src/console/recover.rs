@@ -128,8 +128,7 @@ pub async fn choose_password(
     let code = form.secret("code");
     let chosen = async {
         let new = form.new_password()?;
-        let (id, source) = (guest.request_id.clone(), guest.browser.source);
-        recovery::recover(&app, id, source, &link, &new, Some(&code)).await
+        recovery::recover(&app, &guest.unsigned(), &link, &new, Some(&code)).await
     };
     match chosen.await {
         Ok(_) => Ok(guest.go("/?said=recovered")),
@@ -173,8 +172,7 @@ pub async fn prove_address(
     posted: PostedByGuest,
 ) -> Result<Response> {
     let guest = posted.guest;
-    let (id, source) = (guest.request_id.clone(), guest.browser.source);
-    let (status, done) = match recovery::prove_address(&app, id, source, &Secret::new(link)).await {
+    let (status, done) = match recovery::prove_address(&app, &guest.unsigned(), &Secret::new(link)).await {
         Ok(proved) => (StatusCode::OK, Some(with(ENGLISH.recovery_proved, proved.address))),
         Err(Error::BadCredentials) => (StatusCode::NOT_FOUND, None),
         Err(other) => return Err(other),

@@ -174,7 +174,7 @@ pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> R
     let Some((held, hash)) = guest.held(&app).await? else { return Ok(guest.go("/")) };
     let chosen = async {
         let new = sent.new_password()?;
-        web_sessions::choose_password(&app, &held, guest.request_id.clone(), &guest.browser, &new).await
+        web_sessions::choose_password(&app, &guest.unsigned(), &held, &guest.browser, &new).await
     };
     match chosen.await {
         Ok((_, None)) => Ok(without_session(&app, guest.go("/?said=recovered"))),

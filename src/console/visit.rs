@@ -100,6 +100,11 @@ impl Guest {
         Ok(form)
     }
 
+    /// What `app` wants to know of a call that carries its own credential.
+    pub fn unsigned(&self) -> Context {
+        Context::unsigned(Door::Console, self.request_id.clone(), self.browser.source)
+    }
+
     /// Whether the request only looks.
     pub fn is_look(&self) -> bool {
         self.method_is_safe

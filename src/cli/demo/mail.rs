@@ -9,7 +9,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::App;
 use crate::app::call::Context;
 use crate::app::demo::DemoMail;
-use crate::app::journal;
 use crate::app::mail::servers;
 use crate::app::random::Random;
 use crate::config::Config;
@@ -25,7 +24,7 @@ const MAIL_USER: &str = "mail";
 
 /// In whose name its mail server comes and goes.
 pub fn context() -> Context {
-    journal::operator("demo", "demo".to_owned())
+    Context::operator("demo", "demo".to_owned())
 }
 
 /// Directory and servers; both go when this is dropped.

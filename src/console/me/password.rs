@@ -59,7 +59,7 @@ pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) ->
             end_everything: end_elsewhere,
             factor: Factor::InSession,
         };
-        password::change(&app, visitor.guest.request_id.clone(), browser.source, wish).await
+        password::change(&app, &visitor.guest.unsigned(), wish).await
     };
     match changed.await {
         Ok(account) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use mailward::app::call::Door;
+use mailward::app::call::{Context, Door};
 use mailward::app::password::{Factor, OwnChange};
 use mailward::app::web_sessions::Browser;
 use mailward::app::{factors, organizations, password, web_sessions};
@@ -216,7 +216,7 @@ both_engines! {
             for number in 0..100 {
                 let (app, account, code) = (world.app.clone(), account.clone(), code.clone());
                 tries.spawn(async move {
-                    let context = password::unsigned(Door::Console, format!("try {number}"), None);
+                    let context = Context::unsigned(Door::Console, format!("try {number}"), None);
                     factors::prove(&app, &context, &account, &code).await.is_ok()
                 });
             }
@@ -240,7 +240,7 @@ both_engines! {
             for number in 0..100 {
                 let (app, account, code, start) = (world.app.clone(), account.clone(), code.clone(), Arc::clone(&start));
                 tries.spawn(async move {
-                    let context = password::unsigned(Door::Console, format!("try {number}"), None);
+                    let context = Context::unsigned(Door::Console, format!("try {number}"), None);
                     start.wait().await;
                     factors::prove(&app, &context, &account, &code).await
                 });
@@ -257,7 +257,7 @@ both_engines! {
         let telephone = with_factor(&world, &world.member).await;
         let account = world.account(&world.member).await;
         let try_one = async |code: &str| {
-            let context = password::unsigned(Door::Console, "a try".to_owned(), None);
+            let context = Context::unsigned(Door::Console, "a try".to_owned(), None);
             factors::prove(&world.app, &context, &account, code).await
         };
         for _ in 0..5 {
@@ -438,7 +438,8 @@ both_engines! {
             end_everything: true,
             factor: Factor::InSession,
         };
-        let changed = password::change(&world.app, "own".to_owned(), None, wish).await.expect("changed");
+        let context = Context::unsigned(Door::Console, "own".to_owned(), None);
+        let changed = password::change(&world.app, &context, wish).await.expect("changed");
         // Before the browser has its new session, an administrator resets the password.
         world.mode(&world.owner, &world.member, "resetPassword", json!({"password": "an-admins-one-7"})).await.ok();
         let browser = Browser { source: None, agent: String::new() };

@@ -2,8 +2,10 @@
 
 use axum::http::StatusCode;
 use mailward::clock::MINUTE;
+use mailward::domain::ids::UserId;
+use mailward::store;
 use mailward::store::engine::Db;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::visitor::Visitor;
 use crate::support::world::{PASSWORD, World, config};
@@ -107,6 +109,20 @@ both_engines! {
         let mut other = Visitor::signed_in(&world, &world.member.email, "a-better-one-9").await;
         visitor.post("/me/password", &keep).await;
         assert_eq!(other.get("/me").await.status, StatusCode::OK, "nothing ends that was not to end");
+    }
+
+    async fn a_password_that_is_changed_in_the_console_is_written_down_with_that_door(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        visitor.get("/me/password").await;
+        let fields = [("password", PASSWORD), ("new_password", "a-better-one-9"), ("new_password_again", "a-better-one-9")];
+        let done = visitor.post("/me/password", &fields).await;
+        assert_eq!(done.headers["location"], "/me?said=password", "{}", done.text);
+        let person = UserId::new(world.member.zuid).expect("a zuid");
+        let mut tx = world.app.db.read().await.expect("a connection");
+        let rows = store::audit::newest(&mut tx, world.zoid, Some(person), 1).await.expect("entries");
+        let entry: Value = serde_json::from_str(&rows[0].entry).expect("JSON");
+        assert_eq!((entry["verb"].as_str(), entry["door"].as_str()), (Some("changeOwnPassword"), Some("console")));
     }
 
     async fn my_address_and_name_change_as_the_policy_allows(db: Db) {

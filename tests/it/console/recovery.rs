@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use mailward::app::call::{Context, Door};
 use mailward::app::organizations;
 use mailward::app::recovery::{self, Purpose};
 use mailward::app::worker;
@@ -320,7 +321,8 @@ both_engines! {
             let (app, secret) = (world.app.clone(), secret.clone());
             uses.spawn(async move {
                 let new = Password::prepare(&format!("parallel-{number}-x9")).expect("a password");
-                recovery::recover(&app, format!("use {number}"), None, &secret, &new, None).await.is_ok()
+                let context = Context::unsigned(Door::Console, format!("use {number}"), None);
+                recovery::recover(&app, &context, &secret, &new, None).await.is_ok()
             });
         }
         assert_eq!(uses.join_all().await.into_iter().filter(|worked| *worked).count(), 1);
@@ -481,7 +483,8 @@ both_engines! {
         for number in 0..100 {
             let (app, secret) = (world.app.clone(), secret.clone());
             proofs.spawn(async move {
-                recovery::prove_address(&app, format!("proof {number}"), None, &secret).await.is_ok()
+                let context = Context::unsigned(Door::Console, format!("proof {number}"), None);
+                recovery::prove_address(&app, &context, &secret).await.is_ok()
             });
         }
         assert_eq!(proofs.join_all().await.into_iter().filter(|counted| *counted).count(), 1);

@@ -9,7 +9,7 @@ use mailward::app::call::Context;
 use mailward::app::clients::{self, NewClient};
 use mailward::app::organizations::{self, DomainChange};
 use mailward::app::random::Random;
-use mailward::app::{App, journal, oauth, worker};
+use mailward::app::{App, oauth, worker};
 use mailward::clock::{Clock, DAY};
 use mailward::config::Config;
 use mailward::domain::account::Account;
@@ -123,7 +123,7 @@ pub fn keys_file() -> std::path::PathBuf {
 }
 
 pub fn operator() -> Context {
-    journal::operator("tester", "set-up".to_owned())
+    Context::operator("tester", "set-up".to_owned())
 }
 
 impl World {
