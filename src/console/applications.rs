@@ -22,7 +22,28 @@ use crate::error::{Error, Result};
 
 /// How long a code made here may be exchanged.
 const CODE_LIVES: i64 = 10 * MINUTE;
-const VERBS: [&str; 4] = ["switch-off", "switch-on", "delete", "code"];
+
+/// What can be done to a client.
+#[derive(Clone, Copy)]
+enum Verb {
+    SwitchOff,
+    SwitchOn,
+    Delete,
+    MakeCode,
+}
+
+impl Verb {
+    /// As the path of a form has it.
+    fn of(slug: &str) -> Option<Self> {
+        match slug {
+            "switch-off" => Some(Self::SwitchOff),
+            "switch-on" => Some(Self::SwitchOn),
+            "delete" => Some(Self::Delete),
+            "code" => Some(Self::MakeCode),
+            _ => None,
+        }
+    }
+}
 
 /// A client as the page shows it.
 pub struct Row {
@@ -174,9 +195,7 @@ pub async fn change(
     Path((id, verb)): Path<(String, String)>,
     Posted { visitor, form }: Posted,
 ) -> Result<Response> {
-    if !VERBS.contains(&verb.as_str()) {
-        return Err(Error::NoRoute(ENGLISH.no_such_page.to_owned()));
-    }
+    let verb = Verb::of(&verb).ok_or_else(|| Error::NoRoute(ENGLISH.no_such_page.to_owned()))?;
     // Of another organization's nothing is said, not even whose it is.
     let known = seen(&app, &visitor).await?.clients.into_iter().find(|client| client.id == id);
     let client = known.ok_or_else(|| Error::NotFound(ENGLISH.no_such_client.to_owned()))?;
@@ -188,12 +207,11 @@ pub async fn change(
             let (app, context) = (app.clone(), visitor.context(&app, reason));
             let (wish, id) = (wish(&visitor, &client, &form), client.id.clone());
             apart(move || async move {
-                match (verb.as_str(), wish) {
-                    ("switch-off", _) => clients::switch(&app, &context, &id, true).await.map(|_| None),
-                    ("switch-on", _) => clients::switch(&app, &context, &id, false).await.map(|_| None),
-                    ("delete", _) => clients::delete(&app, &context, &id).await.map(|_| None),
-                    (_, Ok(wish)) => clients::make_code(&app, &context, wish).await.map(Some),
-                    (_, Err(error)) => Err(error),
+                match verb {
+                    Verb::SwitchOff => clients::switch(&app, &context, &id, true).await.map(|_| None),
+                    Verb::SwitchOn => clients::switch(&app, &context, &id, false).await.map(|_| None),
+                    Verb::Delete => clients::delete(&app, &context, &id).await.map(|_| None),
+                    Verb::MakeCode => clients::make_code(&app, &context, wish?).await.map(Some),
                 }
             })
             .await

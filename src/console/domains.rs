@@ -21,8 +21,27 @@ use crate::domain::email_address::DomainName;
 use crate::domain::switch::Reason;
 use crate::error::{Error, Result};
 
-/// What can be done to a domain, in its address.
-const VERBS: [&str; 4] = ["make-primary", "switch-off", "switch-on", "remove"];
+/// What can be done to a domain.
+#[derive(Clone, Copy)]
+enum Verb {
+    MakePrimary,
+    SwitchOff,
+    SwitchOn,
+    Remove,
+}
+
+impl Verb {
+    /// As the path of a form has it.
+    fn of(slug: &str) -> Option<Self> {
+        match slug {
+            "make-primary" => Some(Self::MakePrimary),
+            "switch-off" => Some(Self::SwitchOff),
+            "switch-on" => Some(Self::SwitchOn),
+            "remove" => Some(Self::Remove),
+            _ => None,
+        }
+    }
+}
 
 /// A domain as the page shows it.
 pub struct Row {
@@ -125,33 +144,28 @@ pub async fn change(
     Path((name, verb)): Path<(String, String)>,
     Posted { visitor, form }: Posted,
 ) -> Result<Response> {
-    if !VERBS.contains(&verb.as_str()) {
-        return Err(Error::NoRoute(ENGLISH.no_such_page.to_owned()));
-    }
+    let verb = Verb::of(&verb).ok_or_else(|| Error::NoRoute(ENGLISH.no_such_page.to_owned()))?;
     if let Some(first) = visitor.prove_first(&app, "/domains") {
         return Ok(first);
     }
     let zoid = visitor.organization();
     let missing = |_| Error::NotFound(fill(ENGLISH.no_such_domain, &[&name]));
     let name = DomainName::parse(&name).map_err(missing)?;
-    let change = match verb.as_str() {
-        "make-primary" => Some(DomainChange::MakePrimary),
-        "switch-off" => Some(DomainChange::Disable),
-        "switch-on" => Some(DomainChange::Enable),
-        _ => None,
-    };
-    let changed = match (context(&app, &visitor, &form), change) {
-        (Ok(context), change) => {
+    let changed = match context(&app, &visitor, &form) {
+        Ok(context) => {
             let app = app.clone();
             apart(move || async move {
-                match change {
-                    Some(change) => organizations::change_domain(&app, &context, zoid, &name, change).await,
-                    None => organizations::remove_domain(&app, &context, zoid, &name).await,
-                }
+                let change = match verb {
+                    Verb::MakePrimary => DomainChange::MakePrimary,
+                    Verb::SwitchOff => DomainChange::Disable,
+                    Verb::SwitchOn => DomainChange::Enable,
+                    Verb::Remove => return organizations::remove_domain(&app, &context, zoid, &name).await,
+                };
+                organizations::change_domain(&app, &context, zoid, &name, change).await
             })
             .await
         }
-        (Err(error), _) => Err(error),
+        Err(error) => Err(error),
     };
     match changed {
         Ok(done) => {
