@@ -18,8 +18,6 @@ use crate::store::accounts::Handle;
 #[derive(Debug)]
 pub struct Verified {
     pub account: Account,
-    /// The password only opens the choice of a new one.
-    pub one_time: bool,
 }
 
 impl Verified {
@@ -28,10 +26,11 @@ impl Verified {
     /// # Errors
     /// `BadCredentials` for a one-time password, which opens the choice of a new one alone, and for another account.
     pub fn proving(self, account: AccountId) -> Result<Account> {
-        match !self.one_time && self.account.id == account {
-            true => Ok(self.account),
-            false => Err(Error::BadCredentials),
-        }
+        let proves = match self.account.credential.kind {
+            PasswordKind::Permanent => self.account.id == account,
+            PasswordKind::OneTime => false,
+        };
+        if proves { Ok(self.account) } else { Err(Error::BadCredentials) }
     }
 }
 
@@ -73,10 +72,7 @@ pub async fn verify(
     }
     let right = compared?;
     match found.filter(|account| right && opens(account, now)) {
-        Some(account) => {
-            let one_time = account.credential.kind == PasswordKind::OneTime;
-            Ok(Verified { account, one_time })
-        }
+        Some(account) => Ok(Verified { account }),
         None => Err(Error::BadCredentials),
     }
 }

@@ -55,15 +55,13 @@ pub async fn sign_in(
 ) -> Result<Started> {
     let verified = verifier::verify(app, address, password, browser.source).await?;
     let mark = mark(&verified.account);
-    begin(app, &verified.account, browser, mark, Proof::Password { one_time: verified.one_time }).await
+    begin(app, &verified.account, browser, mark, Proof::Password).await
 }
 
 /// What the person has shown before a session begins.
 #[derive(Debug, Clone, Copy)]
 pub enum Proof {
-    Password {
-        one_time: bool,
-    },
+    Password,
     /// A second factor, in a session of that stage.
     Factor(Stage),
     /// A new password was chosen just now; a second factor, where there is one, came before it.
@@ -109,7 +107,7 @@ pub async fn begin(
             let has_factor = store::factors::any(tx, organization, account.user).await?;
             let demanded = home.policy.second_factor.demands(account.role);
             let stage = match proof {
-                Proof::Password { one_time } => Stage::after_password(one_time, has_factor, demanded),
+                Proof::Password => Stage::after_password(account.credential.kind, has_factor, demanded),
                 Proof::Factor(stage) => stage.after_factor(),
                 Proof::NewPassword if demanded && !has_factor => Stage::SetUpFactor,
                 Proof::NewPassword | Proof::Passkey => Stage::SignedIn,

@@ -19,7 +19,6 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Database};
 use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
-use crate::domain::password::PasswordKind;
 use crate::domain::policy::Policy;
 use crate::error::{Error, Result};
 use crate::machine::files;
@@ -104,7 +103,7 @@ impl Init {
         let chosen = self.password.choose(&app, &policy.password)?;
         policy.password.check(&chosen.password, chosen.kind, &[address.as_str(), &self.name])?;
         let mut new = create::simple(address, chosen.password.clone(), Role::SuperAdmin, &self.name)?;
-        new.one_time_password = chosen.kind == PasswordKind::OneTime;
+        new.kind = chosen.kind;
         let written = write_config(&file, &config)?;
 
         let context = desk.context(&app);

@@ -36,7 +36,6 @@ use crate::clock::rfc3339;
 use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::help_desk::{HelpDesk, Verb};
-use crate::domain::password::PasswordKind;
 use crate::domain::plain_text::name;
 use crate::error::{Error, Result};
 
@@ -490,7 +489,7 @@ async fn add(desk: &Desk, app: &App, wish: Add) -> Result<()> {
     let mut new: NewUser = create::simple(address, chosen.password.clone(), role, &wish.name)?;
     wish.info.mode()?.fill(&mut new.profile);
     new.profile.name_if_unnamed();
-    new.one_time_password = chosen.kind == PasswordKind::OneTime;
+    new.kind = chosen.kind;
     new.term = wish.expires_in_days;
     new.help_desk = help_desk;
     let mut context = desk.releasing(app, wish.release.release_address.as_deref())?;
@@ -574,7 +573,7 @@ async fn reset(
     let mode = AccountMode::ResetPassword(ResetPassword {
         password: chosen.password.clone(),
         reset_auth_token,
-        one_time_password: chosen.kind == PasswordKind::OneTime,
+        kind: chosen.kind,
         keep_app_passwords,
     });
     let mut context = desk.context(app);

@@ -1,5 +1,6 @@
 //! How far a browser's sign-in has come, and how long it lasts.
 
+use crate::domain::password::PasswordKind;
 use crate::error::{Error, Result};
 
 /// What a browser session may do.
@@ -45,13 +46,13 @@ impl Stage {
     }
 
     /// The stage after the password, with what is known of the person.
-    pub fn after_password(one_time: bool, has_factor: bool, factor_demanded: bool) -> Self {
-        match (one_time, has_factor) {
-            (true, true) => Self::SecondFactorThenPassword,
-            (false, true) => Self::SecondFactor,
-            (true, false) => Self::ChoosePassword,
-            (false, false) if factor_demanded => Self::SetUpFactor,
-            (false, false) => Self::SignedIn,
+    pub fn after_password(kind: PasswordKind, has_factor: bool, factor_demanded: bool) -> Self {
+        match (kind, has_factor) {
+            (PasswordKind::OneTime, true) => Self::SecondFactorThenPassword,
+            (PasswordKind::Permanent, true) => Self::SecondFactor,
+            (PasswordKind::OneTime, false) => Self::ChoosePassword,
+            (PasswordKind::Permanent, false) if factor_demanded => Self::SetUpFactor,
+            (PasswordKind::Permanent, false) => Self::SignedIn,
         }
     }
 
@@ -67,6 +68,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::password::PasswordKind::{OneTime, Permanent};
 
     #[test]
     fn every_stage_is_read_as_it_is_written() {
@@ -77,8 +79,8 @@ mod tests {
 
     #[test]
     fn the_second_factor_leads_to_where_the_password_would_have_led() {
-        assert_eq!(Stage::after_password(true, true, false), Stage::SecondFactorThenPassword);
-        assert_eq!(Stage::after_password(true, false, true), Stage::ChoosePassword);
+        assert_eq!(Stage::after_password(OneTime, true, false), Stage::SecondFactorThenPassword);
+        assert_eq!(Stage::after_password(OneTime, false, true), Stage::ChoosePassword);
         assert_eq!(Stage::SecondFactorThenPassword.after_factor(), Stage::ChoosePassword);
         assert_eq!(Stage::SecondFactor.after_factor(), Stage::SignedIn);
         assert_eq!(Stage::SetUpFactor.after_factor(), Stage::SignedIn);
@@ -88,7 +90,7 @@ mod tests {
     #[test]
     fn a_one_time_password_never_signs_in_by_itself() {
         for (factor, demanded) in [(false, false), (false, true), (true, false), (true, true)] {
-            let stage = Stage::after_password(true, factor, demanded);
+            let stage = Stage::after_password(OneTime, factor, demanded);
             assert_ne!(stage, Stage::SignedIn);
             assert_ne!(stage.after_factor(), Stage::SignedIn);
         }
@@ -96,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_second_factor_is_asked_of_whoever_has_one() {
-        assert_eq!(Stage::after_password(false, true, false), Stage::SecondFactor);
-        assert_eq!(Stage::after_password(false, false, true), Stage::SetUpFactor);
-        assert_eq!(Stage::after_password(false, false, false), Stage::SignedIn);
+        assert_eq!(Stage::after_password(Permanent, true, false), Stage::SecondFactor);
+        assert_eq!(Stage::after_password(Permanent, false, true), Stage::SetUpFactor);
+        assert_eq!(Stage::after_password(Permanent, false, false), Stage::SignedIn);
     }
 }

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::disable_user::DisableUser;
 use super::update_personal_info::{Term, UpdatePersonalInfo};
-use super::{AccountMode, Mode, address, wanted_role};
+use super::{AccountMode, Mode, address, password_kind, wanted_role};
 use crate::app::App;
 use crate::app::call::{Caller, Context, Door, authenticate};
 use crate::app::change::{self, Ask, Done, Entrance, Prepared, enqueue, enter, plan, transact};
@@ -35,7 +35,8 @@ use crate::wire::Body;
 pub struct NewUser {
     pub address: EmailAddress,
     pub password: Password,
-    pub one_time_password: bool,
+    /// What the password is for.
+    pub kind: PasswordKind,
     pub role: Role,
     /// A help-desk administrator's limits, and nobody else's.
     pub help_desk: Option<HelpDesk>,
@@ -66,16 +67,12 @@ impl NewUser {
         Ok(Self {
             address: address(body.text_required(["primaryEmailAddress", "emailAddress"])?)?,
             password: Password::prepare(password.expose_secret())?,
-            one_time_password: body.flag("oneTimePassword")?.unwrap_or(false),
+            kind: password_kind(body, PasswordKind::Permanent)?,
             role,
             help_desk,
             profile,
             term: personal.term.unwrap_or(Term::Forever),
         })
-    }
-
-    fn kind(&self) -> PasswordKind {
-        if self.one_time_password { PasswordKind::OneTime } else { PasswordKind::Permanent }
     }
 }
 
@@ -117,20 +114,20 @@ async fn attempt(app: &App, context: &Context, organization: OrganizationId, new
         Entrance::MadeBefore(done) => return Ok(done),
     };
     let delimiter = app.config.addresses.recipient_delimiter;
-    let rehearsed = Prepared::rehearsal(new.kind());
+    let rehearsed = Prepared::rehearsal(new.kind);
     {
         let mut snapshot = app.db.snapshot().await?;
         let nobody = (UserId::GREATEST, AccountId::GREATEST);
         let (account, facts, _) =
             plan(&mut snapshot, context, organization, &new, nobody, &rehearsed, delimiter, app.clock.now())
                 .await?;
-        facts.policy.password.check(&new.password, new.kind(), &account.personal_words())?;
+        facts.policy.password.check(&new.password, new.kind, &account.personal_words())?;
     }
     let prepared = if context.dry_run {
         rehearsed
     } else {
         let hash = app.hasher.hash(&new.password, app.random.salt()).await?;
-        Prepared { password: Some(NewPassword { hash, kind: new.kind() }), ..Prepared::default() }
+        Prepared { password: Some(NewPassword { hash, kind: new.kind }), ..Prepared::default() }
     };
     let ids = (context.id(app).await?, context.id(app).await?);
     // A dry run takes none; nobody stands there.
@@ -182,12 +179,12 @@ pub async fn check(
     let mut answers = Vec::with_capacity(all.len());
     for new in all {
         let nobody = (UserId::GREATEST, AccountId::GREATEST);
-        let rehearsed = Prepared::rehearsal(new.kind());
+        let rehearsed = Prepared::rehearsal(new.kind);
         let planned =
             plan(&mut snapshot, context, organization, new, nobody, &rehearsed, delimiter, now).await;
         answers.push(match planned {
             Ok((account, facts, _)) => {
-                facts.policy.password.check(&new.password, new.kind(), &account.personal_words())
+                facts.policy.password.check(&new.password, new.kind, &account.personal_words())
             }
             Err(error @ (Error::Internal(_) | Error::Unavailable { .. } | Error::BadToken)) => {
                 return Err(error);
@@ -259,7 +256,7 @@ pub fn simple(address: EmailAddress, password: Password, role: Role, display_nam
     Ok(NewUser {
         address,
         password,
-        one_time_password: false,
+        kind: PasswordKind::Permanent,
         role,
         help_desk: None,
         profile: Profile { display_name: name("displayName", display_name)?, ..Profile::default() },

@@ -313,6 +313,15 @@ fn address(text: &str) -> Result<EmailAddress> {
     EmailAddress::parse(text)
 }
 
+/// The kind of password that `oneTimePassword` asks for.
+fn password_kind(body: &Body, unless_said: PasswordKind) -> Result<PasswordKind> {
+    Ok(match body.flag("oneTimePassword")? {
+        Some(true) => PasswordKind::OneTime,
+        Some(false) => PasswordKind::Permanent,
+        None => unless_said,
+    })
+}
+
 /// Which role a body gives, and a help desk's limits: `role: admin` with `isCustomAdmin`, `verbs` and
 /// `domains`.
 fn wanted_role(body: &Body, role: Role) -> Result<(Role, Option<HelpDesk>)> {

@@ -1,6 +1,6 @@
 //! `mode: resetPassword`. A new password by an administrator's hand; the old one is dead at once.
 
-use super::{Mode, ModeInfo, Parameter, ParameterKind};
+use super::{Mode, ModeInfo, Parameter, ParameterKind, password_kind};
 use crate::app::change::Prepared;
 use crate::domain::account::{Ends, Transition};
 use crate::domain::effect::Notice;
@@ -14,8 +14,9 @@ use crate::wire::Body;
 #[derive(Debug, Clone)]
 pub struct ResetPassword {
     pub password: Password,
+    /// What the password is for.
+    pub kind: PasswordKind,
     pub reset_auth_token: bool,
-    pub one_time_password: bool,
     /// App passwords survive a reset only when asked for.
     pub keep_app_passwords: bool,
 }
@@ -57,14 +58,13 @@ impl Mode for ResetPassword {
         Ok(Self {
             password: Password::prepare(secrecy::ExposeSecret::expose_secret(&password))?,
             reset_auth_token: body.flag(["resetAuthToken", "reset Authtoken"])?.unwrap_or(true),
-            one_time_password: body.flag("oneTimePassword")?.unwrap_or(true),
+            kind: password_kind(body, PasswordKind::OneTime)?,
             keep_app_passwords: body.flag("keepAppPasswords")?.unwrap_or(false),
         })
     }
 
     fn password(&self) -> Option<(&Password, PasswordKind)> {
-        let kind = if self.one_time_password { PasswordKind::OneTime } else { PasswordKind::Permanent };
-        Some((&self.password, kind))
+        Some((&self.password, self.kind))
     }
 
     fn apply(&self, change: &mut Transition<'_>, prepared: &Prepared) -> Result<()> {

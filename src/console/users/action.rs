@@ -28,7 +28,7 @@ use crate::domain::account::Account;
 use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::help_desk::{HelpDesk, Verb};
-use crate::domain::password::Password;
+use crate::domain::password::{Password, PasswordKind};
 use crate::domain::plain_text::name;
 use crate::domain::secret::Secret;
 use crate::error::{Error, Result};
@@ -337,7 +337,7 @@ impl Action {
             Self::ResetPassword => AccountMode::ResetPassword(ResetPassword {
                 password: Password::prepare(password.expose())?,
                 reset_auth_token: true,
-                one_time_password: true,
+                kind: PasswordKind::OneTime,
                 keep_app_passwords: form.ticked("keep_app_passwords"),
             }),
             Self::Secure => {

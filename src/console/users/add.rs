@@ -23,7 +23,7 @@ use crate::console::visit::{Posted, Visitor};
 use crate::domain::account::Profile;
 use crate::domain::actor::Role;
 use crate::domain::email_address::EmailAddress;
-use crate::domain::password::Password;
+use crate::domain::password::{Password, PasswordKind};
 use crate::domain::plain_text::name;
 use crate::domain::secret::{Secret, new_one_time_password};
 use crate::domain::switch::Reason;
@@ -96,7 +96,7 @@ fn somebody(address: &str, names: [&str; 3], role: Role, password: &Secret) -> R
     let joined = format!("{} {}", first.trim(), last.trim());
     let display = if display.trim().is_empty() { joined.trim() } else { display };
     Ok(NewUser {
-        one_time_password: true,
+        kind: PasswordKind::OneTime,
         profile: Profile {
             first_name: name("firstName", first)?,
             last_name: name("lastName", last)?,
