@@ -11,7 +11,7 @@ use webauthn_rs::prelude::{
 };
 
 use crate::app::App;
-use crate::app::call::{Caller, Context};
+use crate::app::call::Context;
 use crate::app::factors::{self, added, removed};
 use crate::app::journal::Stamp;
 use crate::app::keys::of_person;
@@ -94,9 +94,9 @@ fn answer<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T> {
 }
 
 /// Takes the ceremony out of the session: whatever comes of it, it serves once.
-async fn take(tx: &mut Tx, hash: &[u8; 32], held: &LiveSession, now: Millis) -> Result<Option<State>> {
+async fn take(tx: &mut Tx, held: &LiveSession, now: Millis) -> Result<Option<State>> {
     let Some(text) = &held.session.ceremony else { return Ok(None) };
-    store::web_sessions::set_ceremony(tx, hash, None).await?;
+    store::web_sessions::set_ceremony(tx, &held.hash, None).await?;
     read(text, now)
 }
 
@@ -110,13 +110,6 @@ fn too_late() -> Error {
     Error::Refused("that took too long, or was done already; begin again".to_owned())
 }
 
-fn hash_of(context: &Context) -> Result<[u8; 32]> {
-    match &context.caller {
-        Caller::Session { hash, .. } => Ok(*hash),
-        Caller::Token(_) | Caller::Operator { .. } | Caller::Clock | Caller::Nobody => Err(Error::BadToken),
-    }
-}
-
 // Registering --------------------------------------------------------------------------------
 
 /// Begins a registration; answers what the browser needs, as JSON.
@@ -124,11 +117,11 @@ fn hash_of(context: &Context) -> Result<[u8; 32]> {
 /// # Errors
 /// `Refused` where passkeys are not possible, or beyond 20 of them.
 pub async fn begin_registration(app: &App, context: &Context) -> Result<String> {
-    let (party, now, hash) = (relying_party(app)?, app.clock.now(), hash_of(context)?);
+    let (party, now) = (relying_party(app)?, app.clock.now());
     let context = context.clone();
     app.db
         .write(async move |tx| {
-            let (_, account) = factors::setting_up(tx, &context, now).await?;
+            let (held, account) = factors::setting_up(tx, &context, now).await?;
             let known = store::factors::passkeys(tx, account.organization, account.user).await?;
             if known.len() >= MOST {
                 return Err(Error::Refused(format!(
@@ -141,7 +134,7 @@ pub async fn begin_registration(app: &App, context: &Context) -> Result<String> 
                 .start_passkey_registration(handle, account.primary.as_str(), account.called(), Some(known))
                 .map_err(|why| did_not_work(&why))?;
             let ceremony = Ceremony { begun_at: now, state: State::Register(state) };
-            store::web_sessions::set_ceremony(tx, &hash, Some(&json(&ceremony)?)).await?;
+            store::web_sessions::set_ceremony(tx, &held.hash, Some(&json(&ceremony)?)).await?;
             let mut options =
                 serde_json::to_value(&options).map_err(|error| Error::caused("writing a passkey", error))?;
             // One that knows its owner can sign in without an address; where it cannot, it may stay without.
@@ -161,7 +154,7 @@ pub async fn finish_registration(
     called: &str,
     sent: &str,
 ) -> Result<Option<Vec<Secret>>> {
-    let (party, hash) = (relying_party(app)?, hash_of(context)?);
+    let party = relying_party(app)?;
     let sent: RegisterPublicKeyCredential = answer(sent)?;
     let called = match name("name", called)? {
         empty if empty.is_empty() => "Passkey".to_owned(),
@@ -174,7 +167,7 @@ pub async fn finish_registration(
         .db
         .write(async move |tx| {
             let (held, account) = factors::setting_up(tx, &context, now).await?;
-            let Some(State::Register(state)) = take(tx, &hash, &held, now).await? else {
+            let Some(State::Register(state)) = take(tx, &held, now).await? else {
                 return Ok(Err(too_late()));
             };
             let passkey = match party.finish_passkey_registration(&sent, &state) {
@@ -232,11 +225,11 @@ pub async fn remove(app: &App, context: &Context, id: PasskeyId) -> Result<()> {
 /// # Errors
 /// `Refused` when there is none.
 pub async fn begin_proof(app: &App, context: &Context) -> Result<String> {
-    let (party, now, hash) = (relying_party(app)?, app.clock.now(), hash_of(context)?);
+    let (party, now) = (relying_party(app)?, app.clock.now());
     let context = context.clone();
     app.db
         .write(async move |tx| {
-            let (_, account) = own::owner(tx, &context, MAY_PROVE, now).await?;
+            let (held, account) = own::owner(tx, &context, MAY_PROVE, now).await?;
             let rows = store::factors::passkeys(tx, account.organization, account.user).await?;
             if rows.is_empty() {
                 return Err(Error::Refused("there is no passkey of yours; use a code".to_owned()));
@@ -245,7 +238,7 @@ pub async fn begin_proof(app: &App, context: &Context) -> Result<String> {
             let (options, state) =
                 party.start_passkey_authentication(&passkeys).map_err(|why| did_not_work(&why))?;
             let ceremony = Ceremony { begun_at: now, state: State::Prove(state) };
-            store::web_sessions::set_ceremony(tx, &hash, Some(&json(&ceremony)?)).await?;
+            store::web_sessions::set_ceremony(tx, &held.hash, Some(&json(&ceremony)?)).await?;
             json(&options)
         })
         .await
@@ -256,13 +249,13 @@ pub async fn begin_proof(app: &App, context: &Context) -> Result<String> {
 /// # Errors
 /// `Refused` for a passkey that did not work.
 pub async fn finish_proof(app: &App, context: &Context, sent: &str) -> Result<()> {
-    let (party, now, hash) = (relying_party(app)?, app.clock.now(), hash_of(context)?);
+    let (party, now) = (relying_party(app)?, app.clock.now());
     let sent: PublicKeyCredential = answer(sent)?;
     let context = context.clone();
     app.db
         .write(async move |tx| {
             let (held, account) = own::owner(tx, &context, MAY_PROVE, now).await?;
-            let Some(State::Prove(state)) = take(tx, &hash, &held, now).await? else {
+            let Some(State::Prove(state)) = take(tx, &held, now).await? else {
                 return Ok(Err(too_late()));
             };
             let result = match party.finish_passkey_authentication(&sent, &state) {

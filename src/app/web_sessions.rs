@@ -141,16 +141,11 @@ pub async fn begin(
 ///
 /// # Errors
 /// `BadCredentials` when the account stands differently now.
-pub async fn factor_proved(
-    app: &App,
-    hash: [u8; 32],
-    held: &LiveSession,
-    browser: &Browser,
-) -> Result<Started> {
+pub async fn factor_proved(app: &App, held: &LiveSession, browser: &Browser) -> Result<Started> {
     let account = account(app, held.session.organization, held.session.user).await?;
     let proof = Proof::Factor(held.session.stage);
     let started = begin(app, &account, browser, held.session.password_mark, proof).await?;
-    app.db.write(async move |tx| store::web_sessions::delete(tx, &hash).await).await?;
+    sign_out(app, held).await?;
     Ok(started)
 }
 
@@ -177,8 +172,8 @@ pub async fn held(app: &App, hash: [u8; 32]) -> Result<Option<LiveSession>> {
 }
 
 /// The credential that a session's owner acts with.
-pub fn caller(app: &App, hash: [u8; 32]) -> Caller {
-    Caller::Session { hash, idle: idle(app) }
+pub fn caller(app: &App, held: &LiveSession) -> Caller {
+    Caller::Session { hash: held.hash, idle: idle(app) }
 }
 
 pub(super) fn idle(app: &App) -> Millis {
@@ -189,7 +184,8 @@ pub(super) fn idle(app: &App) -> Millis {
 ///
 /// # Errors
 /// The database's.
-pub async fn sign_out(app: &App, hash: [u8; 32]) -> Result<()> {
+pub async fn sign_out(app: &App, held: &LiveSession) -> Result<()> {
+    let hash = held.hash;
     app.db.write(async move |tx| store::web_sessions::delete(tx, &hash).await).await.map(drop)
 }
 
@@ -245,12 +241,12 @@ pub enum Which {
 /// `BadCredentials` when somebody else has changed the password since.
 pub async fn after_own_change(
     app: &App,
-    hash: [u8; 32],
+    held: &LiveSession,
     changed: &Account,
     browser: &Browser,
 ) -> Result<Started> {
     let started = begin(app, changed, browser, mark(changed), Proof::NewPassword).await?;
-    app.db.write(async move |tx| store::web_sessions::delete(tx, &hash).await).await?;
+    sign_out(app, held).await?;
     Ok(started)
 }
 
@@ -265,14 +261,13 @@ pub fn proof_is_old(app: &App, held: &LiveSession) -> bool {
 /// As `verifier::verify`; `BadCredentials` for a one-time password, which opens the choice of a new one alone.
 pub async fn prove_again(
     app: &App,
-    hash: [u8; 32],
     held: &LiveSession,
     password: &Password,
     source: Option<IpAddr>,
 ) -> Result<()> {
     let account = account(app, held.session.organization, held.session.user).await?;
     verifier::verify(app, account.primary.as_str(), Some(password), source).await?.proving(account.id)?;
-    let now = app.clock.now();
+    let (hash, now) = (held.hash, app.clock.now());
     app.db.write(async move |tx| store::web_sessions::proved(tx, &hash, now).await).await
 }
 

@@ -49,7 +49,7 @@ pub async fn ask(State(app): State<App>, guest: Guest, RawQuery(query): RawQuery
         Err(response) => return Ok(response),
     };
     let held = guest.held(&app).await?;
-    if held.is_none_or(|(held, _)| held.session.stage != Stage::SignedIn)
+    if held.is_none_or(|held| held.session.stage != Stage::SignedIn)
         && let Some(back) = authorize::without_session(&app, &request)
     {
         return sent(&back);

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use qrcode::{Color, QrCode};
 
 use crate::app::App;
-use crate::app::call::{Context, Door};
 use crate::app::{factors, passkeys, web_sessions};
 use crate::console::assets::NAMES;
 use crate::console::form::Form;
@@ -24,13 +23,13 @@ use crate::error::{Error, Result};
 
 /// Somebody who may set up factors: signed in, or held up here until there is one.
 async fn keeper(app: &App, guest: &Guest) -> Result<Result<Visitor, Response>> {
-    let Some((held, hash)) = guest.held(app).await? else { return Ok(Err(guest.go("/"))) };
+    let Some(held) = guest.held(app).await? else { return Ok(Err(guest.go("/"))) };
     match held.session.stage {
         Stage::SignedIn | Stage::SetUpFactor => {}
         stage => return Ok(Err(guest.go(page_of(stage)))),
     }
     let account = web_sessions::account(app, held.session.organization, held.session.user).await?;
-    Ok(Ok(Visitor { guest: guest.clone(), held, hash, account }))
+    Ok(Ok(Visitor { guest: guest.clone(), held, account }))
 }
 
 fn held_up(visitor: &Visitor) -> bool {
@@ -43,13 +42,6 @@ fn frame(title: &'static str, visitor: &Visitor) -> Frame {
     } else {
         Frame::inside(title, visitor, Tab::Me)
     }
-}
-
-/// The context of a session in whatever stage.
-pub fn context(app: &App, guest: &Guest, hash: [u8; 32]) -> Context {
-    let caller = web_sessions::caller(app, hash);
-    let source = guest.browser.source;
-    Context { source, ..Context::new(caller, Door::Console, guest.request_id.clone()) }
 }
 
 /// A fresh proof, except of somebody who has only just begun to sign in.
@@ -135,7 +127,7 @@ pub async fn propose(State(app): State<App>, posted: PostedByGuest) -> Result<Re
     if let Some(first) = prove_first(&app, &visitor) {
         return Ok(first);
     }
-    match factors::propose(&app, &context(&app, &visitor.guest, visitor.hash)).await {
+    match factors::propose(&app, &visitor.context(&app, None)).await {
         Ok(()) => Ok(visitor.guest.go("/me/security/app")),
         Err(error) => refused(&app, &visitor, error).await,
     }
@@ -202,7 +194,7 @@ pub async fn confirm(State(app): State<App>, posted: PostedByGuest) -> Result<Re
         Ok(visitor) => visitor,
         Err(elsewhere) => return Ok(elsewhere),
     };
-    match factors::confirm(&app, &context(&app, &guest, visitor.hash), form.text("code")).await {
+    match factors::confirm(&app, &visitor.context(&app, None), form.text("code")).await {
         Ok(codes) => set_up(&app, &visitor, codes).await,
         Err(error) => {
             let (status, problem) = refusals::beside(error)?;
@@ -232,7 +224,7 @@ async fn set_up(app: &App, visitor: &Visitor, codes: Option<Vec<Secret>>) -> Res
     }
     let browser = &visitor.guest.browser;
     // The codes are shown here alone, whatever happens now; without a new session the person signs in again.
-    Ok(match web_sessions::factor_proved(app, visitor.hash, &visitor.held, browser).await {
+    Ok(match web_sessions::factor_proved(app, &visitor.held, browser).await {
         Ok(started) => with_session(app, response, &started.cookie),
         Err(_) => response,
     })
@@ -247,7 +239,7 @@ fn codes_page(visitor: &Visitor, codes: &[Secret], go_on: &'static str) -> Respo
 async fn proved(app: &App, visitor: &Visitor, form: &Form) -> Result<()> {
     let password = form.password("password").map_err(|_| Error::BadCredentials)?;
     let source = visitor.guest.browser.source;
-    web_sessions::prove_again(app, visitor.hash, &visitor.held, &password, source).await
+    web_sessions::prove_again(app, &visitor.held, &password, source).await
 }
 
 /// `POST /me/security/app/remove`
@@ -304,8 +296,7 @@ pub async fn begin_passkey(State(app): State<App>, posted: PostedByGuest) -> Res
     if prove_first(&app, &visitor).is_some() {
         return for_script(Err(Error::Forbidden(ENGLISH.prove_hint.to_owned())));
     }
-    let context = context(&app, &visitor.guest, visitor.hash);
-    for_script(passkeys::begin_registration(&app, &context).await)
+    for_script(passkeys::begin_registration(&app, &visitor.context(&app, None)).await)
 }
 
 /// `POST /me/security/passkeys`
@@ -315,7 +306,7 @@ pub async fn add_passkey(State(app): State<App>, posted: PostedByGuest) -> Resul
         Ok(visitor) => visitor,
         Err(elsewhere) => return Ok(elsewhere),
     };
-    let context = context(&app, &guest, visitor.hash);
+    let context = visitor.context(&app, None);
     match passkeys::finish_registration(&app, &context, form.text("name"), form.text("answer")).await {
         Ok(codes) => set_up(&app, &visitor, codes).await,
         Err(error) => {
@@ -375,7 +366,7 @@ async fn factor_page(
     problem: Option<String>,
     next: &str,
 ) -> Result<Response> {
-    let Some((held, _)) = guest.held(app).await? else { return Ok(guest.go("/")) };
+    let Some(held) = guest.held(app).await? else { return Ok(guest.go("/")) };
     match held.session.stage {
         Stage::SecondFactor | Stage::SecondFactorThenPassword => {}
         stage => return Ok(guest.go(page_of(stage))),
@@ -396,15 +387,15 @@ async fn factor_page(
 /// `POST /second-factor`
 pub async fn prove(State(app): State<App>, posted: PostedByGuest) -> Result<Response> {
     let PostedByGuest { guest, form } = posted;
-    let Some((held, hash)) = guest.held(&app).await? else { return Ok(guest.go("/")) };
+    let Some(held) = guest.held(&app).await? else { return Ok(guest.go("/")) };
     match held.session.stage {
         Stage::SecondFactor | Stage::SecondFactorThenPassword => {}
         stage => return Ok(guest.go(page_of(stage))),
     }
     let proved = async {
         let account = web_sessions::account(&app, held.session.organization, held.session.user).await?;
-        factors::prove(&app, &context(&app, &guest, hash), &account, form.text("code")).await?;
-        web_sessions::factor_proved(&app, hash, &held, &guest.browser).await
+        factors::prove(&app, &guest.context(&app, &held), &account, form.text("code")).await?;
+        web_sessions::factor_proved(&app, &held, &guest.browser).await
     };
     match proved.await {
         Ok(started) => Ok(super::sign_in::go_on(&app, &guest, &started, form.text("next"))),
@@ -418,20 +409,19 @@ pub async fn prove(State(app): State<App>, posted: PostedByGuest) -> Result<Resp
 
 /// `POST /second-factor/passkey/begin`
 pub async fn begin_prove_passkey(State(app): State<App>, posted: PostedByGuest) -> Result<Response> {
-    let Some((_, hash)) = posted.guest.held(&app).await? else {
+    let Some(held) = posted.guest.held(&app).await? else {
         return for_script(Err(Error::Refused(ENGLISH.sign_in_again.to_owned())));
     };
-    let asked = passkeys::begin_proof(&app, &context(&app, &posted.guest, hash)).await;
-    for_script(asked)
+    for_script(passkeys::begin_proof(&app, &posted.guest.context(&app, &held)).await)
 }
 
 /// `POST /second-factor/passkey`
 pub async fn prove_passkey(State(app): State<App>, posted: PostedByGuest) -> Result<Response> {
     let PostedByGuest { guest, form } = posted;
-    let Some((held, hash)) = guest.held(&app).await? else { return Ok(guest.go("/")) };
+    let Some(held) = guest.held(&app).await? else { return Ok(guest.go("/")) };
     let proved = async {
-        passkeys::finish_proof(&app, &context(&app, &guest, hash), form.text("answer")).await?;
-        web_sessions::factor_proved(&app, hash, &held, &guest.browser).await
+        passkeys::finish_proof(&app, &guest.context(&app, &held), form.text("answer")).await?;
+        web_sessions::factor_proved(&app, &held, &guest.browser).await
     };
     match proved.await {
         Ok(started) => Ok(super::sign_in::go_on(&app, &guest, &started, form.text("next"))),

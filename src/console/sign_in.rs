@@ -43,7 +43,7 @@ struct SignInPage {
 
 /// `GET /`
 pub async fn show(State(app): State<App>, guest: Guest, Query(next): Query<Next>) -> Result<Response> {
-    if let Some((held, _)) = guest.held(&app).await? {
+    if let Some(held) = guest.held(&app).await? {
         return Ok(match held.session.stage {
             Stage::SignedIn if next.next.is_empty() => guest.go(home(held.role)),
             Stage::SignedIn => guest.go(&next.next),
@@ -117,8 +117,8 @@ pub fn go_on(app: &App, guest: &Guest, started: &Started, next: &str) -> Respons
 
 /// `POST /sign-out`
 pub async fn sign_out(State(app): State<App>, posted: PostedByGuest) -> Result<Response> {
-    if let Some((_, hash)) = posted.guest.held(&app).await? {
-        web_sessions::sign_out(&app, hash).await?;
+    if let Some(held) = posted.guest.held(&app).await? {
+        web_sessions::sign_out(&app, &held).await?;
     }
     let to = match own_path(posted.form.text("next")) {
         "/" => "/?said=signed-out".to_owned(),
@@ -153,7 +153,7 @@ async fn choice(
     problem: Option<String>,
     next: &str,
 ) -> Result<Response> {
-    let Some((held, _)) = guest.held(app).await? else { return Ok(guest.go("/")) };
+    let Some(held) = guest.held(app).await? else { return Ok(guest.go("/")) };
     if held.session.stage != Stage::ChoosePassword {
         return Ok(guest.go(page_of(held.session.stage)));
     }
@@ -171,7 +171,7 @@ async fn choice(
 /// `POST /new-password`
 pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> Result<Response> {
     let PostedByGuest { guest, form: sent } = posted;
-    let Some((held, hash)) = guest.held(&app).await? else { return Ok(guest.go("/")) };
+    let Some(held) = guest.held(&app).await? else { return Ok(guest.go("/")) };
     let chosen = async {
         let new = sent.new_password()?;
         web_sessions::choose_password(&app, &guest.unsigned(), &held, &guest.browser, &new).await
@@ -191,7 +191,7 @@ pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> R
         }
         Err(Error::BadCredentials) => {
             // The one-time password has been used or replaced meanwhile.
-            web_sessions::sign_out(&app, hash).await?;
+            web_sessions::sign_out(&app, &held).await?;
             Ok(without_session(&app, guest.go("/")))
         }
         Err(other) => Err(other),
@@ -218,10 +218,10 @@ pub async fn ask_again(visitor: Visitor, Query(next): Query<Next>) -> Response {
 /// `POST /prove`
 pub async fn prove_again(State(app): State<App>, Posted { visitor, form: sent }: Posted) -> Result<Response> {
     let next = own_path(sent.text("next")).to_owned();
-    let (held, hash, source) = (&visitor.held, visitor.hash, visitor.guest.browser.source);
+    let source = visitor.guest.browser.source;
     let proved = async {
         let password = sent.password("password").map_err(|_| Error::BadCredentials)?;
-        web_sessions::prove_again(&app, hash, held, &password, source).await
+        web_sessions::prove_again(&app, &visitor.held, &password, source).await
     };
     match proved.await {
         Ok(()) => Ok(visitor.guest.go(&next)),

@@ -72,10 +72,11 @@ impl Guest {
     ///
     /// # Errors
     /// The database's.
-    pub async fn held(&self, app: &App) -> Result<Option<(LiveSession, [u8; 32])>> {
-        let Some(cookie) = &self.cookie else { return Ok(None) };
-        let hash = cookie.fingerprint();
-        Ok(web_sessions::held(app, hash).await?.map(|held| (held, hash)))
+    pub async fn held(&self, app: &App) -> Result<Option<LiveSession>> {
+        match self.cookie_hash() {
+            Some(hash) => web_sessions::held(app, hash).await,
+            None => Ok(None),
+        }
     }
 
     /// The fingerprint of whatever cookie the browser's forms belong to.
@@ -100,7 +101,13 @@ impl Guest {
         Ok(form)
     }
 
-    /// What `app` wants to know of a call that carries its own credential.
+    /// What `app` wants to know of a call by the owner of a session in whatever stage.
+    pub fn context(&self, app: &App, held: &LiveSession) -> Context {
+        let (caller, id) = (web_sessions::caller(app, held), self.request_id.clone());
+        Context { source: self.browser.source, ..Context::new(caller, Door::Console, id) }
+    }
+
+    /// The same of a call that carries its own credential.
     pub fn unsigned(&self) -> Context {
         Context::unsigned(Door::Console, self.request_id.clone(), self.browser.source)
     }
@@ -156,7 +163,6 @@ fn csrf_of(cookie: &Secret) -> String {
 pub struct Visitor {
     pub guest: Guest,
     pub held: LiveSession,
-    pub hash: [u8; 32],
     pub account: Account,
 }
 
@@ -176,13 +182,12 @@ impl Visitor {
     }
 
     pub fn caller(&self, app: &App) -> Caller {
-        web_sessions::caller(app, self.hash)
+        web_sessions::caller(app, &self.held)
     }
 
     /// What `app` wants to know of a change that this person asks for.
     pub fn context(&self, app: &App, reason: Option<Reason>) -> Context {
-        let (caller, id) = (self.caller(app), self.guest.request_id.clone());
-        Context { source: self.guest.browser.source, reason, ..Context::new(caller, Door::Console, id) }
+        Context { reason, ..self.guest.context(app, &self.held) }
     }
 
     /// Whether what was refused is an address that is kept for somebody else, and this person may give
@@ -207,7 +212,7 @@ impl Visitor {
     }
 
     pub async fn of(guest: Guest, app: &App) -> Result<Self, Response> {
-        let Some((held, hash)) = guest.held(app).await.map_err(IntoResponse::into_response)? else {
+        let Some(held) = guest.held(app).await.map_err(IntoResponse::into_response)? else {
             if !guest.method_is_safe {
                 return Err(guest.go("/"));
             }
@@ -217,7 +222,7 @@ impl Visitor {
             return Err(guest.go(page_of(held.session.stage)));
         }
         let account = web_sessions::account(app, held.session.organization, held.session.user).await;
-        Ok(Self { guest, held, hash, account: account.map_err(IntoResponse::into_response)? })
+        Ok(Self { guest, held, account: account.map_err(IntoResponse::into_response)? })
     }
 }
 

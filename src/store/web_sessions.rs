@@ -37,6 +37,8 @@ pub struct WebSession {
 /// A living session with what is known of its person now.
 #[derive(Debug, Clone)]
 pub struct LiveSession {
+    /// Of its cookie.
+    pub hash: Fingerprint,
     pub session: WebSession,
     pub account: AccountId,
     pub role: Role,
@@ -110,6 +112,7 @@ pub async fn holder(
 ) -> Result<Option<LiveSession>> {
     tx.query_opt(HOLDER, params![&hash[..], now, idle_since], |row| {
         Ok(LiveSession {
+            hash: *hash,
             session: read(row)?,
             account: id(row.get("account_id")?)?,
             role: row.get::<&str>("role")?.parse()?,

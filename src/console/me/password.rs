@@ -64,7 +64,7 @@ pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) ->
     match changed.await {
         Ok(account) => {
             // The password is changed, whatever happens now.
-            let started = web_sessions::after_own_change(&app, visitor.hash, &account, browser).await;
+            let started = web_sessions::after_own_change(&app, &visitor.held, &account, browser).await;
             Ok(match started {
                 Ok(started) => with_session(&app, visitor.guest.go("/me?said=password"), &started.cookie),
                 Err(_) => without_session(&app, visitor.guest.go("/?said=recovered")),

@@ -438,12 +438,14 @@ both_engines! {
             end_everything: true,
             factor: Factor::InSession,
         };
+        let browser = Browser { source: None, agent: String::new() };
+        let begun = web_sessions::sign_in(&world.app, &wish.address, wish.password.as_ref(), &browser).await.expect("signed in");
+        let held = web_sessions::held(&world.app, begun.cookie.fingerprint()).await.expect("readable").expect("a session");
         let context = Context::unsigned(Door::Console, "own".to_owned(), None);
         let changed = password::change(&world.app, &context, wish).await.expect("changed");
         // Before the browser has its new session, an administrator resets the password.
         world.mode(&world.owner, &world.member, "resetPassword", json!({"password": "an-admins-one-7"})).await.ok();
-        let browser = Browser { source: None, agent: String::new() };
-        let begun = web_sessions::after_own_change(&world.app, [0; 32], &changed, &browser).await;
+        let begun = web_sessions::after_own_change(&world.app, &held, &changed, &browser).await;
         assert!(matches!(begun, Err(Error::BadCredentials)), "{:?}", begun.map(|started| started.stage));
     }
 
