@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::app::App;
@@ -12,7 +11,7 @@ use crate::clock::MINUTE;
 use crate::console::apart::apart;
 use crate::console::form::Form;
 use crate::console::page::{Frame, Tab, answer, ok};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::ENGLISH;
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor, prove_at};
@@ -122,11 +121,8 @@ pub async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response> 
 }
 
 async fn beside(app: &App, visitor: &Visitor, error: Error, typed: Typed) -> Result<Response> {
-    if !refusals::belongs_to_form(&error) {
-        return Err(error);
-    }
-    let page = page(app, visitor, Some(refusals::text(&error)), typed).await?;
-    Ok(answer(refusals::heading(&error).0, &page))
+    let Trouble { status, problem } = refusals::beside(error)?;
+    Ok(answer(status, &page(app, visitor, problem, typed).await?))
 }
 
 /// A secret that is shown in this answer and nowhere else.
@@ -143,7 +139,7 @@ struct SecretPage {
 
 fn secret_page(visitor: &Visitor, page: SecretPage) -> Response {
     let frame = Frame::inside(&page.heading, visitor, Tab::Applications);
-    answer(StatusCode::OK, &SecretPage { frame, ..page })
+    ok(&SecretPage { frame, ..page })
 }
 
 /// `POST /applications`: makes one that acts as whoever makes it.

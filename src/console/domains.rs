@@ -13,7 +13,7 @@ use crate::console::asked::Asked;
 use crate::console::changes::Progress;
 use crate::console::form::Form;
 use crate::console::page::{Frame, Tab, answer, ok};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::{ENGLISH, fill};
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor, prove_at};
@@ -110,11 +110,8 @@ pub async fn show(State(app): State<App>, visitor: Visitor, asked: Asked) -> Res
 }
 
 async fn beside(app: &App, visitor: &Visitor, error: Error, typed: &str) -> Result<Response> {
-    if !refusals::belongs_to_form(&error) {
-        return Err(error);
-    }
-    let page = page(app, visitor, Some(refusals::text(&error)), typed).await?;
-    Ok(answer(refusals::heading(&error).0, &page))
+    let Trouble { status, problem } = refusals::beside(error)?;
+    Ok(answer(status, &page(app, visitor, problem, typed).await?))
 }
 
 fn context(app: &App, visitor: &Visitor, form: &Form) -> Result<Context> {

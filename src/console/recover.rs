@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::app::recovery::{self, Purpose};
 use crate::console::me::{Said, notice};
 use crate::console::page::{Frame, Tab, answer};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::{ENGLISH, fill, with};
 use crate::console::times::Time;
 use crate::console::visit::{FormToken, Guest, Posted, PostedByGuest, Visitor};
@@ -67,10 +67,10 @@ pub async fn ask(State(app): State<App>, posted: PostedByGuest) -> Result<Respon
     match asked {
         Ok(()) => Ok(guest.go("/recover?said=sent")),
         Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
+            let Trouble { status, problem } = refusals::beside_own(error)?;
             outside(&app, &guest, ENGLISH.recover, status, |frame| AskPage {
                 frame,
-                problem: Some(problem),
+                problem,
                 address: typed,
                 sent: false,
             })
@@ -97,16 +97,11 @@ struct Choice {
 
 /// `GET /recover/password/{link}`
 pub async fn password(State(app): State<App>, guest: Guest, Path(link): Path<String>) -> Result<Response> {
-    choice(&app, &guest, &Secret::new(link), StatusCode::OK, None).await
+    choice(&app, &guest, &Secret::new(link), Trouble::NONE).await
 }
 
-async fn choice(
-    app: &App,
-    guest: &Guest,
-    link: &Secret,
-    status: StatusCode,
-    problem: Option<String>,
-) -> Result<Response> {
+async fn choice(app: &App, guest: &Guest, link: &Secret, trouble: Trouble) -> Result<Response> {
+    let Trouble { status, problem } = trouble;
     let choice = recovery::choice(app, link).await?.map(|(account, least, factor)| Choice {
         link: link.expose().to_owned(),
         address: account.primary.to_string(),
@@ -133,11 +128,10 @@ pub async fn choose_password(
     match chosen.await {
         Ok(_) => Ok(guest.go("/?said=recovered")),
         // The page says by itself that the link is over.
-        Err(Error::BadCredentials) => choice(&app, &guest, &link, StatusCode::NOT_FOUND, None).await,
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            choice(&app, &guest, &link, status, Some(problem)).await
+        Err(Error::BadCredentials) => {
+            choice(&app, &guest, &link, Trouble { status: StatusCode::NOT_FOUND, problem: None }).await
         }
+        Err(error) => choice(&app, &guest, &link, refusals::beside_own(error)?).await,
     }
 }
 
@@ -202,28 +196,27 @@ struct AddressPage {
 
 /// `GET /me/recovery`
 pub async fn own(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Result<Response> {
-    own_page(&app, &visitor, StatusCode::OK, notice(&said.said), None, "").await
+    own_page(&app, &visitor, notice(&said.said), Trouble::NONE, "").await
 }
 
 async fn own_page(
     app: &App,
     visitor: &Visitor,
-    status: StatusCode,
     told: Option<String>,
-    problem: Option<String>,
+    trouble: Trouble,
     typed: &str,
 ) -> Result<Response> {
     let (known, now) = (recovery::address_of(app, &visitor.account).await?, app.clock.now());
     let page = AddressPage {
         frame: Frame::inside(ENGLISH.recovery_address, visitor, Tab::Me).with_notice(told),
-        problem,
+        problem: trouble.problem,
         serves: known.as_ref().is_some_and(|known| known.serves_from <= now),
         from: known.as_ref().map(|known| Time::new(known.serves_from, now)),
         current: known.map(|known| known.address),
         for_administrator: visitor.account.role > Role::Member,
         typed: typed.to_owned(),
     };
-    Ok(answer(status, &page))
+    Ok(answer(trouble.status, &page))
 }
 
 /// `POST /me/recovery`
@@ -238,10 +231,7 @@ pub async fn propose(State(app): State<App>, Posted { visitor, form }: Posted) -
     };
     match proposed {
         Ok(()) => Ok(visitor.guest.go("/me/recovery?said=link-sent")),
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            own_page(&app, &visitor, status, None, Some(problem), typed).await
-        }
+        Err(error) => own_page(&app, &visitor, None, refusals::beside_own(error)?, typed).await,
     }
 }
 

@@ -80,8 +80,53 @@ pub fn sentence(text: &str) -> String {
     sentence
 }
 
-/// Refusals that say what is wrong with what was asked for; they stand beside the form.
-pub fn belongs_to_form(error: &Error) -> bool {
+/// What a page tells beside its form, and the status that it has then.
+pub struct Trouble {
+    pub status: StatusCode,
+    pub problem: Option<String>,
+}
+
+impl Trouble {
+    /// Of a page that has nothing to tell.
+    pub const NONE: Self = Self { status: StatusCode::OK, problem: None };
+
+    /// What a refusal says, whatever it is about.
+    pub fn of(error: &Error) -> Self {
+        Self { status: heading(error).0, problem: Some(text(error)) }
+    }
+}
+
+/// A refusal that says what is wrong with what a form asked for. Any other is a page of its own.
+///
+/// # Errors
+/// The refusal itself.
+pub fn beside(error: Error) -> Result<Trouble> {
+    if belongs_to_form(&error) { Ok(Trouble::of(&error)) } else { Err(error) }
+}
+
+/// The same of a form of the own account: there a wrong password is about the form too, and so is an entry that
+/// is gone meanwhile.
+///
+/// # Errors
+/// The refusal itself.
+pub fn beside_own(error: Error) -> Result<Trouble> {
+    match error {
+        Error::NotFound(_) | Error::BadCredentials => Ok(Trouble::of(&error)),
+        other => beside(other),
+    }
+}
+
+/// The same of a form that asks somebody who is signed in for the current password.
+///
+/// # Errors
+/// The refusal itself.
+pub fn beside_password(error: Error) -> Result<Trouble> {
+    let wrong = matches!(error, Error::BadCredentials).then(|| ENGLISH.wrong_current_password.to_owned());
+    let trouble = beside_own(error)?;
+    Ok(Trouble { problem: wrong.or(trouble.problem), ..trouble })
+}
+
+fn belongs_to_form(error: &Error) -> bool {
     match error {
         Error::Forbidden(_)
         | Error::Malformed(_)
@@ -109,20 +154,8 @@ pub fn belongs_to_form(error: &Error) -> bool {
     }
 }
 
-/// A refusal that stands beside a form of the own account, with the page's status: there a wrong password
-/// is about the form too, and so is an entry that is gone meanwhile. Any other is a page of its own.
-///
-/// # Errors
-/// The refusal itself.
-pub fn beside(error: Error) -> Result<(StatusCode, String)> {
-    if belongs_to_form(&error) || matches!(error, Error::NotFound(_) | Error::BadCredentials) {
-        return Ok((heading(&error).0, text(&error)));
-    }
-    Err(error)
-}
-
 /// Status and title.
-pub fn heading(error: &Error) -> (StatusCode, &'static str) {
+fn heading(error: &Error) -> (StatusCode, &'static str) {
     let t = &ENGLISH;
     match error {
         Error::NoCredentials | Error::BadToken | Error::BadCredentials => {

@@ -3,7 +3,6 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use qrcode::{Color, QrCode};
 
@@ -12,8 +11,8 @@ use crate::app::{factors, passkeys, web_sessions};
 use crate::console::assets::NAMES;
 use crate::console::form::Form;
 use crate::console::me::{Said, notice};
-use crate::console::page::{Frame, Tab, answer};
-use crate::console::refusals;
+use crate::console::page::{Frame, Tab, answer, ok};
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::{ENGLISH, count};
 use crate::console::times::Time;
 use crate::console::visit::{Guest, Posted, PostedByGuest, Visitor, page_of, with_session};
@@ -74,7 +73,7 @@ struct SecurityPage {
 /// `GET /me/security`
 pub async fn show(State(app): State<App>, guest: Guest, Query(said): Query<Said>) -> Result<Response> {
     match keeper(&app, &guest).await? {
-        Ok(visitor) => page(&app, &visitor, StatusCode::OK, notice(&said.said), None, "").await,
+        Ok(visitor) => page(&app, &visitor, notice(&said.said), Trouble::NONE, "").await,
         Err(elsewhere) => Ok(elsewhere),
     }
 }
@@ -82,9 +81,8 @@ pub async fn show(State(app): State<App>, guest: Guest, Query(said): Query<Said>
 async fn page(
     app: &App,
     visitor: &Visitor,
-    status: StatusCode,
     told: Option<String>,
-    problem: Option<String>,
+    trouble: Trouble,
     passkey_name: &str,
 ) -> Result<Response> {
     let t = &ENGLISH;
@@ -100,7 +98,7 @@ async fn page(
     let page = SecurityPage {
         frame: frame(t.second_factors, visitor).with_notice(told),
         held_up: held_up(visitor),
-        problem,
+        problem: trouble.problem,
         app: enrolled.app,
         passkeys: passkeys.collect(),
         possible: passkeys::possible(app),
@@ -108,12 +106,11 @@ async fn page(
         passkey_name: passkey_name.to_owned(),
         script: &NAMES.passkey,
     };
-    Ok(answer(status, &page))
+    Ok(answer(trouble.status, &page))
 }
 
 async fn refused(app: &App, visitor: &Visitor, error: Error) -> Result<Response> {
-    let (status, problem) = refusals::beside(error)?;
-    page(app, visitor, status, None, Some(problem), "").await
+    page(app, visitor, None, refusals::beside_own(error)?, "").await
 }
 
 // The authenticator app ----------------------------------------------------------------------
@@ -148,17 +145,12 @@ struct AppPage {
 /// `GET /me/security/app`: the proposed seed, to be scanned or typed.
 pub async fn proposed(State(app): State<App>, guest: Guest) -> Result<Response> {
     match keeper(&app, &guest).await? {
-        Ok(visitor) => app_page(&app, &visitor, StatusCode::OK, None).await,
+        Ok(visitor) => app_page(&app, &visitor, Trouble::NONE).await,
         Err(elsewhere) => Ok(elsewhere),
     }
 }
 
-async fn app_page(
-    app: &App,
-    visitor: &Visitor,
-    status: StatusCode,
-    problem: Option<String>,
-) -> Result<Response> {
+async fn app_page(app: &App, visitor: &Visitor, trouble: Trouble) -> Result<Response> {
     // Who looks at the seed can make codes: the proof must be as fresh as for making it.
     if let Some(first) = prove_first(app, visitor) {
         return Ok(first);
@@ -170,7 +162,7 @@ async fn app_page(
     let groups = proposal.seed.expose().as_bytes().chunks(4).map(String::from_utf8_lossy);
     let seed = groups.collect::<Vec<_>>().join(" ");
     let frame = frame(ENGLISH.set_up_app, visitor);
-    Ok(answer(status, &AppPage { frame, problem, size, path, seed }))
+    Ok(answer(trouble.status, &AppPage { frame, problem: trouble.problem, size, path, seed }))
 }
 
 /// A QR code as a path over squares of one unit, with the margin of four that readers want.
@@ -196,10 +188,7 @@ pub async fn confirm(State(app): State<App>, posted: PostedByGuest) -> Result<Re
     };
     match factors::confirm(&app, &visitor.context(&app, None), form.text("code")).await {
         Ok(codes) => set_up(&app, &visitor, codes).await,
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            app_page(&app, &visitor, status, Some(problem)).await
-        }
+        Err(error) => app_page(&app, &visitor, refusals::beside_own(error)?).await,
     }
 }
 
@@ -232,7 +221,7 @@ async fn set_up(app: &App, visitor: &Visitor, codes: Option<Vec<Secret>>) -> Res
 
 fn codes_page(visitor: &Visitor, codes: &[Secret], go_on: &'static str) -> Response {
     let codes = codes.iter().map(|code| code.expose().to_owned()).collect();
-    answer(StatusCode::OK, &CodesPage { frame: frame(ENGLISH.your_codes, visitor), codes, go_on })
+    ok(&CodesPage { frame: frame(ENGLISH.your_codes, visitor), codes, go_on })
 }
 
 /// The password again, before a factor goes.
@@ -255,10 +244,7 @@ pub async fn remove_app(State(app): State<App>, Posted { visitor, form }: Posted
 }
 
 async fn not_removed(app: &App, visitor: &Visitor, error: Error) -> Result<Response> {
-    let wrong = matches!(error, Error::BadCredentials);
-    let (status, problem) = refusals::beside(error)?;
-    let problem = if wrong { ENGLISH.wrong_current_password.to_owned() } else { problem };
-    page(app, visitor, status, None, Some(problem), "").await
+    page(app, visitor, None, refusals::beside_password(error)?, "").await
 }
 
 /// `POST /me/security/codes`
@@ -280,9 +266,9 @@ pub fn for_script(asked: Result<String>) -> Result<Response> {
     match asked {
         Ok(options) => Ok((json, options).into_response()),
         Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            let text = serde_json::json!({ "problem": problem }).to_string();
-            Ok((status, json, text).into_response())
+            let trouble = refusals::beside_own(error)?;
+            let text = serde_json::json!({ "problem": trouble.problem }).to_string();
+            Ok((trouble.status, json, text).into_response())
         }
     }
 }
@@ -309,10 +295,7 @@ pub async fn add_passkey(State(app): State<App>, posted: PostedByGuest) -> Resul
     let context = visitor.context(&app, None);
     match passkeys::finish_registration(&app, &context, form.text("name"), form.text("answer")).await {
         Ok(codes) => set_up(&app, &visitor, codes).await,
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            page(&app, &visitor, status, None, Some(problem), form.text("name")).await
-        }
+        Err(error) => page(&app, &visitor, None, refusals::beside_own(error)?, form.text("name")).await,
     }
 }
 
@@ -356,16 +339,10 @@ pub async fn second_factor(
     guest: Guest,
     Query(next): Query<Next>,
 ) -> Result<Response> {
-    factor_page(&app, &guest, StatusCode::OK, None, &next.next).await
+    factor_page(&app, &guest, Trouble::NONE, &next.next).await
 }
 
-async fn factor_page(
-    app: &App,
-    guest: &Guest,
-    status: StatusCode,
-    problem: Option<String>,
-    next: &str,
-) -> Result<Response> {
+async fn factor_page(app: &App, guest: &Guest, trouble: Trouble, next: &str) -> Result<Response> {
     let Some(held) = guest.held(app).await? else { return Ok(guest.go("/")) };
     match held.session.stage {
         Stage::SecondFactor | Stage::SecondFactorThenPassword => {}
@@ -375,13 +352,13 @@ async fn factor_page(
     let enrolled = factors::enrolled(app, &account).await?;
     let page = SecondFactorPage {
         frame: Frame::half_way(ENGLISH.second_factor, guest),
-        problem,
+        problem: trouble.problem,
         address: account.primary.to_string(),
         has_passkeys: !enrolled.passkeys.is_empty() && passkeys::possible(app),
         next: next.to_owned(),
         script: &NAMES.passkey,
     };
-    Ok(answer(status, &page))
+    Ok(answer(trouble.status, &page))
 }
 
 /// `POST /second-factor`
@@ -400,10 +377,7 @@ pub async fn prove(State(app): State<App>, posted: PostedByGuest) -> Result<Resp
     match proved.await {
         Ok(started) => Ok(super::sign_in::go_on(&app, &guest, &started, form.text("next"))),
         Err(Error::BadCredentials) => Ok(guest.go("/")),
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            factor_page(&app, &guest, status, Some(problem), form.text("next")).await
-        }
+        Err(error) => factor_page(&app, &guest, refusals::beside_own(error)?, form.text("next")).await,
     }
 }
 
@@ -426,10 +400,7 @@ pub async fn prove_passkey(State(app): State<App>, posted: PostedByGuest) -> Res
     match proved.await {
         Ok(started) => Ok(super::sign_in::go_on(&app, &guest, &started, form.text("next"))),
         Err(Error::BadCredentials | Error::BadToken) => Ok(guest.go("/")),
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            factor_page(&app, &guest, status, Some(problem), form.text("next")).await
-        }
+        Err(error) => factor_page(&app, &guest, refusals::beside_own(error)?, form.text("next")).await,
     }
 }
 
@@ -449,12 +420,7 @@ pub async fn sign_in(State(app): State<App>, posted: PostedByGuest) -> Result<Re
         Ok(started) => Ok(super::sign_in::go_on(&app, &guest, &started, form.text("next"))),
         Err(error) => {
             let next = form.text("next").to_owned();
-            let (status, problem) = match error {
-                // Blocked: as with a wrong password, nothing more is said.
-                Error::BadCredentials => (StatusCode::UNAUTHORIZED, refusals::text(&error)),
-                other => refusals::beside(other)?,
-            };
-            Ok(super::sign_in::form(&app, status, String::new(), next, Some(problem), None))
+            Ok(super::sign_in::form(&app, refusals::beside_own(error)?, String::new(), next, None))
         }
     }
 }

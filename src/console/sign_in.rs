@@ -3,15 +3,14 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
 use crate::app::web_sessions::{self, Started};
 use crate::app::{App, passkeys};
 use crate::console::assets::NAMES;
-use crate::console::page::{Frame, Tab, answer, ok};
-use crate::console::refusals;
+use crate::console::page::{Frame, Tab, answer};
+use crate::console::refusals::Trouble;
 use crate::console::texts::ENGLISH;
 use crate::console::visit::{
     FormToken, Guest, Posted, PostedByGuest, Visitor, own_path, page_of, sign_in_first, with_session,
@@ -55,7 +54,7 @@ pub async fn show(State(app): State<App>, guest: Guest, Query(next): Query<Next>
         "recovered" => Some(ENGLISH.recover_done.to_owned()),
         _ => None,
     };
-    Ok(form(&app, StatusCode::OK, String::new(), next.next, None, notice))
+    Ok(form(&app, Trouble::NONE, String::new(), next.next, notice))
 }
 
 /// The first page of somebody with that role.
@@ -64,24 +63,17 @@ fn home(role: Role) -> &'static str {
 }
 
 /// The page to sign in at.
-pub fn form(
-    app: &App,
-    status: StatusCode,
-    address: String,
-    next: String,
-    problem: Option<String>,
-    notice: Option<String>,
-) -> Response {
+pub fn form(app: &App, trouble: Trouble, address: String, next: String, notice: Option<String>) -> Response {
     let token = FormToken::new(app);
     let page = SignInPage {
         frame: Frame::outside(ENGLISH.sign_in, token.csrf.clone()).with_notice(notice),
         address,
         next,
-        problem,
+        problem: trouble.problem,
         passkeys: passkeys::possible(app),
         script: &NAMES.passkey,
     };
-    token.with(app, answer(status, &page))
+    token.with(app, answer(trouble.status, &page))
 }
 
 /// `POST /sign-in`
@@ -92,9 +84,7 @@ pub async fn sign_in(State(app): State<App>, posted: PostedByGuest) -> Result<Re
     match web_sessions::sign_in(&app, address, password.as_ref(), &guest.browser).await {
         Ok(started) => Ok(go_on(&app, &guest, &started, next)),
         Err(error @ Error::BadCredentials) => {
-            let problem = Some(refusals::text(&error));
-            let status = StatusCode::UNAUTHORIZED;
-            Ok(form(&app, status, address.to_owned(), next.to_owned(), problem, None))
+            Ok(form(&app, Trouble::of(&error), address.to_owned(), next.to_owned(), None))
         }
         Err(other) => Err(other),
     }
@@ -143,16 +133,10 @@ pub async fn new_password(
     guest: Guest,
     Query(next): Query<Next>,
 ) -> Result<Response> {
-    choice(&app, &guest, StatusCode::OK, None, &next.next).await
+    choice(&app, &guest, Trouble::NONE, &next.next).await
 }
 
-async fn choice(
-    app: &App,
-    guest: &Guest,
-    status: StatusCode,
-    problem: Option<String>,
-    next: &str,
-) -> Result<Response> {
+async fn choice(app: &App, guest: &Guest, trouble: Trouble, next: &str) -> Result<Response> {
     let Some(held) = guest.held(app).await? else { return Ok(guest.go("/")) };
     if held.session.stage != Stage::ChoosePassword {
         return Ok(guest.go(page_of(held.session.stage)));
@@ -163,9 +147,9 @@ async fn choice(
         address: account.primary.to_string(),
         next: next.to_owned(),
         least,
-        problem,
+        problem: trouble.problem,
     };
-    Ok(answer(status, &page))
+    Ok(answer(trouble.status, &page))
 }
 
 /// `POST /new-password`
@@ -186,8 +170,7 @@ pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> R
             Ok(go_on(&app, &guest, &started, next))
         }
         Err(error @ Error::BadPassword(_)) => {
-            choice(&app, &guest, StatusCode::BAD_REQUEST, Some(refusals::text(&error)), sent.text("next"))
-                .await
+            choice(&app, &guest, Trouble::of(&error), sent.text("next")).await
         }
         Err(Error::BadCredentials) => {
             // The one-time password has been used or replaced meanwhile.
@@ -208,11 +191,12 @@ struct ProvePage {
 
 /// `GET /prove`
 pub async fn ask_again(visitor: Visitor, Query(next): Query<Next>) -> Response {
-    ok(&ProvePage {
-        frame: Frame::inside(ENGLISH.prove, &visitor, Tab::Me),
-        next: own_path(&next.next).to_owned(),
-        problem: None,
-    })
+    prove_page(&visitor, Trouble::NONE, own_path(&next.next).to_owned())
+}
+
+fn prove_page(visitor: &Visitor, trouble: Trouble, next: String) -> Response {
+    let frame = Frame::inside(ENGLISH.prove, visitor, Tab::Me);
+    answer(trouble.status, &ProvePage { frame, next, problem: trouble.problem })
 }
 
 /// `POST /prove`
@@ -225,14 +209,7 @@ pub async fn prove_again(State(app): State<App>, Posted { visitor, form: sent }:
     };
     match proved.await {
         Ok(()) => Ok(visitor.guest.go(&next)),
-        Err(error @ Error::BadCredentials) => Ok(answer(
-            StatusCode::UNAUTHORIZED,
-            &ProvePage {
-                frame: Frame::inside(ENGLISH.prove, &visitor, Tab::Me),
-                next,
-                problem: Some(refusals::text(&error)),
-            },
-        )),
+        Err(error @ Error::BadCredentials) => Ok(prove_page(&visitor, Trouble::of(&error), next)),
         Err(other) => Err(other),
     }
 }

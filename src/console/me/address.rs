@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::on_myself;
@@ -12,7 +11,7 @@ use crate::app::accounts::email_update::EmailUpdate;
 use crate::app::change::Done;
 use crate::app::{App, own};
 use crate::console::page::{Frame, Tab, answer};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::{ENGLISH, fill};
 use crate::console::visit::{Posted, Visitor};
 use crate::domain::actor::Role;
@@ -38,14 +37,13 @@ struct Page {
 /// `GET /me/address`
 pub async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response> {
     let display_name = visitor.account.profile.display_name.clone();
-    page(&app, &visitor, StatusCode::OK, None, String::new(), display_name).await
+    page(&app, &visitor, Trouble::NONE, String::new(), display_name).await
 }
 
 async fn page(
     app: &App,
     visitor: &Visitor,
-    status: StatusCode,
-    problem: Option<String>,
+    trouble: Trouble,
     typed: String,
     display_name: String,
 ) -> Result<Response> {
@@ -60,7 +58,7 @@ async fn page(
     };
     let filled = Page {
         frame: Frame::inside(t.addresses_and_name, visitor, Tab::Me),
-        problem,
+        problem: trouble.problem,
         primary: visitor.account.primary.to_string(),
         aliases: visitor.account.aliases.iter().map(ToString::to_string).collect(),
         rule,
@@ -69,7 +67,7 @@ async fn page(
         typed,
         display_name,
     };
-    Ok(answer(status, &filled))
+    Ok(answer(trouble.status, &filled))
 }
 
 /// `POST /me/address`
@@ -85,9 +83,8 @@ pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) ->
         Ok(Done { change: None, .. }) => Ok(visitor.guest.go("/me?said=nothing")),
         Ok(_) => Ok(visitor.guest.go("/me?said=address")),
         Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
             let display_name = visitor.account.profile.display_name.clone();
-            page(&app, &visitor, status, Some(problem), typed, display_name).await
+            page(&app, &visitor, refusals::beside_own(error)?, typed, display_name).await
         }
     }
 }
@@ -105,9 +102,6 @@ pub async fn change_name(State(app): State<App>, Posted { visitor, form }: Poste
     match done {
         Ok(Done { change: None, .. }) => Ok(visitor.guest.go("/me?said=nothing")),
         Ok(_) => Ok(visitor.guest.go("/me?said=name")),
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            page(&app, &visitor, status, Some(problem), String::new(), typed).await
-        }
+        Err(error) => page(&app, &visitor, refusals::beside_own(error)?, String::new(), typed).await,
     }
 }

@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::{Said, notice, on_myself};
@@ -13,7 +12,7 @@ use crate::app::accounts::revoke_app_password::RevokeAppPassword;
 use crate::app::mail::app_passwords;
 use crate::console::form::Form;
 use crate::console::page::{Frame, Tab, answer, ok};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::ENGLISH;
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor};
@@ -35,29 +34,35 @@ struct ListPage {
     frame: Frame,
     lines: Vec<Line>,
     problem: Option<String>,
+    typed: Typed,
+}
+
+/// What stands in the form.
+struct Typed {
     name: String,
     days: String,
     /// The boxes that are ticked.
     chosen: Protocols,
 }
 
-/// `GET /me/app-passwords`
-pub async fn list(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Response {
-    let told = notice(&said.said);
-    page(&app, &visitor, StatusCode::OK, told, None, String::new(), String::new(), Protocols::ALL)
+impl Typed {
+    fn of(form: &Form) -> Self {
+        let ticked = |word| form.all("protocol").any(|sent| sent == word);
+        Self {
+            name: form.text("name").to_owned(),
+            days: form.text("days").to_owned(),
+            chosen: Protocols { imap: ticked("imap"), pop: ticked("pop"), smtp: ticked("smtp") },
+        }
+    }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what was typed comes back to where it was typed")]
-fn page(
-    app: &App,
-    visitor: &Visitor,
-    status: StatusCode,
-    told: Option<String>,
-    problem: Option<String>,
-    name: String,
-    days: String,
-    chosen: Protocols,
-) -> Response {
+/// `GET /me/app-passwords`
+pub async fn list(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Response {
+    let untouched = Typed { name: String::new(), days: String::new(), chosen: Protocols::ALL };
+    page(&app, &visitor, notice(&said.said), Trouble::NONE, untouched)
+}
+
+fn page(app: &App, visitor: &Visitor, told: Option<String>, trouble: Trouble, typed: Typed) -> Response {
     let now = app.clock.now();
     let lines = visitor.account.app_passwords.iter().map(|one| Line {
         id: one.id.to_string(),
@@ -68,7 +73,7 @@ fn page(
     });
     let lines = lines.collect();
     let frame = Frame::inside(ENGLISH.app_passwords, visitor, Tab::Me).with_notice(told);
-    answer(status, &ListPage { frame, lines, problem, name, days, chosen })
+    answer(trouble.status, &ListPage { frame, lines, problem: trouble.problem, typed })
 }
 
 #[derive(Template)]
@@ -97,14 +102,7 @@ pub async fn make(State(app): State<App>, Posted { visitor, form }: Posted) -> R
             address: visitor.account.primary.to_string(),
             password: made.password.expose().to_owned(),
         })),
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            let typed = |field| form.text(field).to_owned();
-            let ticked = |word| form.all("protocol").any(|sent| sent == word);
-            let chosen = Protocols { imap: ticked("imap"), pop: ticked("pop"), smtp: ticked("smtp") };
-            let (name, days) = (typed("name"), typed("days"));
-            Ok(page(&app, &visitor, status, None, Some(problem), name, days, chosen))
-        }
+        Err(error) => Ok(page(&app, &visitor, None, refusals::beside_own(error)?, Typed::of(&form))),
     }
 }
 

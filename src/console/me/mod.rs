@@ -8,7 +8,6 @@ pub mod sessions;
 
 use askama::Template;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +21,7 @@ use crate::clock::Millis;
 use crate::console::entries;
 use crate::console::form::Form;
 use crate::console::page::{Frame, Tab, answer};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::{ENGLISH, count, fill};
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor};
@@ -110,15 +109,14 @@ struct MailCard {
 
 /// `GET /me`
 pub async fn show(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Result<Response> {
-    overview(&app, &visitor, StatusCode::OK, notice(&said.said), None).await
+    overview(&app, &visitor, notice(&said.said), Trouble::NONE).await
 }
 
 async fn overview(
     app: &App,
     visitor: &Visitor,
-    status: StatusCode,
     notice: Option<String>,
-    problem: Option<String>,
+    trouble: Trouble,
 ) -> Result<Response> {
     let t = &ENGLISH;
     let (account, now) = (&visitor.account, app.clock.now());
@@ -139,7 +137,7 @@ async fn overview(
     let page = MePage {
         frame: Frame::inside(t.my_account, visitor, Tab::Me).with_notice(notice),
         state: state(account, now),
-        problem,
+        problem: trouble.problem,
         password_set: Time::new(account.credential.at, now),
         factors: (!kinds.is_empty()).then(|| kinds.join(", ")),
         recovery: recovery.map(|known| known.address),
@@ -153,7 +151,7 @@ async fn overview(
         applications: count(number(applications.len()), t.one_application, t.many_applications),
         history,
     };
-    Ok(answer(status, &page))
+    Ok(answer(trouble.status, &page))
 }
 
 /// Who set a block, as its owner reads it.
@@ -276,9 +274,6 @@ async fn switch_mail(
     match done {
         Ok(Done { change: None, .. }) => Ok(visitor.guest.go("/me?said=nothing")),
         Ok(_) => Ok(visitor.guest.go(&format!("/me?said={said}"))),
-        Err(error) => {
-            let (status, problem) = refusals::beside(error)?;
-            overview(app, visitor, status, None, Some(problem)).await
-        }
+        Err(error) => overview(app, visitor, None, refusals::beside_own(error)?).await,
     }
 }

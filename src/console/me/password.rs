@@ -2,16 +2,15 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::app::password::{self, Factor, OwnChange};
 use crate::app::{App, web_sessions};
 use crate::console::page::{Frame, Tab, answer};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::ENGLISH;
 use crate::console::visit::{Posted, Visitor, with_session, without_session};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 #[derive(Template)]
 #[template(path = "me_password.html")]
@@ -25,25 +24,19 @@ struct Page {
 
 /// `GET /me/password`
 pub async fn show(State(app): State<App>, visitor: Visitor) -> Result<Response> {
-    page(&app, &visitor, StatusCode::OK, None, true).await
+    page(&app, &visitor, Trouble::NONE, true).await
 }
 
-async fn page(
-    app: &App,
-    visitor: &Visitor,
-    status: StatusCode,
-    problem: Option<String>,
-    end_elsewhere: bool,
-) -> Result<Response> {
+async fn page(app: &App, visitor: &Visitor, trouble: Trouble, end_elsewhere: bool) -> Result<Response> {
     let (account, least) = web_sessions::choice(app, &visitor.held).await?;
     let filled = Page {
         frame: Frame::inside(ENGLISH.change_password, visitor, Tab::Me),
         address: account.primary.to_string(),
         least,
-        problem,
+        problem: trouble.problem,
         end_elsewhere,
     };
-    Ok(answer(status, &filled))
+    Ok(answer(trouble.status, &filled))
 }
 
 /// `POST /me/password`. This browser stays signed in, with a new session: its own change must not
@@ -70,13 +63,6 @@ pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) ->
                 Err(_) => without_session(&app, visitor.guest.go("/?said=recovered")),
             })
         }
-        Err(error) => {
-            let wrong = matches!(error, Error::BadCredentials);
-            let (status, mut problem) = refusals::beside(error)?;
-            if wrong {
-                ENGLISH.wrong_current_password.clone_into(&mut problem);
-            }
-            page(&app, &visitor, status, Some(problem), end_elsewhere).await
-        }
+        Err(error) => page(&app, &visitor, refusals::beside_password(error)?, end_elsewhere).await,
     }
 }

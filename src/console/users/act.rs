@@ -11,7 +11,7 @@ use crate::app::people::Overview;
 use crate::console::asked::with_query;
 use crate::console::form::Form;
 use crate::console::page::{answer, ok};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::ENGLISH;
 use crate::console::users::action::Action;
 use crate::console::users::handed::password_page;
@@ -111,12 +111,10 @@ async fn refused(
     form: &Form,
     error: Error,
 ) -> Result<Response> {
-    if !refusals::belongs_to_form(&error) {
-        return Err(error);
-    }
-    let (status, _) = refusals::heading(&error);
-    let mut typed = Typed::of(form, Some(refusals::text(&error)));
-    typed.may_release = visitor.may_release(&error);
+    let may_release = visitor.may_release(&error);
+    let Trouble { status, problem } = refusals::beside(error)?;
+    let mut typed = Typed::of(form, problem);
+    typed.may_release = may_release;
     let seen = Seen::of(app, visitor, user).await?;
     Ok(answer(status, &seen.page(app, visitor, Some((action, typed, None)))))
 }

@@ -15,7 +15,7 @@ use crate::app::{password, people};
 use crate::console::form::Form;
 use crate::console::jobs::{self, Jobs, Outcome};
 use crate::console::page::{Frame, Tab, answer, ok};
-use crate::console::refusals;
+use crate::console::refusals::{self, Trouble};
 use crate::console::texts::{ENGLISH, count, fill};
 use crate::console::users::handed::password_page;
 use crate::console::users::panel::RELEASE;
@@ -134,18 +134,18 @@ pub async fn add(State(app): State<App>, Posted { visitor, form }: Posted) -> Re
             password_page(&app, &visitor, &account, &change.to_string(), &password, ENGLISH.user_is_added)
                 .await
         }
-        Err(error) if refusals::belongs_to_form(&error) => {
-            people::may_add(&app, &visitor.caller(&app), visitor.organization()).await?;
+        Err(error) => {
             let release = form.text(RELEASE);
             let may_release = visitor.may_release(&error) || !release.is_empty();
+            let Trouble { status, problem } = refusals::beside(error)?;
+            people::may_add(&app, &visitor.caller(&app), visitor.organization()).await?;
             let page = NewPage {
                 frame: Frame::inside(ENGLISH.add_user, &visitor, Tab::Users),
                 typed: Typed { release: may_release.then(|| release.to_owned()), ..Typed::of(&form) },
-                problem: Some(refusals::text(&error)),
+                problem,
             };
-            Ok(answer(refusals::heading(&error).0, &page))
+            Ok(answer(status, &page))
         }
-        Err(other) => Err(other),
     }
 }
 
