@@ -233,16 +233,16 @@ pub struct Overview {
     pub refused: Vec<Option<String>>,
 }
 
-/// One person, and which of these modes the caller may use on them.
+/// One person, and which of the modes that `modes` makes for the account the caller may use on them.
 ///
 /// # Errors
-/// Rights; `NotFound`.
+/// Rights; `NotFound`; what `modes` fails with.
 pub async fn overview(
     app: &App,
     caller: &Caller,
     zoid: OrganizationId,
     user: UserId,
-    modes: &[AccountMode],
+    modes: impl FnOnce(&Account) -> Result<Vec<AccountMode>>,
 ) -> Result<Overview> {
     let now = app.clock.now();
     let mut tx = app.db.snapshot().await?;
@@ -253,7 +253,7 @@ pub async fn overview(
     let account = &listed.account;
     rights::may_see(&actor, account)?;
     let history = store::audit::newest(&mut tx, zoid, Some(user), HISTORY).await?;
-    let refused = modes
+    let refused = modes(account)?
         .iter()
         .map(|mode| may(&actor, zoid, account, mode).err().map(|error: Error| error.to_string()))
         .collect();

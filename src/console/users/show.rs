@@ -105,11 +105,11 @@ impl Seen {
     /// Rights; `NotFound`.
     pub async fn of(app: &App, visitor: &Visitor, user: UserId) -> Result<Self> {
         let (caller, zoid) = (visitor.caller(app), visitor.organization());
-        let account = people::overview(app, &caller, zoid, user, &[]).await?.listed.account;
         let stand_in = password::one_time(app, zoid).await?;
-        let modes = Action::ALL.map(|action| action.example(&account, &stand_in));
-        let modes = modes.into_iter().collect::<Result<Vec<_>>>()?;
-        Ok(Self { over: people::overview(app, &caller, zoid, user, &modes).await? })
+        let modes = |account: &Account| {
+            Action::ALL.into_iter().map(|action| action.example(account, &stand_in)).collect()
+        };
+        Ok(Self { over: people::overview(app, &caller, zoid, user, modes).await? })
     }
 
     /// The page, with one panel opened.
