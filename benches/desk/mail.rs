@@ -153,7 +153,7 @@ impl Bench {
         let listed = Doveadm::new(&config).map_err(anyhow::Error::msg)?.who().await?;
         let old =
             |name: &str| people.iter().any(|who| name == format!("{}@g{}", who.mailbox, who.generation));
-        Ok(listed.iter().filter(|session| old(&session.user)).count())
+        Ok(listed.iter().filter(|session| old(&session.name)).count())
     }
 
     /// Runs a command of Mailward beside the server of the large database.

@@ -80,8 +80,7 @@ fn view(report: &Report) -> Value {
 }
 
 fn session(one: &Session) -> Value {
-    let credential = one.user.split_once('@').map_or("", |(_, credential)| credential);
-    json!({"service": one.service, "source": one.ip, "credential": credential})
+    json!({"service": one.service, "source": one.ip, "credential": one.credential().unwrap_or_default()})
 }
 
 /// Entries as docs/audit.md describes them.

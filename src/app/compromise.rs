@@ -21,6 +21,7 @@ use crate::domain::rights::Route;
 use crate::domain::secret::Secret;
 use crate::error::{Error, Result};
 pub use crate::mailserver::Session;
+use crate::mailserver::SessionMask;
 use crate::store;
 pub use crate::store::audit::AuditRow;
 pub use crate::store::web_sessions::WebSession;
@@ -138,11 +139,11 @@ async fn sessions(
     organization: OrganizationId,
     account: AccountId,
 ) -> Result<Vec<(String, Option<Vec<Session>>)>> {
-    let mailbox = format!("m{account}@");
+    let mask = SessionMask::All { mbox: Account::mailbox_of(account) };
     let mut found =
         servers::sessions(servers::with_sessions_of(app, Some(organization)).await?, PATIENCE).await;
     for open in found.iter_mut().filter_map(|(_, open)| open.as_mut()) {
-        open.retain(|one| one.user.starts_with(&mailbox));
+        open.retain(|one| mask.matches(&one.name));
     }
     Ok(found)
 }

@@ -416,12 +416,11 @@ async fn meant(app: &App, forecast: &Forecast, open: &[Session]) -> Result<u64> 
         .flat_map(|one| &one.mail_sessions)
         .map(|ending| mask(&ending.mailbox, &ending.sessions))
         .collect();
-    let mut ended = open.iter().filter(|one| masks.iter().any(|mask| mask.matches(&one.user))).count();
+    let mut ended = open.iter().filter(|one| masks.iter().any(|mask| mask.matches(&one.name))).count();
     if let Some(whole) = &forecast.whole {
         let mut tx = app.db.read().await?;
         for session in open {
-            let mailbox = session.user.split_once('@').map_or(session.user.as_str(), |(mailbox, _)| mailbox);
-            let owner = store::live::owner_of_mailbox(&mut tx, mailbox).await?;
+            let owner = store::live::owner_of_mailbox(&mut tx, session.mailbox()).await?;
             ended += usize::from(owner.is_some_and(|(zoid, domain)| match whole {
                 Whole::Organization(of) => *of == zoid,
                 Whole::Domain(name) => *name == domain,

@@ -257,7 +257,7 @@ pub fn report_text(done: &Done, report: &Report) -> String {
             None => lines.push(format!("  {name} does not say which mail sessions were open")),
             Some(open) => lines.extend(open.iter().map(|one| {
                 let source = one.ip.map_or_else(|| "an unknown place".to_owned(), |ip| ip.to_string());
-                format!("  {} session on {name} from {source} ({})", one.service, one.user)
+                format!("  {} session on {name} from {source} ({})", one.service, one.name)
             })),
         }
     }
@@ -279,7 +279,7 @@ pub fn report_json(done: &Done, report: &Report) -> Value {
         rows.iter().filter_map(|row| crate::cli::audit::entry(row).ok()).collect()
     };
     let sessions = |open: &Vec<Session>| -> Vec<Value> {
-        open.iter().map(|one| json!({"name": one.user, "service": one.service, "source": one.ip})).collect()
+        open.iter().map(|one| json!({"name": one.name, "service": one.service, "source": one.ip})).collect()
     };
     let servers = report
         .mail_sessions

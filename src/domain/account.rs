@@ -217,6 +217,11 @@ impl Switches {
 }
 
 impl Account {
+    /// What the mailbox of an account is called.
+    pub fn mailbox_of(id: AccountId) -> String {
+        format!("m{id}")
+    }
+
     /// What the person is called: by the display name, or the address where there is none.
     pub fn called(&self) -> &str {
         match self.profile.display_name.trim() {

@@ -148,7 +148,7 @@ impl Doveadm {
             let mut replies = self.call(&commands).await?.into_iter();
             let before = sessions(replies.next().ok_or_else(|| DoveadmError::Answer("no reply".into()))?)?;
             for (mask, reply) in chunk.iter().zip(replies) {
-                let seen = before.iter().filter(|session| mask.matches(&session.user)).count() as u64;
+                let seen = before.iter().filter(|session| mask.matches(&session.name)).count() as u64;
                 ended.push(Ended { mask: mask.clone(), sessions: kicked(reply)?.unwrap_or(seen) });
             }
         }
@@ -298,7 +298,7 @@ fn sessions(reply: Reply) -> Result<Vec<Session>, DoveadmError> {
         .map(|row| {
             let text = |field: &str| row[field].as_str().map(str::to_owned);
             Ok(Session {
-                user: text("username")
+                name: text("username")
                     .ok_or_else(|| DoveadmError::Answer("a session without a name".into()))?,
                 service: text("service").unwrap_or_default(),
                 pid: number(&row["pid"]).and_then(|pid| u32::try_from(pid).ok()),

@@ -47,12 +47,25 @@ impl SessionMask {
 /// A session that a mail server has open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// `<mbox>@<credential>`.
-    pub user: String,
+    /// `<mbox>@<credential>`, where Mailward let it in. The agents say `user`, as Dovecot does.
+    #[serde(rename = "user")]
+    pub name: String,
     /// `imap`, `pop3`, …; SMTP sessions are not listed, Postfix asks for their credential instead.
     pub service: String,
     pub pid: Option<u32>,
     pub ip: Option<std::net::IpAddr>,
+}
+
+impl Session {
+    /// The mailbox that it is in: what stands before the credential.
+    pub fn mailbox(&self) -> &str {
+        self.name.split_once('@').map_or(&self.name, |(mailbox, _)| mailbox)
+    }
+
+    /// The credential that opened it, as masks write it; none in a name that is not ours.
+    pub fn credential(&self) -> Option<&str> {
+        self.name.split_once('@').map(|(_, credential)| credential)
+    }
 }
 
 /// How many sessions a mask ended; none is a success.
@@ -181,7 +194,7 @@ impl Recording {
             .iter()
             .map(|mask| {
                 let before = self.sessions.len();
-                self.sessions.retain(|session| !mask.matches(&session.user));
+                self.sessions.retain(|session| !mask.matches(&session.name));
                 Ended { mask: mask.clone(), sessions: (before - self.sessions.len()) as u64 }
             })
             .collect()
@@ -192,8 +205,8 @@ impl Recording {
 mod tests {
     use super::*;
 
-    fn session(user: &str) -> Session {
-        Session { user: user.into(), service: "imap".into(), pid: None, ip: None }
+    fn session(name: &str) -> Session {
+        Session { name: name.into(), service: "imap".into(), pid: None, ip: None }
     }
 
     #[test]
@@ -205,6 +218,16 @@ mod tests {
             |mask: &SessionMask| ["10@g4", "10@g41", "10@a4", "100@g4", "10"].map(|name| mask.matches(name));
         assert_eq!(meant(&exact), [true, false, false, false, false]);
         assert_eq!(meant(&all), [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_session_is_of_a_mailbox_and_says_what_opened_it() {
+        let parts =
+            |name| (session(name).mailbox().to_owned(), session(name).credential().map(str::to_owned));
+        assert_eq!(parts("m10@g4"), ("m10".to_owned(), Some("g4".to_owned())));
+        assert_eq!(parts("root"), ("root".to_owned(), None));
+        let told = serde_json::to_value(session("m10@g4")).expect("JSON");
+        assert_eq!(told["user"], "m10@g4", "agents of every version say it like this");
     }
 
     #[tokio::test]

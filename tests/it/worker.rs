@@ -131,7 +131,7 @@ both_engines! {
         fail(&world, Some(DoveadmError::Timeout));
         let session = format!("m{}@g1", world.member.account_id);
         world.recorder.with(|recording| {
-            recording.sessions = vec![Session { user: session.clone(), service: "imap".to_owned(), pid: None, ip: None }];
+            recording.sessions = vec![Session { name: session.clone(), service: "imap".to_owned(), pid: None, ip: None }];
         });
         let answer = reset(&world, &world.member).await;
         let mut pauses = Vec::new();

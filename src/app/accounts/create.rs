@@ -231,7 +231,7 @@ async fn plan(
         role: new.role,
         help_desk: new.help_desk.clone(),
         profile: new.profile.clone(),
-        mailbox: format!("m{id}"),
+        mailbox: Account::mailbox_of(id),
         primary: new.address.clone(),
         aliases: Vec::new(),
         app_passwords: Vec::new(),

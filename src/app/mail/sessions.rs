@@ -182,7 +182,7 @@ async fn end(
         }
     }
     if !wanted.again.is_empty() {
-        let dead = dead(app, who_of(server, &wanted.again).await?).await?;
+        let dead = dead(app, &who_of(server, &wanted.again).await?).await?;
         for one in server.kick(&dead).await.map_err(unanswered)? {
             let of = wanted.again.iter().find(|mask| mask.matches(&one.mask.as_doveadm()));
             *ended.entry(of.map(SessionMask::as_doveadm).unwrap_or_default()).or_insert(0) += one.sessions;
@@ -194,17 +194,17 @@ async fn end(
         let exact = |mask: &&SessionMask| matches!(mask, SessionMask::Exact { .. });
         let exact: Vec<_> = wanted.at_once.iter().filter(exact).cloned().collect();
         let present = server.who().await.map_err(unanswered)?;
-        let meant = |masks: &[SessionMask], session: &Session| masks.iter().any(|m| m.matches(&session.user));
-        left.extend(present.iter().filter(|session| meant(&exact, session)).map(|s| s.user.clone()));
-        let others = present.into_iter().filter(|session| meant(&wanted.again, session)).collect();
-        left.extend(dead(app, others).await?.iter().map(SessionMask::as_doveadm));
+        let meant = |masks: &[SessionMask], session: &Session| masks.iter().any(|m| m.matches(&session.name));
+        left.extend(present.iter().filter(|session| meant(&exact, session)).map(|s| s.name.clone()));
+        let others: Vec<_> = present.into_iter().filter(|session| meant(&wanted.again, session)).collect();
+        left.extend(dead(app, &others).await?.iter().map(SessionMask::as_doveadm));
     }
     Ok((ended, reconciled, left))
 }
 
 async fn who_of(server: &MailServer, masks: &[SessionMask]) -> Result<Vec<Session>> {
     let mut sessions = server.who().await.map_err(unanswered)?;
-    sessions.retain(|session| masks.iter().any(|mask| mask.matches(&session.user)));
+    sessions.retain(|session| masks.iter().any(|mask| mask.matches(&session.name)));
     Ok(sessions)
 }
 
@@ -257,7 +257,7 @@ pub fn back_off(failures: u32) -> Millis {
 /// `Refused` when the server does not answer.
 pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
     let sessions = server.who().await.map_err(unanswered)?;
-    let dead = dead(app, sessions).await?;
+    let dead = dead(app, &sessions).await?;
     if dead.is_empty() {
         return Ok(0);
     }
@@ -272,14 +272,15 @@ pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
 }
 
 /// The names among these sessions that nothing lets in any more, each once.
-async fn dead(app: &App, sessions: Vec<Session>) -> Result<Vec<SessionMask>> {
-    let names: BTreeSet<(String, String)> =
-        sessions.into_iter().map(|session| (session.user, session.service)).collect();
+async fn dead(app: &App, sessions: &[Session]) -> Result<Vec<SessionMask>> {
+    let names: BTreeSet<(&str, &str, &str)> = sessions
+        .iter()
+        .filter_map(|session| Some((session.mailbox(), session.credential()?, session.service.as_str())))
+        .collect();
     let now = app.clock.now();
     let mut dead = Vec::new();
     let mut tx = app.db.read().await?;
-    for (name, service) in &names {
-        let Some((mailbox, credential)) = name.split_once('@') else { continue };
+    for (mailbox, credential, service) in names {
         if !store::mailboxes::may_hold_session(&mut tx, mailbox, credential, service, now).await? {
             let mask = SessionMask::Exact { mbox: mailbox.to_owned(), credential: credential.to_owned() };
             if dead.last() != Some(&mask) {

@@ -132,8 +132,8 @@ fn present(report: &Report, now: Millis) -> Vec<Present> {
 /// A mail program, by its protocol and by which password let it in.
 fn program(server: &str, session: &Session) -> Present {
     let t = &ENGLISH;
-    let credential = session.user.rsplit_once('@').map_or("", |(_, credential)| credential);
-    let with = if credential.starts_with('a') { t.with_app_password } else { t.with_main_password };
+    let by_app = session.credential().is_some_and(|credential| credential.starts_with('a'));
+    let with = if by_app { t.with_app_password } else { t.with_main_password };
     Present {
         what: fill(t.mail_program_on, &[&session.service.to_uppercase(), &server, &with]),
         from: session.ip.map(|ip| ip.to_string()).unwrap_or_default(),

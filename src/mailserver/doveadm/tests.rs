@@ -84,12 +84,12 @@ async fn sessions_are_read_as_dovecot_2_3_prints_them() {
         sessions,
         [
             Session {
-                user: "1395@a6".into(),
+                name: "1395@a6".into(),
                 service: "imap".into(),
                 pid: Some(16230),
                 ip: "127.0.0.1".parse().ok()
             },
-            Session { user: "7@g2".into(), service: "pop3".into(), pid: Some(9), ip: "::1".parse().ok() },
+            Session { name: "7@g2".into(), service: "pop3".into(), pid: Some(9), ip: "::1".parse().ok() },
         ]
     );
     let asked = asked.await.expect("served").remove(0);

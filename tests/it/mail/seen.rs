@@ -98,7 +98,7 @@ impl Lab {
     pub fn expect_who(&self, expected: &[&str]) {
         let start = Instant::now();
         loop {
-            let mut names: Vec<_> = self.sessions().into_iter().map(|session| session.user).collect();
+            let mut names: Vec<_> = self.sessions().into_iter().map(|session| session.name).collect();
             names.sort();
             if names == expected {
                 return;

@@ -196,7 +196,7 @@ impl Case<'_> {
                 {
                     if off.is_none() {
                         let service = service.to_owned();
-                        sessions.push(Session { user: name.clone(), service, pid: None, ip: None });
+                        sessions.push(Session { name: name.clone(), service, pid: None, ip: None });
                     }
                 }
             }
@@ -264,7 +264,7 @@ impl Case<'_> {
         let sessions = self
             .world
             .recorder
-            .with(|recording| recording.sessions.iter().map(|one| one.user.clone()).collect());
+            .with(|recording| recording.sessions.iter().map(|one| one.name.clone()).collect());
         Sight { accounts, addresses: addresses.into_iter().collect(), works, stored, sessions }
     }
 
@@ -550,7 +550,7 @@ fn opens(account: &Account, app: &AppPassword, now: i64) -> bool {
 pub async fn counted(case: &Case<'_>, forecast: &Forecast) -> Result<(), String> {
     let mut forecast = Forecast { servers: Vec::new(), ..forecast.clone() };
     let open: Vec<String> =
-        case.world.recorder.with(|recording| recording.sessions.iter().map(|one| one.user.clone()).collect());
+        case.world.recorder.with(|recording| recording.sessions.iter().map(|one| one.name.clone()).collect());
     let server = MailServer::Recorder(case.world.recorder.clone());
     let servers = vec![("mx1".to_owned(), Some(server))];
     look_at(&case.world.app, &mut forecast, servers).await.map_err(|error| error.to_string())?;

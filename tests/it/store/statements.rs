@@ -609,7 +609,7 @@ async fn forecasts(world: &World, domain: &DomainName) {
     let mut forecast = off.expect("a forecast").forecast.expect("a forecast");
     world.recorder.with(|recording| {
         recording.sessions =
-            vec![Session { user: "m1@g1".into(), service: "imap".into(), pid: None, ip: None }];
+            vec![Session { name: "m1@g1".into(), service: "imap".into(), pid: None, ip: None }];
     });
     let server = MailServer::Recorder(world.recorder.clone());
     look_at(app, &mut forecast, vec![("mx1".to_owned(), Some(server))]).await.expect("an answer");

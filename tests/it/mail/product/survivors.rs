@@ -112,7 +112,7 @@ fn run(mail: &MailWorld, round: usize, trials: usize) -> Seen {
     for who in &people {
         let old = format!("{}@g1", mbox(who));
         seen.survivors
-            .extend(sessions.iter().filter(|s| s.user == old).map(|s| format!("listed: {}", s.user)));
+            .extend(sessions.iter().filter(|s| s.name == old).map(|s| format!("listed: {}", s.name)));
     }
     seen
 }

@@ -36,7 +36,7 @@ fn fates(mail: &MailWorld, event: Event, who: &Someone) -> [(Artefact, Fate); 4]
     let mut smtp = mail.submission(&who.email, PASSWORD);
     // A session is listed a moment after its login was answered.
     let name = format!("{}@g1", mbox(who));
-    while mail.sessions().iter().filter(|session| session.user == name).count() < 2 {
+    while mail.sessions().iter().filter(|session| session.name == name).count() < 2 {
         sleep(Duration::from_millis(10));
     }
     mail.block(happen(mail.world(), event, who));
