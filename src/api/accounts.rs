@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::api::door::{self, Path, Signed, no_such_path};
+use crate::api::door::{self, Call, Path, no_such_path};
 use crate::api::envelope::{bare_success, success};
 use crate::api::views::{Frame, User};
 use crate::app::App;
@@ -39,21 +39,21 @@ const DEFAULT_ROWS: i64 = 10;
     responses((status = 200, description = "An array of user objects")))]
 pub async fn list(
     State(app): State<App>,
-    signed: Signed,
+    call: Call,
     Path(zoid): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
     let asked = async {
         let params = Params::query(query.as_deref())?;
         let asked = (window(&params)?, email_id(&params)?);
         door::strict_query(&app, &params)?;
         Ok(asked)
     };
-    let ((start, limit), named) = signed.or_bad_token(&app, asked.await).await?;
+    let ((start, limit), named) = call.or_bad_token(&app, asked.await).await?;
     let page = match named {
-        None => read::page(&app, &signed.context.caller, zoid, start, limit).await?,
-        Some(named) => match read::one(&app, &signed.context.caller, zoid, &named).await {
+        None => read::page(&app, &call.context.caller, zoid, start, limit).await?,
+        Some(named) => match read::one(&app, &call.context.caller, zoid, &named).await {
             Err(Error::NotFound(_)) => Vec::new(),
             // A list of one, of which there are pages as of any.
             found => [found?].into_iter().filter(|_| start == 0 && limit > 0).collect(),
@@ -86,22 +86,22 @@ fn email_id(params: &Params) -> Result<Option<TargetName>> {
     responses((status = 200, description = "A user object")))]
 pub async fn show(
     State(app): State<App>,
-    signed: Signed,
+    call: Call,
     Path((zoid, id)): Path<(String, String)>,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
     let named = match wire::id_segment(&id) {
         PathId::Number(number) => TargetName::Number(number),
         PathId::Address(text) => match EmailAddress::parse(&text) {
             Ok(address) => TargetName::Address(address),
             Err(_) => {
                 let missing = Error::NotFound("no user of this organization has that address".to_owned());
-                return Err(signed.instead(&app, missing).await);
+                return Err(call.instead(&app, missing).await);
             }
         },
-        PathId::Nonsense => return Err(signed.instead(&app, no_such_path()).await),
+        PathId::Nonsense => return Err(call.instead(&app, no_such_path()).await),
     };
-    let listed = read::one(&app, &signed.context.caller, zoid, &named).await?;
+    let listed = read::one(&app, &call.context.caller, zoid, &named).await?;
     Ok(shown(&app, &listed, true))
 }
 
@@ -114,8 +114,8 @@ fn shown(app: &App, listed: &Listed, for_administrator: bool) -> Response {
 /// The caller's own accounts: one.
 #[utoipa::path(get, path = "/api/accounts", tag = "own account",
     responses((status = 200, description = "An array with the own user object")))]
-pub async fn own_all(State(app): State<App>, signed: Signed) -> Result<Response> {
-    let listed = read::own(&app, &signed.context.caller, None).await?;
+pub async fn own_all(State(app): State<App>, call: Call) -> Result<Response> {
+    let listed = read::own(&app, &call.context.caller, None).await?;
     let url = app.config.public_url();
     let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: false };
     Ok(success([User { listed: &listed, frame: &frame }]))
@@ -125,9 +125,9 @@ pub async fn own_all(State(app): State<App>, signed: Signed) -> Result<Response>
 #[utoipa::path(get, path = "/api/accounts/{accountId}", tag = "own account",
     params(("accountId" = String, Path, description = "The own accountId")),
     responses((status = 200, description = "The own user object")))]
-pub async fn own(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
-    let listed = read::own(&app, &signed.context.caller, Some(number)).await?;
+pub async fn own(State(app): State<App>, call: Call, Path(id): Path<String>) -> Result<Response> {
+    let number = call.number(&app, &id).await?;
+    let listed = read::own(&app, &call.context.caller, Some(number)).await?;
     Ok(shown(&app, &listed, false))
 }
 
@@ -139,18 +139,18 @@ pub async fn own(State(app): State<App>, signed: Signed, Path(id): Path<String>)
     responses((status = 200, description = "An array of audit entries, as docs/audit.md describes them")))]
 pub async fn history(
     State(app): State<App>,
-    signed: Signed,
+    call: Call,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
+    let number = call.number(&app, &id).await?;
     let asked = Params::query(query.as_deref()).and_then(|params| {
         let window = window(&params)?;
         door::strict_query(&app, &params)?;
         Ok(window)
     });
-    let (start, limit) = signed.or_bad_token(&app, asked).await?;
-    let entries = history::own(&app, &signed.context.caller, number, start, limit).await?;
+    let (start, limit) = call.or_bad_token(&app, asked).await?;
+    let entries = history::own(&app, &call.context.caller, number, start, limit).await?;
     Ok(success(entries))
 }
 
@@ -161,25 +161,25 @@ pub async fn history(
     responses((status = 201, description = "The new user object; the envelope says 200")))]
 pub async fn create(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path(zoid): Path<String>,
     stream: Stream,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
     let parsed = async {
-        let body = Body::parse(&signed.body(stream).await?)?;
+        let body = Body::parse(&call.body(stream).await?)?;
         let new = NewUser::from_body(&body)?;
         door::strict(&app, &body)?;
         Ok(new)
     };
     let parsed = parsed.await;
-    let new = signed.or_bad_token(&app, parsed).await?;
+    let new = call.or_bad_token(&app, parsed).await?;
     let again = app.clone();
-    signed.answers(Answer::Kept(Arc::new(move |made| {
+    call.answers(Answer::Kept(Arc::new(move |made| {
         let data = made.accounts.first().map(|account| created(&again, account));
         door::kept(StatusCode::CREATED, data, made)
     })));
-    let made = creation::run(&app, &signed.context, zoid, new).await?;
+    let made = creation::run(&app, &call.context, zoid, new).await?;
     Ok(door::done(&made, |made| match made.accounts.first() {
         Some(account) => (StatusCode::CREATED, success(created(&app, account))).into_response(),
         None => Error::internal("the user was not stored").into_response(),
@@ -202,13 +202,13 @@ fn created(app: &App, account: &Account) -> Value {
     responses((status = 200, description = "Done, or already so")))]
 pub async fn change(
     State(app): State<App>,
-    signed: Signed,
+    call: Call,
     Path((zoid, id)): Path<(String, String)>,
     stream: Stream,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
-    let number = signed.number(&app, &id).await?;
-    put(&app, signed, Route::Organization(zoid), Some(number), stream).await
+    let zoid = call.zoid(&app, &zoid).await?;
+    let number = call.number(&app, &id).await?;
+    put(&app, call, Route::Organization(zoid), Some(number), stream).await
 }
 
 /// Changes accounts that the body names: `changeRole` with a list, or any mode with `zuid`.
@@ -218,12 +218,12 @@ pub async fn change(
     responses((status = 200, description = "Done, or already so")))]
 pub async fn change_listed(
     State(app): State<App>,
-    signed: Signed,
+    call: Call,
     Path(zoid): Path<String>,
     stream: Stream,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
-    put(&app, signed, Route::Organization(zoid), None, stream).await
+    let zoid = call.zoid(&app, &zoid).await?;
+    put(&app, call, Route::Organization(zoid), None, stream).await
 }
 
 /// Changes the own account, as `mode` says.
@@ -233,23 +233,17 @@ pub async fn change_listed(
     responses((status = 200, description = "Done, or already so")))]
 pub async fn change_own(
     State(app): State<App>,
-    signed: Signed,
+    call: Call,
     Path(id): Path<String>,
     stream: Stream,
 ) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
-    put(&app, signed, Route::Own, Some(number), stream).await
+    let number = call.number(&app, &id).await?;
+    put(&app, call, Route::Own, Some(number), stream).await
 }
 
-async fn put(
-    app: &App,
-    mut signed: Signed,
-    route: Route,
-    path: Option<i64>,
-    stream: Stream,
-) -> Result<Response> {
+async fn put(app: &App, mut call: Call, route: Route, path: Option<i64>, stream: Stream) -> Result<Response> {
     let parsed = async {
-        let body = Body::parse(&signed.body(stream).await?)?;
+        let body = Body::parse(&call.body(stream).await?)?;
         let zuid = body.long("zuid")?;
         let mode = AccountMode::from_body(&body).and_then(|mode| door::strict(app, &body).map(|()| mode));
         match mode {
@@ -261,15 +255,15 @@ async fn put(
         }
     };
     let parsed = parsed.await;
-    run(app, &signed, signed.or_bad_token(app, parsed).await?).await
+    run(app, &call, call.or_bad_token(app, parsed).await?).await
 }
 
 fn names_one(route: Route, body: &Body) -> bool {
     matches!(route, Route::Organization(_)) && matches!(body.long_list("userList"), Ok(None))
 }
 
-async fn run(app: &App, signed: &Signed, ask: Ask) -> Result<Response> {
-    let done = change::run(app, &signed.context, ask).await?;
+async fn run(app: &App, call: &Call, ask: Ask) -> Result<Response> {
+    let done = change::run(app, &call.context, ask).await?;
     Ok(door::done(&done, |_| bare_success()))
 }
 
@@ -280,14 +274,14 @@ async fn run(app: &App, signed: &Signed, ask: Ask) -> Result<Response> {
     responses((status = 200, description = "Deleted; their mail stays, their addresses are kept for a term")))]
 pub async fn delete_listed(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path(zoid): Path<String>,
     RawQuery(query): RawQuery,
     stream: Stream,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
     let parsed = async {
-        let deletion = Deletion::read(&app, query.as_deref(), &signed.body(stream).await?)?;
+        let deletion = Deletion::read(&app, query.as_deref(), &call.body(stream).await?)?;
         if deletion.names_nobody() {
             return Err(Error::bad_value(
                 "accountList",
@@ -297,7 +291,7 @@ pub async fn delete_listed(
         Ok(deletion.ask(Route::Organization(zoid), None))
     };
     let parsed = parsed.await;
-    run(&app, &signed, signed.or_bad_token(&app, parsed).await?).await
+    run(&app, &call, call.or_bad_token(&app, parsed).await?).await
 }
 
 /// Deletes the user that the path names.
@@ -308,19 +302,19 @@ pub async fn delete_listed(
     responses((status = 200, description = "Deleted; the mail stays, the addresses are kept for a term")))]
 pub async fn delete(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path((zoid, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     stream: Stream,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
     let parsed = async {
         let in_path = match wire::id_segment(&id) {
             PathId::Number(number) => TargetName::Number(number),
             PathId::Address(text) => TargetName::Address(EmailAddress::parse(&text)?),
             PathId::Nonsense => return Err(no_such_path()),
         };
-        let mut deletion = Deletion::read(&app, query.as_deref(), &signed.body(stream).await?)?;
+        let mut deletion = Deletion::read(&app, query.as_deref(), &call.body(stream).await?)?;
         if deletion.users.is_empty() {
             deletion.users.push(in_path);
             return Ok(deletion.ask(Route::Organization(zoid), None));
@@ -335,7 +329,7 @@ pub async fn delete(
         }
     };
     let parsed = parsed.await;
-    run(&app, &signed, signed.or_bad_token(&app, parsed).await?).await
+    run(&app, &call, call.or_bad_token(&app, parsed).await?).await
 }
 
 /// Forgets the wrong passwords that were tried on an account, so that its owner can sign in again.
@@ -345,13 +339,13 @@ pub async fn delete(
     responses((status = 200, description = "Nothing is counted on the account any more")))]
 pub async fn clear_throttle(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path((zoid, id)): Path<(String, String)>,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
-    let number = signed.number(&app, &id).await?;
-    signed.without_body();
-    let done = throttle::clear(&app, &signed.context, zoid, number).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
+    let number = call.number(&app, &id).await?;
+    call.without_body();
+    let done = throttle::clear(&app, &call.context, zoid, number).await?;
     Ok(door::done(&done, |_| bare_success()))
 }
 

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::api::door::{self, Path, Signed};
+use crate::api::door::{self, Call, Path};
 use crate::api::envelope::{bare_success, success};
 use crate::app::App;
 use crate::app::accounts::create_app_password::CreateAppPassword;
@@ -35,9 +35,9 @@ fn view(app: &AppPassword) -> Value {
 #[utoipa::path(get, path = "/api/accounts/{accountId}/appPasswords", tag = "own account",
     params(("accountId" = String, Path, description = "The own accountId")),
     responses((status = 200, description = "An array of app passwords")))]
-pub async fn list(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
-    let listed = read::own(&app, &signed.context.caller, Some(number)).await?;
+pub async fn list(State(app): State<App>, call: Call, Path(id): Path<String>) -> Result<Response> {
+    let number = call.number(&app, &id).await?;
+    let listed = read::own(&app, &call.context.caller, Some(number)).await?;
     Ok(success(listed.account.app_passwords.iter().map(view).collect::<Vec<_>>()))
 }
 
@@ -48,22 +48,21 @@ pub async fn list(State(app): State<App>, signed: Signed, Path(id): Path<String>
     responses((status = 201, description = "The app password; the envelope says 200")))]
 pub async fn create(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path(id): Path<String>,
     stream: Stream,
 ) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
+    let number = call.number(&app, &id).await?;
     let parsed = async {
-        let body = Body::parse(&signed.body(stream).await?)?;
+        let body = Body::parse(&call.body(stream).await?)?;
         let wish = CreateAppPassword::parse(&body)?;
         door::strict(&app, &body)?;
         Ok(wish)
     };
     let parsed = parsed.await;
-    let wish = signed.or_bad_token(&app, parsed).await?;
-    signed
-        .answers(Answer::Secret("revoke the app password that it made, and make another one with a new key"));
-    let made = app_passwords::make(&app, &signed.context, Route::Own, number, wish).await?;
+    let wish = call.or_bad_token(&app, parsed).await?;
+    call.answers(Answer::Secret("revoke the app password that it made, and make another one with a new key"));
+    let made = app_passwords::make(&app, &call.context, Route::Own, number, wish).await?;
     Ok(door::done(&made.done, |_| match made.stored() {
         Ok(stored) => {
             let mut shown = view(stored);
@@ -81,18 +80,18 @@ pub async fn create(
     responses((status = 200, description = "Revoked")))]
 pub async fn revoke(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path((id, app_password)): Path<(String, String)>,
 ) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
-    let wanted = signed.number(&app, &app_password).await?;
+    let number = call.number(&app, &id).await?;
+    let wanted = call.number(&app, &app_password).await?;
     let Some(wanted) = AppPasswordId::new(wanted) else {
         let missing = Error::NotFound(format!("there is no app password {wanted} on this account"));
-        return Err(signed.instead(&app, missing).await);
+        return Err(call.instead(&app, missing).await);
     };
-    signed.without_body();
+    call.without_body();
     let mode = AccountMode::RevokeAppPassword(RevokeAppPassword { id: wanted });
     let ask = Ask { route: Route::Own, path: Some(number), zuid: None, mode };
-    let done = change::run(&app, &signed.context, ask).await?;
+    let done = change::run(&app, &call.context, ask).await?;
     Ok(door::done(&done, |_| bare_success()))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::api::door::{self, Path, Signed};
+use crate::api::door::{self, Call, Path};
 use crate::api::envelope::{bare_success, success};
 use crate::app::App;
 use crate::app::oauth::{self, connections::Connected};
@@ -26,9 +26,9 @@ fn view(connected: &Connected) -> Value {
 #[utoipa::path(get, path = "/api/accounts/{accountId}/applications", tag = "own account",
     params(("accountId" = String, Path, description = "The own accountId")),
     responses((status = 200, description = "An array of applications")))]
-pub async fn list(State(app): State<App>, signed: Signed, Path(id): Path<String>) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
-    let connected = oauth::connected(&app, &signed.context.caller, Some(number)).await?;
+pub async fn list(State(app): State<App>, call: Call, Path(id): Path<String>) -> Result<Response> {
+    let number = call.number(&app, &id).await?;
+    let connected = oauth::connected(&app, &call.context.caller, Some(number)).await?;
     Ok(success(connected.iter().map(view).collect::<Vec<_>>()))
 }
 
@@ -39,11 +39,11 @@ pub async fn list(State(app): State<App>, signed: Signed, Path(id): Path<String>
     responses((status = 200, description = "Disconnected")))]
 pub async fn disconnect(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path((id, client)): Path<(String, String)>,
 ) -> Result<Response> {
-    let number = signed.number(&app, &id).await?;
-    signed.without_body();
-    let disconnected = oauth::disconnect(&app, &signed.context, Some(number), &client).await?;
+    let number = call.number(&app, &id).await?;
+    call.without_body();
+    let disconnected = oauth::disconnect(&app, &call.context, Some(number), &client).await?;
     Ok(door::done(&disconnected, |_| bare_success()))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
 
-use crate::api::door::{Path, Signed};
+use crate::api::door::{Call, Path};
 use crate::api::envelope::success;
 use crate::app::App;
 use crate::app::mail::receipt;
@@ -18,16 +18,16 @@ use crate::error::{Error, Result};
     responses((status = 200, description = "The receipt")))]
 pub async fn show(
     State(app): State<App>,
-    signed: Signed,
+    call: Call,
     Path((zoid, change)): Path<(String, String)>,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
-    let number = signed.number(&app, &change).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
+    let number = call.number(&app, &change).await?;
     let Some(change) = ChangeId::new(number) else {
         let missing = Error::NotFound(format!("there is no change {number} in this organization"));
-        return Err(signed.instead(&app, missing).await);
+        return Err(call.instead(&app, missing).await);
     };
-    let receipt = receipt::show(&app, &signed.context.caller, zoid, change).await?;
+    let receipt = receipt::show(&app, &call.context.caller, zoid, change).await?;
     let first = receipt.entries.first();
     Ok(success(json!({
         "changeId": receipt.change.to_string(),

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::api::door::{self, Path, Signed};
+use crate::api::door::{self, Call, Path};
 use crate::api::envelope::success;
 use crate::app::App;
 use crate::app::compromise::{self, AuditRow, Report, Session};
@@ -21,24 +21,24 @@ use crate::wire::Body;
     responses((status = 200, description = "The one-time password, shown once, and a report of recent sign-ins and changes")))]
 pub async fn secure(
     State(app): State<App>,
-    mut signed: Signed,
+    mut call: Call,
     Path((zoid, id)): Path<(String, String)>,
     stream: Stream,
 ) -> Result<Response> {
-    let zoid = signed.zoid(&app, &zoid).await?;
-    let number = signed.number(&app, &id).await?;
+    let zoid = call.zoid(&app, &zoid).await?;
+    let number = call.number(&app, &id).await?;
     let parsed = async {
-        let bytes = signed.body(stream).await?;
+        let bytes = call.body(stream).await?;
         if !bytes.is_empty() {
             door::strict(&app, &Body::parse(&bytes)?)?;
         }
         Ok(())
     };
     if let Err(error) = parsed.await {
-        return Err(signed.instead(&app, error).await);
+        return Err(call.instead(&app, error).await);
     }
-    signed.answers(Answer::Secret("reset the password, or make the call again with a new key"));
-    let (done, report) = compromise::secure(&app, &signed.context, zoid, number).await?;
+    call.answers(Answer::Secret("reset the password, or make the call again with a new key"));
+    let (done, report) = compromise::secure(&app, &call.context, zoid, number).await?;
     Ok(door::done(&done, |_| match &report {
         Some(report) => success(view(report)),
         None => Error::internal("an account was secured without a report").into_response(),

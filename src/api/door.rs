@@ -39,14 +39,13 @@ pub async fn pass(State(app): State<App>, request: Request, next: Next) -> Respo
     response
 }
 
-/// What a handler knows of a request that carries a token; and its idempotency key, which counts once
-/// the body is known.
-pub struct Signed {
+/// A call with a token, as a handler gets it; and its idempotency key, which counts once the body is known.
+pub struct Call {
     pub context: Context,
     once: Option<Once>,
 }
 
-impl FromRequestParts<App> for Signed {
+impl FromRequestParts<App> for Call {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
@@ -60,11 +59,11 @@ impl FromRequestParts<App> for Signed {
             source: door::source(parts, app),
             ..Context::new(caller, Door::Api, door::request_id(parts))
         };
-        let mut signed = Self { context, once: None };
-        let heard = hear(&mut signed.context, &parts.headers).and_then(|()| once(parts));
+        let mut call = Self { context, once: None };
+        let heard = hear(&mut call.context, &parts.headers).and_then(|()| once(parts));
         match heard {
-            Ok(once) => Ok(Self { once, ..signed }),
-            Err(error) => Err(signed.instead(app, error).await),
+            Ok(once) => Ok(Self { once, ..call }),
+            Err(error) => Err(call.instead(app, error).await),
         }
     }
 }
@@ -113,7 +112,7 @@ pub async fn untried(request: Request, next: Next) -> Result<Response> {
     Ok(next.run(request).await)
 }
 
-impl Signed {
+impl Call {
     /// Reads the body. With an idempotency key, a repeat must have the same.
     ///
     /// # Errors
@@ -224,8 +223,8 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
         match axum::extract::Path::<T>::from_request_parts(parts, app).await {
             Ok(axum::extract::Path(segments)) => Ok(Self(segments)),
             Err(_) => {
-                let signed = Signed::from_request_parts(parts, app).await?;
-                Err(signed.instead(app, no_such_path()).await)
+                let call = Call::from_request_parts(parts, app).await?;
+                Err(call.instead(app, no_such_path()).await)
             }
         }
     }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::api::door::Signed;
+use crate::api::door::Call;
 use crate::app::App;
 use crate::app::accounts::read;
 use crate::app::oauth::{self, GrantType, TokenRequest};
@@ -255,8 +255,8 @@ pub async fn introspect(
 /// Who the token belongs to.
 #[utoipa::path(get, path = "/oauth/user/info", tag = "oauth",
     responses((status = 200, description = "ZUID, Email and names")))]
-pub async fn user_info(State(app): State<App>, signed: Signed) -> Result<Response> {
-    let account = read::profile(&app, &signed.context.caller).await?.account;
+pub async fn user_info(State(app): State<App>, call: Call) -> Result<Response> {
+    let account = read::profile(&app, &call.context.caller).await?.account;
     let body: Value = json!({
         "ZUID": account.user.get(),
         "Email": account.primary.as_str(),
