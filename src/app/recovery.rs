@@ -30,7 +30,7 @@ use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::engine::Tx;
 use crate::store::outbox::Origin;
-pub use crate::store::recovery::{Link, Purpose, RecoveryAddress};
+pub use crate::store::recovery::{Purpose, RecoveryAddress, RecoveryLink};
 use crate::store::throttle::count_below;
 
 /// How long a link is good.
@@ -176,7 +176,7 @@ pub(super) async fn link_for(
             if !good || account.credential.at > asked_at {
                 return Ok(false);
             }
-            let link = Link {
+            let link = RecoveryLink {
                 organization,
                 user: account.user,
                 purpose,
@@ -203,7 +203,7 @@ pub(super) async fn link_for(
 ///
 /// # Errors
 /// The database's.
-pub async fn look(app: &App, purpose: Purpose, secret: &Secret) -> Result<Option<(Link, Account)>> {
+pub async fn look(app: &App, purpose: Purpose, secret: &Secret) -> Result<Option<(RecoveryLink, Account)>> {
     let now = app.clock.now();
     good_link(&mut *app.db.snapshot().await?, purpose, &secret.fingerprint(), now).await
 }
@@ -214,7 +214,7 @@ pub(super) async fn good_link(
     purpose: Purpose,
     hash: &[u8; 32],
     now: Millis,
-) -> Result<Option<(Link, Account)>> {
+) -> Result<Option<(RecoveryLink, Account)>> {
     let Some(link) = store::recovery::link(tx, hash, purpose, now).await? else { return Ok(None) };
     let account = store::accounts::load(tx, link.organization, Handle::User(link.user)).await?;
     let Some(account) = account else { return Ok(None) };

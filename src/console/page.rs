@@ -22,7 +22,7 @@ pub enum Tab {
 }
 
 /// One entry of the navigation.
-pub struct Link {
+pub struct TabLink {
     pub path: &'static str,
     pub name: &'static str,
     pub here: bool,
@@ -32,7 +32,7 @@ pub struct Link {
 pub struct Frame {
     pub title: String,
     /// Empty before the sign-in.
-    pub navigation: Vec<Link>,
+    pub navigation: Vec<TabLink>,
     /// Name and address of who is signed in.
     pub signed_in_as: Option<(String, String)>,
     /// For the forms of the page.
@@ -77,7 +77,7 @@ impl Frame {
     }
 }
 
-fn navigation(role: Role, here: Tab) -> Vec<Link> {
+fn navigation(role: Role, here: Tab) -> Vec<TabLink> {
     let t = &ENGLISH;
     let mut links = Vec::new();
     if role > Role::Member {
@@ -92,7 +92,7 @@ fn navigation(role: Role, here: Tab) -> Vec<Link> {
         ]);
     }
     links.push((Tab::Me, "/me", t.my_account));
-    links.into_iter().map(|(place, path, name)| Link { path, name, here: place == here }).collect()
+    links.into_iter().map(|(place, path, name)| TabLink { path, name, here: place == here }).collect()
 }
 
 /// A template as an answer.

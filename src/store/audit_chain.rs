@@ -89,7 +89,7 @@ pub async fn seal(tx: &mut Tx, seq: i64, tip: Tip) -> Result<()> {
 
 /// A sealed place with its entry, and what the columns beside it say.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct ChainLink {
     pub number: i64,
     pub hash: Option<Hash>,
     /// `None` when the entry is gone.
@@ -103,7 +103,12 @@ pub struct Link {
 }
 
 /// Up to `most` places of an organization's chain behind the one with that number, in order.
-pub async fn page(tx: &mut Tx, organization: OrganizationId, after: i64, most: i64) -> Result<Vec<Link>> {
+pub async fn page(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    after: i64,
+    most: i64,
+) -> Result<Vec<ChainLink>> {
     tx.query_all(
         "SELECT l.number, l.hash, l.change_id, l.step, a.entry, a.person_id, a.at, a.verb, a.actor
          FROM audit_link l
@@ -111,7 +116,7 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, after: i64, most: i
          WHERE l.organization_id = $1 AND l.number > $2 ORDER BY l.number LIMIT $3",
         params![organization.get(), after, most],
         |row| {
-            Ok(Link {
+            Ok(ChainLink {
                 number: row.get("number")?,
                 hash: hash(row)?,
                 entry: row.get("entry")?,

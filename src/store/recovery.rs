@@ -110,7 +110,7 @@ impl Purpose {
 
 /// A link as it is stored, until it expires.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct RecoveryLink {
     pub organization: OrganizationId,
     pub user: UserId,
     pub purpose: Purpose,
@@ -125,7 +125,7 @@ pub struct Link {
 }
 
 /// Stores a link; those of the same purpose that the person has are void from now on.
-pub async fn insert_link(tx: &mut Tx, hash: &Fingerprint, link: &Link) -> Result<()> {
+pub async fn insert_link(tx: &mut Tx, hash: &Fingerprint, link: &RecoveryLink) -> Result<()> {
     tx.execute(
         "DELETE FROM recovery_link WHERE organization_id = $1 AND person_id = $2 AND purpose = $3",
         params![link.organization.get(), link.user.get(), link.purpose.as_str()],
@@ -151,13 +151,18 @@ pub async fn insert_link(tx: &mut Tx, hash: &Fingerprint, link: &Link) -> Result
 }
 
 /// A link of that purpose that is neither used nor expired.
-pub async fn link(tx: &mut Tx, hash: &Fingerprint, purpose: Purpose, now: Millis) -> Result<Option<Link>> {
+pub async fn link(
+    tx: &mut Tx,
+    hash: &Fingerprint,
+    purpose: Purpose,
+    now: Millis,
+) -> Result<Option<RecoveryLink>> {
     tx.query_opt(
         "SELECT organization_id, person_id, address, epoch, password_mark, created_at, expires_at FROM recovery_link
          WHERE hash = $1 AND purpose = $2 AND expires_at > $3 AND used_at IS NULL",
         params![&hash[..], purpose.as_str(), now],
         |row| {
-            Ok(Link {
+            Ok(RecoveryLink {
                 organization: id(row.get("organization_id")?)?,
                 user: id(row.get("person_id")?)?,
                 purpose,

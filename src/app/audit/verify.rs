@@ -14,7 +14,7 @@ use crate::domain::audit_chain::Tip;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::audit_chain::{self, Link};
+use crate::store::audit_chain::{self, ChainLink};
 
 /// After so many findings nobody reads on.
 const MOST_FINDINGS: usize = 100;
@@ -314,7 +314,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The columns that entries are found by say what the entry says.
-    fn columns(&mut self, link: &Link) {
+    fn columns(&mut self, link: &ChainLink) {
         let Some(entry) = link.entry.as_deref().and_then(|entry| serde_json::from_str::<Value>(entry).ok())
         else {
             return;

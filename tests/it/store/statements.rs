@@ -30,7 +30,7 @@ use mailward::store;
 use mailward::store::clients::ClientKind;
 use mailward::store::engine::{EngineKind, executed, params};
 use mailward::store::factors::PasskeyRow;
-use mailward::store::recovery::{Link, Purpose, RecoveryAddress};
+use mailward::store::recovery::{Purpose, RecoveryAddress, RecoveryLink};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -395,7 +395,7 @@ async fn own_account(world: &World) {
         assert!(store::recovery::remove_address(tx, zoid, user).await?.is_some());
         let own = DomainName::parse("zylker.example").expect("a domain");
         assert!(store::recovery::is_own_domain(tx, &own).await?);
-        let link = Link {
+        let link = RecoveryLink {
             organization: zoid,
             user,
             purpose: Purpose::Password,
