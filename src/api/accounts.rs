@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::api::door::{self, Call, Path, no_such_path};
 use crate::api::envelope::{bare_success, success};
-use crate::api::views::{Frame, User};
+use crate::api::views::{Reader, User, Viewing};
 use crate::app::App;
 use crate::app::accounts::create::NewUser;
 use crate::app::accounts::delete_user::DeleteUser;
@@ -59,9 +59,8 @@ pub async fn list(
             found => [found?].into_iter().filter(|_| start == 0 && limit > 0).collect(),
         },
     };
-    let url = app.config.public_url();
-    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: true };
-    Ok(success(page.iter().map(|listed| User { listed, frame: &frame }).collect::<Vec<_>>()))
+    let viewing = Viewing::of(&app, Reader::Administrator);
+    Ok(success(page.iter().map(|listed| User { listed, viewing: &viewing }).collect::<Vec<_>>()))
 }
 
 fn window(params: &Params) -> Result<(i64, i64)> {
@@ -102,13 +101,11 @@ pub async fn show(
         PathId::Nonsense => return Err(call.instead(&app, no_such_path()).await),
     };
     let listed = read::one(&app, &call.context.caller, zoid, &named).await?;
-    Ok(shown(&app, &listed, true))
+    Ok(shown(&app, &listed, Reader::Administrator))
 }
 
-fn shown(app: &App, listed: &Listed, for_administrator: bool) -> Response {
-    let url = app.config.public_url();
-    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator };
-    success(User { listed, frame: &frame })
+fn shown(app: &App, listed: &Listed, reader: Reader) -> Response {
+    success(User { listed, viewing: &Viewing::of(app, reader) })
 }
 
 /// The caller's own accounts: one.
@@ -116,9 +113,7 @@ fn shown(app: &App, listed: &Listed, for_administrator: bool) -> Response {
     responses((status = 200, description = "An array with the own user object")))]
 pub async fn own_all(State(app): State<App>, call: Call) -> Result<Response> {
     let listed = read::own(&app, &call.context.caller, None).await?;
-    let url = app.config.public_url();
-    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: false };
-    Ok(success([User { listed: &listed, frame: &frame }]))
+    Ok(success([User { listed: &listed, viewing: &Viewing::of(&app, Reader::Owner) }]))
 }
 
 /// The caller's own account.
@@ -128,7 +123,7 @@ pub async fn own_all(State(app): State<App>, call: Call) -> Result<Response> {
 pub async fn own(State(app): State<App>, call: Call, Path(id): Path<String>) -> Result<Response> {
     let number = call.number(&app, &id).await?;
     let listed = read::own(&app, &call.context.caller, Some(number)).await?;
-    Ok(shown(&app, &listed, false))
+    Ok(shown(&app, &listed, Reader::Owner))
 }
 
 /// What was done to the own account, by whom and why: audit entries, the newest first.
@@ -189,9 +184,7 @@ pub async fn create(
 /// A user object of somebody who has just been made.
 fn created(app: &App, account: &Account) -> Value {
     let listed = Listed { account: account.clone(), sign_ins: SignIns::default() };
-    let url = app.config.public_url();
-    let frame = Frame { public_url: &url, now: app.clock.now(), for_administrator: true };
-    json!(User { listed: &listed, frame: &frame })
+    json!(User { listed: &listed, viewing: &Viewing::of(app, Reader::Administrator) })
 }
 
 /// Changes an account, as `mode` says.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
+use crate::app::App;
 use crate::app::accounts::read::Listed;
 use crate::app::accounts::read::OrganizationView;
 use crate::app::organizations::Domain;
@@ -15,17 +16,32 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::password::PasswordKind;
 
 /// What a view depends on beside the object.
-pub struct Frame<'a> {
-    pub public_url: &'a str,
-    pub now: Millis,
-    /// Seen by an administrator (and not on the own page).
-    pub for_administrator: bool,
+pub struct Viewing {
+    public_url: String,
+    now: Millis,
+    reader: Reader,
+}
+
+/// Through which routes a user is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The organization's.
+    Administrator,
+    /// Those of the own account.
+    Owner,
+}
+
+impl Viewing {
+    /// What this reader sees now.
+    pub fn of(app: &App, reader: Reader) -> Self {
+        Self { public_url: app.config.public_url(), now: app.clock.now(), reader }
+    }
 }
 
 /// The user object: an account with its person. Written straight into the answer, since a page holds many.
 pub struct User<'a> {
     pub listed: &'a Listed,
-    pub frame: &'a Frame<'a>,
+    pub viewing: &'a Viewing,
 }
 
 /// Writes members of an object: `members!(object, {"name": value, …})`.
@@ -37,19 +53,22 @@ macro_rules! members {
 
 impl Serialize for User<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { listed: Listed { account, sign_ins }, frame } = self;
+        let Self { listed: Listed { account, sign_ins }, viewing } = self;
         let (organization, id) = (account.organization, account.id);
-        let url = frame.public_url;
+        let url = &viewing.public_url;
         let (switches, profile) = (&account.switches, &account.profile);
         let enabled = switches.user_disabled.is_none();
         let mail = switches.mail_disabled.is_none();
         let primary = account.primary.as_str();
         let role = role(account.role);
         let mut object = serializer.serialize_map(None)?;
-        if frame.for_administrator {
-            members!(object, {"URI": format_args!("{url}/api/organization/{organization}/accounts/{id}")});
-        } else {
-            members!(object, {"URI": format_args!("{url}/api/accounts/{id}")});
+        match viewing.reader {
+            Reader::Administrator => {
+                members!(object, {"URI": format_args!("{url}/api/organization/{organization}/accounts/{id}")});
+            }
+            Reader::Owner => {
+                members!(object, {"URI": format_args!("{url}/api/accounts/{id}")});
+            }
         }
         members!(object, {
             "accountId": format_args!("{id}"),
@@ -102,7 +121,7 @@ impl Serialize for User<'_> {
             "oneTimePassword": account.credential.kind == PasswordKind::OneTime,
             "accountCreationTime": account.created_at,
             "mailboxCreationTime": account.created_at,
-            "userExpiry": expiry_days(account.expires_at, frame.now),
+            "userExpiry": expiry_days(account.expires_at, viewing.now),
             "usedStorage": 0,
             "allowedStorage": 0,
             "planStorage": 0,
