@@ -104,13 +104,13 @@ fn acts_as_owner(hand: &Hand, owner: UserId) -> Result<()> {
 ///
 /// # Errors
 /// Rights.
-pub async fn seen(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<Seen> {
+pub async fn listed(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<ClientList> {
     let mut tx = app.db.snapshot().await?;
     let actor = authenticate(&mut tx, caller, app.clock.now()).await?;
     rights::may_administer(&actor, zoid)?;
     let clients = store::clients::of_organization(&mut tx, zoid).await?;
     let owners = clients.iter().map(|client| client.owner).collect();
-    Ok(Seen {
+    Ok(ClientList {
         owners: people::names_of(&mut tx, zoid, owners).await?,
         clients,
         may_manage: rights::may_manage(&actor, zoid).is_ok(),
@@ -119,7 +119,7 @@ pub async fn seen(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<Se
 
 /// An organization's clients as an administrator sees them.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ClientList {
     pub clients: Vec<Client>,
     /// What their owners are called.
     pub owners: BTreeMap<UserId, String>,

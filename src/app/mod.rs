@@ -46,7 +46,7 @@ use crate::app::acquainted::Acquainted;
 use crate::app::hasher::{Hasher, HasherOptions};
 use crate::app::ids::Ids;
 use crate::app::keys::Keys;
-use crate::app::mail::agents::Here;
+use crate::app::mail::agents::ConnectedHosts;
 use crate::app::mail::projector::Projector;
 use crate::app::metrics::Metrics;
 use crate::app::once::Turns;
@@ -71,7 +71,7 @@ pub struct Parts {
     pub keys: Keys,
     pub projector: Projector,
     /// The agents of mail hosts that this node holds the links to.
-    pub agents: Here,
+    pub agents: ConnectedHosts,
     pub metrics: Metrics,
     /// Calls with an idempotency key that are being made.
     pub turns: Turns,
@@ -109,7 +109,7 @@ impl App {
             keys,
             places: Semaphore::new(config.server.most_at_once),
             ids: Ids::new(db.clone()),
-            agents: Here::new(config.database.pool_size),
+            agents: ConnectedHosts::new(config.database.pool_size),
             db,
             clock,
             random,

@@ -17,7 +17,7 @@ use crate::app::journal::Stamp;
 use crate::app::keys::of_person;
 use crate::app::own::{self, Act};
 use crate::app::throttle::{self, Subject};
-use crate::app::web_sessions::{self, Browser, LiveSession, Proof, Started, mark};
+use crate::app::web_sessions::{self, Browser, LiveSession, SignInStep, Started, mark};
 use crate::clock::{MINUTE, Millis};
 use crate::domain::account::Account;
 use crate::domain::ids::{PasskeyId, WebSessionId};
@@ -337,7 +337,7 @@ pub async fn sign_in(app: &App, hash: [u8; 32], sent: &str, browser: &Browser) -
                 .to_owned(),
         ));
     }
-    web_sessions::begin(app, &account, browser, mark(&account), Proof::Passkey).await
+    web_sessions::begin(app, &account, browser, mark(&account), SignInStep::Passkey).await
 }
 
 async fn proved(

@@ -55,12 +55,12 @@ pub async fn sign_in(
 ) -> Result<Started> {
     let verified = verifier::verify(app, address, password, browser.source).await?;
     let mark = mark(&verified.account);
-    begin(app, &verified.account, browser, mark, Proof::Password).await
+    begin(app, &verified.account, browser, mark, SignInStep::Password).await
 }
 
-/// What the person has shown before a session begins.
+/// The step of a sign-in that a session begins after.
 #[derive(Debug, Clone, Copy)]
-pub enum Proof {
+pub enum SignInStep {
     Password,
     /// A second factor, in a session of that stage.
     Factor(Stage),
@@ -85,7 +85,7 @@ pub async fn begin(
     known: &Account,
     browser: &Browser,
     password_mark: Option<[u8; 32]>,
-    proof: Proof,
+    step: SignInStep,
 ) -> Result<Started> {
     let (now, id): (_, WebSessionId) = (app.clock.now(), app.ids.next().await?);
     let cookie = app.random.with(new_token);
@@ -106,11 +106,11 @@ pub async fn begin(
             }
             let has_factor = store::factors::any(tx, organization, account.user).await?;
             let demanded = home.policy.second_factor.demands(account.role);
-            let stage = match proof {
-                Proof::Password => Stage::after_password(account.credential.kind, has_factor, demanded),
-                Proof::Factor(stage) => stage.after_factor(),
-                Proof::NewPassword if demanded && !has_factor => Stage::SetUpFactor,
-                Proof::NewPassword | Proof::Passkey => Stage::SignedIn,
+            let stage = match step {
+                SignInStep::Password => Stage::after_password(account.credential.kind, has_factor, demanded),
+                SignInStep::Factor(stage) => stage.after_factor(),
+                SignInStep::NewPassword if demanded && !has_factor => Stage::SetUpFactor,
+                SignInStep::NewPassword | SignInStep::Passkey => Stage::SignedIn,
             };
             let session = WebSession {
                 id,
@@ -143,8 +143,8 @@ pub async fn begin(
 /// `BadCredentials` when the account stands differently now.
 pub async fn factor_proved(app: &App, held: &LiveSession, browser: &Browser) -> Result<Started> {
     let account = account(app, held.session.organization, held.session.user).await?;
-    let proof = Proof::Factor(held.session.stage);
-    let started = begin(app, &account, browser, held.session.password_mark, proof).await?;
+    let step = SignInStep::Factor(held.session.stage);
+    let started = begin(app, &account, browser, held.session.password_mark, step).await?;
     sign_out(app, held).await?;
     Ok(started)
 }
@@ -245,7 +245,7 @@ pub async fn after_own_change(
     changed: &Account,
     browser: &Browser,
 ) -> Result<Started> {
-    let started = begin(app, changed, browser, mark(changed), Proof::NewPassword).await?;
+    let started = begin(app, changed, browser, mark(changed), SignInStep::NewPassword).await?;
     sign_out(app, held).await?;
     Ok(started)
 }
@@ -288,7 +288,7 @@ pub async fn choose_password(
         return Err(Error::BadCredentials);
     }
     let (change, changed) = password::choose(app, context, known, new).await?;
-    let started = begin(app, &changed, browser, mark(&changed), Proof::NewPassword).await;
+    let started = begin(app, &changed, browser, mark(&changed), SignInStep::NewPassword).await;
     Ok((change, started.ok()))
 }
 

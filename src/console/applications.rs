@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use crate::app::App;
-use crate::app::clients::{self, Client, ClientKind, NewClient, Seen};
+use crate::app::clients::{self, Client, ClientKind, ClientList, NewClient};
 use crate::app::oauth::CodeWish;
 use crate::clock::MINUTE;
 use crate::console::apart::apart;
@@ -83,8 +83,8 @@ fn kind_in_words(kind: ClientKind) -> &'static str {
     }
 }
 
-async fn seen(app: &App, visitor: &Visitor) -> Result<Seen> {
-    clients::seen(app, &visitor.caller(app), visitor.organization()).await
+async fn listed(app: &App, visitor: &Visitor) -> Result<ClientList> {
+    clients::listed(app, &visitor.caller(app), visitor.organization()).await
 }
 
 async fn page(
@@ -93,13 +93,13 @@ async fn page(
     problem: Option<String>,
     typed: Typed,
 ) -> Result<ApplicationsPage> {
-    let seen = seen(app, visitor).await?;
+    let listed = listed(app, visitor).await?;
     let now = app.clock.now();
     let row = |client: &Client| Row {
         id: client.id.clone(),
         name: client.name.clone(),
         kind: kind_in_words(client.kind),
-        owner: seen.owners.get(&client.owner).cloned().unwrap_or_default(),
+        owner: listed.owners.get(&client.owner).cloned().unwrap_or_default(),
         redirects: client.redirect_uris.clone(),
         off: client.disabled.is_some(),
         added: Time::new(client.created_at, now),
@@ -107,8 +107,8 @@ async fn page(
     };
     Ok(ApplicationsPage {
         frame: Frame::inside(ENGLISH.applications, visitor, Tab::Applications),
-        rows: seen.clients.iter().map(row).collect(),
-        may_manage: seen.may_manage,
+        rows: listed.clients.iter().map(row).collect(),
+        may_manage: listed.may_manage,
         prove: visitor.proof_is_old(app).then(|| prove_at("/applications")),
         problem,
         typed,
@@ -193,7 +193,7 @@ pub async fn change(
 ) -> Result<Response> {
     let verb = Verb::of(&verb).ok_or_else(|| Error::NoRoute(ENGLISH.no_such_page.to_owned()))?;
     // Of another organization's nothing is said, not even whose it is.
-    let known = seen(&app, &visitor).await?.clients.into_iter().find(|client| client.id == id);
+    let known = listed(&app, &visitor).await?.clients.into_iter().find(|client| client.id == id);
     let client = known.ok_or_else(|| Error::NotFound(ENGLISH.no_such_client.to_owned()))?;
     if let Some(first) = visitor.prove_first(&app, "/applications") {
         return Ok(first);

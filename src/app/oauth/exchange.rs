@@ -38,9 +38,9 @@ pub enum GrantType {
     ClientCredentials { scope: String, soid: Option<String> },
 }
 
-/// What the token endpoint gives.
+/// What the token endpoint answers (RFC 6749, section 5.1).
 #[derive(Debug)]
-pub struct Given {
+pub struct TokenResponse {
     pub access_token: Secret,
     pub refresh_token: Option<Secret>,
     pub scope: ScopeSet,
@@ -51,7 +51,7 @@ pub struct Given {
 ///
 /// # Errors
 /// `Grant`, with the reason in the endpoint's own words; `TooMany` after many failures from one source.
-pub async fn token(app: &App, source: Option<IpAddr>, request: TokenRequest) -> Result<Given> {
+pub async fn token(app: &App, source: Option<IpAddr>, request: TokenRequest) -> Result<TokenResponse> {
     let given = token_within_limits(app, source, request).await;
     if let Err(Error::TooMany { .. } | Error::Grant(GrantRefusal::TooOften { .. })) = &given {
         app.metrics.throttled("token");
@@ -59,7 +59,11 @@ pub async fn token(app: &App, source: Option<IpAddr>, request: TokenRequest) -> 
     given
 }
 
-async fn token_within_limits(app: &App, source: Option<IpAddr>, request: TokenRequest) -> Result<Given> {
+async fn token_within_limits(
+    app: &App,
+    source: Option<IpAddr>,
+    request: TokenRequest,
+) -> Result<TokenResponse> {
     let now = app.clock.now();
     let subject = source.map(Subject::token_endpoint);
     if let Some(subject) = &subject {
@@ -91,7 +95,7 @@ fn is_a_failure(refusal: GrantRefusal) -> bool {
     }
 }
 
-async fn exchange(app: &App, request: TokenRequest, now: Millis) -> Result<Given> {
+async fn exchange(app: &App, request: TokenRequest, now: Millis) -> Result<TokenResponse> {
     let client = client(app, &request.client_id, request.client_secret.as_ref()).await?;
     match request.grant {
         GrantType::AuthorizationCode { code, redirect_uri, verifier } => {
@@ -114,7 +118,7 @@ async fn by_code(
     redirect_uri: Option<String>,
     verifier: Option<SecretString>,
     now: Millis,
-) -> Result<Given> {
+) -> Result<TokenResponse> {
     let limits = app.config.oauth.clone();
     let (access, refresh) = app.random.with(|rng| (new_token(rng), new_token(rng)));
     let hashes = (access.fingerprint(), refresh.fingerprint());
@@ -185,7 +189,7 @@ async fn by_code(
         })
         .await?;
     let (scope, offline) = outcome?;
-    Ok(Given {
+    Ok(TokenResponse {
         access_token: access,
         refresh_token: offline.then_some(refresh),
         scope,
@@ -207,7 +211,7 @@ fn proves(code: &GrantCode, kind: ClientKind, verifier: Option<&SecretString>) -
     }
 }
 
-async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Millis) -> Result<Given> {
+async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Millis) -> Result<TokenResponse> {
     let limits = app.config.oauth.clone();
     let access = app.random.with(new_token);
     let (hash, refresh) = (access.fingerprint(), refresh.fingerprint());
@@ -238,7 +242,7 @@ async fn by_refresh_token(app: &App, client: Client, refresh: Secret, now: Milli
             Ok(Ok(row.scope))
         })
         .await?;
-    Ok(Given {
+    Ok(TokenResponse {
         access_token: access,
         refresh_token: None,
         scope: outcome?,
@@ -252,7 +256,7 @@ async fn by_credentials(
     scope: &str,
     soid: Option<&str>,
     now: Millis,
-) -> Result<Given> {
+) -> Result<TokenResponse> {
     if client.kind == ClientKind::Public {
         return Err(GrantRefusal::InvalidClient.into());
     }
@@ -285,7 +289,7 @@ async fn by_credentials(
         })
         .await?;
     outcome?;
-    Ok(Given {
+    Ok(TokenResponse {
         access_token: access,
         refresh_token: None,
         scope,

@@ -14,7 +14,7 @@ use crate::clock::{MINUTE, Millis};
 pub use clients::{client, confidential_client};
 pub use codes::{CodeWish, make_code, make_code_in};
 pub use connections::{connected, disconnect};
-pub use exchange::{Given, GrantType, TokenRequest, token};
+pub use exchange::{GrantType, TokenRequest, TokenResponse, token};
 pub use tokens::{Introspected, introspect, issue, issue_in, revoke, revoke_in};
 
 /// The window of the limits on codes and mints.

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use mailward::app::accounts::create::NewUser;
 use mailward::app::accounts::{AccountMode, MODES, Method};
-use mailward::app::oauth::{self, CodeWish, Given, GrantType, TokenRequest};
+use mailward::app::oauth::{self, CodeWish, GrantType, TokenRequest, TokenResponse};
 use mailward::app::random::Random;
 use mailward::app::{App, verifier, worker};
 use mailward::clock::MINUTE;
@@ -687,7 +687,7 @@ async fn debug(world: &World, search: &mut Search) {
         texts.push(format!("{request:?}"));
         texts.push(format!("{:?}", oauth::token(&world.app, None, request).await));
     }
-    let given = Given {
+    let given = TokenResponse {
         access_token: Secret::new(TOKEN),
         refresh_token: Some(Secret::new(REFRESH)),
         scope: ScopeSet::default(),

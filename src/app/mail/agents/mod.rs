@@ -34,7 +34,7 @@ const ALL: &str = "*";
 
 /// The hosts whose agents are connected to this node, by name.
 #[derive(Debug)]
-pub struct Here {
+pub struct ConnectedHosts {
     linked: Mutex<HashMap<String, Linked>>,
     /// Hosts that may hold a connection to the database while their agent writes: slow ones must not have them all.
     walks: Semaphore,
@@ -52,7 +52,7 @@ struct Linked {
 /// Comes to an end when the agent has a newer connection to this node.
 type Replaced = oneshot::Receiver<()>;
 
-impl Here {
+impl ConnectedHosts {
     /// Nobody yet, at a node with so many connections to the database.
     pub fn new(pool_size: usize) -> Self {
         Self { linked: Mutex::default(), walks: Semaphore::new((pool_size / 4).max(1)) }
@@ -239,7 +239,7 @@ mod tests {
             let (io, _) = tokio::io::duplex(64);
             MailServer::Agent(Remote::new(name, Link::over(Box::new(io)).0))
         };
-        let here = Here::new(16);
+        let here = ConnectedHosts::new(16);
         let mut first = here.came("one", server("mx1"));
         let mut other = here.came("two", server("mx2"));
         let mut newer = here.came("three", server("mx1"));

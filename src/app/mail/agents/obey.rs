@@ -18,9 +18,9 @@ use crate::store::projection::{Applied, MailboxState, Options, Projection, Rebui
 /// Pages that wait to be written.
 const PAGES: usize = 2;
 
-/// The state of an agent. Cheap to clone.
+/// Does what a node asks an agent for. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Obedience {
+pub(super) struct Handler {
     name: String,
     clock: Clock,
     doveadm: Doveadm,
@@ -42,7 +42,7 @@ struct Making {
     whole: Arc<std::sync::atomic::AtomicBool>,
 }
 
-impl Obedience {
+impl Handler {
     pub fn new(name: String, options: Options, doveadm: Doveadm, clock: Clock) -> Self {
         let files = Files { options, projection: None, making: None };
         Self { name, clock, doveadm, files: Arc::new(Mutex::new(files)) }
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::mailserver::doveadm::DoveadmConfig;
 
-    fn agent(folder: &Path) -> Obedience {
+    fn agent(folder: &Path) -> Handler {
         let key_file = folder.join("key");
         std::fs::write(&key_file, "a key\n").expect("a file");
         std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
@@ -258,7 +258,7 @@ mod tests {
             maps_group: None,
             instance: String::new(),
         };
-        Obedience::new("imap1".to_owned(), options, doveadm.expect("a key"), Clock::at(0))
+        Handler::new("imap1".to_owned(), options, doveadm.expect("a key"), Clock::at(0))
     }
 
     fn person(account_id: i64) -> Value {
@@ -270,11 +270,11 @@ mod tests {
         })
     }
 
-    async fn ask(agent: &Obedience, what: Value) -> std::result::Result<Value, String> {
+    async fn ask(agent: &Handler, what: Value) -> std::result::Result<Value, String> {
         agent.clone().answer(what).await
     }
 
-    async fn open(agent: &Obedience) -> Value {
+    async fn open(agent: &Handler) -> Value {
         let open = json!({"ask": "open", "version": VERSION, "name": "imap1", "instance": "one", "now": 0});
         ask(agent, open).await.expect("an answer")["position"].clone()
     }

@@ -13,7 +13,7 @@ use rand::RngExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{sleep, timeout};
 
-use super::obey::Obedience;
+use super::obey::Handler;
 use crate::app::mail::{projector, servers};
 use crate::app::random::Random;
 use crate::clock::Clock;
@@ -62,7 +62,7 @@ pub struct Agent {
     name: String,
     nodes: Vec<Endpoint>,
     key: SecretString,
-    obedience: Obedience,
+    handler: Handler,
     random: Random,
 }
 
@@ -90,8 +90,8 @@ impl Agent {
             ca_file: None,
         })
         .map_err(|why| Error::bad_value("mail_agent.doveadm_url, doveadm_key_file", why))?;
-        let obedience = Obedience::new(agent.name.clone(), options, doveadm, clock);
-        Ok(Self { name: agent.name.clone(), nodes, key, obedience, random })
+        let handler = Handler::new(agent.name.clone(), options, doveadm, clock);
+        Ok(Self { name: agent.name.clone(), nodes, key, handler, random })
     }
 
     /// Runs until the task is dropped: one node after the other, each for as long as it goes.
@@ -169,11 +169,11 @@ impl Agent {
             Err(_) => return ended("the connection did not become a link".to_owned()),
         };
         tracing::info!(node = %node.url(), "a node is here");
-        let obedience = self.obedience.clone();
+        let handler = self.handler.clone();
         let why =
-            link::answer(TokioIo::new(upgraded), link::SILENCE, move |what| obedience.clone().answer(what))
+            link::answer(TokioIo::new(upgraded), link::SILENCE, move |what| handler.clone().answer(what))
                 .await;
-        self.obedience.give_up().await;
+        self.handler.give_up().await;
         Ok(why)
     }
 }
