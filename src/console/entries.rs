@@ -134,7 +134,6 @@ pub const VERBS: &[(&str, Word)] = &[
     ("setUpFactor", || ENGLISH.did_set_up_factor),
     ("removeFactor", || ENGLISH.did_remove_factor),
     ("updateTFAStatus", || ENGLISH.did_remove_factors),
-    ("removeFactors", || ENGLISH.did_remove_factors),
     ("makeRecoveryCodes", || ENGLISH.did_make_codes),
     ("useRecoveryCode", || ENGLISH.did_use_code),
     ("proposeRecoveryAddress", || ENGLISH.did_name_recovery),
