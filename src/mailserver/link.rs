@@ -1,10 +1,18 @@
 //! The protocol between a node and the agent of a mail host: newline-delimited JSON, numbered requests from the node,
-//! responses from the agent in any order. Start at [`Link`], which asks, and [`answer`], which answers.
+//! responses from the agent in any order. An agent begins it by a request of HTTP, which becomes the connection. Start
+//! at [`Link`], which asks, and at [`connect`] and [`answer`], which answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,10 +21,16 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Io, Stream};
+use super::connection::{Endpoint, Io, Stream};
 
 /// The version of this protocol; each side states its own first.
 pub const VERSION: u32 = 1;
+/// Where a node takes agents.
+pub const LINK_PATH: &str = "/mail-agent/v1/link";
+/// What an agent asks the connection to become.
+pub const PROTOCOL: &str = "mailward-mail-agent";
+/// How long a node may take to accept the connection, and then to answer.
+const CONNECT: Duration = Duration::from_secs(5);
 /// Bytes of the longest line that is accepted: some ten thousand accounts.
 pub const LARGEST_FRAME: usize = 16 << 20;
 /// The idle timeout: after so long without a frame an agent takes its node for gone, and either side one that does
@@ -235,6 +249,55 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").field("open", &self.lock().answers.is_ok()).finish_non_exhaustive()
     }
+}
+
+/// Opens an agent's connection to a node, which knows the agent by its key.
+///
+/// # Errors
+/// In words for the agent's log.
+pub async fn connect(node: &Endpoint, key: &SecretString) -> Result<Io, String> {
+    let stream = node.connect(CONNECT).await?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|cause| cause.to_string())?;
+    let connection = tokio::spawn(connection.with_upgrades());
+    let upgraded = upgrade(sender, node, key).await;
+    if upgraded.is_err() {
+        connection.abort();
+    }
+    upgraded
+}
+
+async fn upgrade(
+    mut sender: http1::SendRequest<Empty<Bytes>>,
+    node: &Endpoint,
+    key: &SecretString,
+) -> Result<Io, String> {
+    let mut key = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+        .map_err(|_| "the key has signs that no key has".to_owned())?;
+    key.set_sensitive(true);
+    let request = Request::get(LINK_PATH)
+        .header(HOST, node.url().authority())
+        .header(AUTHORIZATION, key)
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, PROTOCOL)
+        .body(Empty::new())
+        .map_err(|cause| cause.to_string())?;
+    let response = timeout(CONNECT, sender.send_request(request))
+        .await
+        .map_err(|_| format!("no answer within {} seconds", CONNECT.as_secs()))?
+        .map_err(|cause| cause.to_string())?;
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => {}
+        StatusCode::UNAUTHORIZED => {
+            return Err("the node does not know this key; see `mailward mail-agent rotate-key`".to_owned());
+        }
+        status => return Err(format!("it answers HTTP status {status}")),
+    }
+    let upgraded = timeout(CONNECT, hyper::upgrade::on(response))
+        .await
+        .map_err(|_| "the connection did not become a link".to_owned())?
+        .map_err(|cause| cause.to_string())?;
+    Ok(Box::new(TokioIo::new(upgraded)))
 }
 
 /// Answers questions until the connection ends, or nothing came for so long while there was nothing to work on; says

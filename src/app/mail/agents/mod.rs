@@ -24,8 +24,9 @@ use crate::mailserver::MailServer;
 use crate::store;
 use crate::store::mail_agents::{AgentStatus, MailAgentRow};
 
+pub use crate::mailserver::link::{LINK_PATH, PROTOCOL};
 pub use hold::{HEARTBEAT, hold};
-pub use run::{Agent, LINK_PATH, PROTOCOL, nodes};
+pub use run::{Agent, nodes};
 
 /// An agent that was not heard from for so long counts as away. Heartbeats go several times as often.
 pub const AWAY: Millis = 30 * SECOND;

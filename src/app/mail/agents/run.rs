@@ -4,14 +4,9 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use rand::RngExt as _;
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time::{sleep, timeout};
+use secrecy::SecretString;
+use tokio::time::sleep;
 
 use super::obey::Handler;
 use crate::app::mail::{projector, servers};
@@ -23,13 +18,6 @@ use crate::mailserver::connection::{Endpoint, Trust, Wording, read_key};
 use crate::mailserver::doveadm::{Doveadm, DoveadmConfig};
 use crate::mailserver::link;
 
-/// Where a node takes agents.
-pub const LINK_PATH: &str = "/mail-agent/v1/link";
-/// What an agent asks the connection to become.
-pub const PROTOCOL: &str = "mailward-mail-agent";
-
-/// How long a node may take to accept the connection, and then to answer.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Between two tries, at first and at most; each is drawn between half and all of it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -129,50 +117,10 @@ impl Agent {
     /// # Errors
     /// Why there was none.
     async fn serve(&self, node: &Endpoint) -> std::result::Result<link::LinkError, String> {
-        let stream = node.connect(CONNECT).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|cause| cause.to_string())?;
-        let connection = tokio::spawn(connection.with_upgrades());
-        let mut key = HeaderValue::try_from(format!("Bearer {}", self.key.expose_secret()))
-            .map_err(|_| "the key has signs that no key has".to_owned())?;
-        key.set_sensitive(true);
-        let request = Request::get(LINK_PATH)
-            .header(HOST, node.url().authority())
-            .header(AUTHORIZATION, key)
-            .header(CONNECTION, "Upgrade")
-            .header(UPGRADE, PROTOCOL)
-            .body(Empty::<Bytes>::new())
-            .map_err(|cause| cause.to_string())?;
-        let answered = timeout(CONNECT, sender.send_request(request)).await;
-        let ended = |why: String| {
-            connection.abort();
-            Err(why)
-        };
-        let response = match answered {
-            Err(_) => return ended(format!("no answer within {} seconds", CONNECT.as_secs())),
-            Ok(Err(cause)) => return ended(cause.to_string()),
-            Ok(Ok(response)) => response,
-        };
-        match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => {}
-            StatusCode::UNAUTHORIZED => {
-                return ended(
-                    "the node does not know this key; see `mailward mail-agent rotate-key`".to_owned(),
-                );
-            }
-            status => return ended(format!("it answers HTTP status {status}")),
-        }
-        let upgraded = match timeout(CONNECT, hyper::upgrade::on(response)).await {
-            Ok(Ok(upgraded)) => upgraded,
-            Ok(Err(cause)) => return ended(cause.to_string()),
-            Err(_) => return ended("the connection did not become a link".to_owned()),
-        };
+        let io = link::connect(node, &self.key).await?;
         tracing::info!(node = %node.url(), "a node is here");
         let handler = self.handler.clone();
-        let why =
-            link::answer(TokioIo::new(upgraded), link::SILENCE, move |what| handler.clone().answer(what))
-                .await;
+        let why = link::answer(io, link::SILENCE, move |what| handler.clone().answer(what)).await;
         self.handler.give_up().await;
         Ok(why)
     }
