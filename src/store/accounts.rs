@@ -2,14 +2,15 @@
 
 use crate::clock::Millis;
 use crate::domain::account::{Account, Credential, Profile, Switches};
-use crate::domain::actor::Role;
 use crate::domain::app_password::{AppPassword, Protocols};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
 use crate::domain::password::{PasswordHash, PasswordKind};
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{addresses, from_json, id, lists, opt_from_json, opt_to_json, people, to_json};
+use crate::store::{
+    addresses, from_json, id, lists, opt_from_json, opt_to_json, people, role, stored, to_json,
+};
 
 /// The columns of an account without its addresses, and `$more`; `person p` joined with `account a`.
 macro_rules! select_account {
@@ -166,7 +167,7 @@ pub(super) async fn load_owner(
         };
         match row.get::<Option<&str>>("owned")? {
             Some(owned) if owned != account.primary.as_str() => {
-                aliases.push((row.get("owned_since")?, EmailAddress::parse(owned)?));
+                aliases.push((row.get("owned_since")?, stored("address", EmailAddress::parse(owned))?));
             }
             Some(_) | None => {}
         }
@@ -201,7 +202,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
         user: id(row.get("person_id")?)?,
         id: id(row.get("account_id")?)?,
         version: row.get("version")?,
-        role: row.get::<&str>("role")?.parse::<Role>()?,
+        role: role(row)?,
         help_desk: opt_from_json(row.get("help_desk")?)?,
         profile: Profile {
             first_name: row.get("first_name")?,
@@ -210,15 +211,15 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
             ..profile
         },
         mailbox: row.get("mailbox")?,
-        primary: EmailAddress::parse(row.get("primary_address")?)?,
+        primary: stored("address", EmailAddress::parse(row.get("primary_address")?))?,
         aliases: Vec::new(),
         app_passwords: Vec::new(),
         credential: Credential {
-            hash: row.get::<Option<&str>>("password_phc")?.map(PasswordHash::parse).transpose()?,
+            hash: row.get::<Option<&str>>("password_phc")?.map(password_hash).transpose()?,
             kind: password_kind(row.get("password_kind")?)?,
             until: row.get("password_until")?,
             at: row.get("password_at")?,
-            history: history.iter().map(|phc| PasswordHash::parse(phc)).collect::<Result<_>>()?,
+            history: history.iter().map(|phc| password_hash(phc)).collect::<Result<_>>()?,
         },
         generation: row.get("generation")?,
         session_epoch: row.get("session_epoch")?,
@@ -235,6 +236,10 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
         created_at: row.get("created_at")?,
         deleted: false,
     })
+}
+
+fn password_hash(phc: &str) -> Result<PasswordHash> {
+    stored("password hash", PasswordHash::parse(phc))
 }
 
 fn password_kind(text: &str) -> Result<PasswordKind> {

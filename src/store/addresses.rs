@@ -10,7 +10,7 @@ use crate::domain::ids::{AccountId, OrganizationId};
 use crate::error::Result;
 use crate::store::accounts::Handle;
 use crate::store::engine::{Row, Tx, Value, params};
-use crate::store::id;
+use crate::store::{id, stored};
 
 /// Whose account an address in use is.
 pub async fn account_of(tx: &mut Tx, address: &EmailAddress) -> Result<Option<(OrganizationId, AccountId)>> {
@@ -126,8 +126,8 @@ pub(super) async fn aliases(
 ) -> Result<HashMap<i64, Vec<EmailAddress>>> {
     let mut given: HashMap<i64, Vec<(Millis, EmailAddress)>> = HashMap::new();
     let read = |row: &Row<'_>| {
-        let given = (row.get("created_at")?, EmailAddress::parse(row.get("address")?)?);
-        Ok((row.get("account_id")?, given))
+        let address = stored("address", EmailAddress::parse(row.get("address")?))?;
+        Ok((row.get("account_id")?, (row.get("created_at")?, address)))
     };
     for (account, address) in tx.query_all(sql, params, read).await? {
         given.entry(account).or_default().push(address);

@@ -5,7 +5,7 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::switch::Switch;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, opt_from_json, opt_to_json, to_json};
+use crate::store::{from_json, id, opt_from_json, opt_to_json, stored, to_json};
 
 /// What a client can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn read(row: &Row<'_>) -> Result<Client> {
         organization: id(row.get("organization_id")?)?,
         owner: id(row.get("owner_id")?)?,
         name: row.get("name")?,
-        kind: row.get::<&str>("kind")?.parse()?,
+        kind: stored("kind of client", row.get::<&str>("kind")?.parse())?,
         secret_hash: row.get("secret_hash")?,
         redirect_uris: from_json(row.get("redirect_uris")?)?,
         disabled: opt_from_json(row.get("disabled")?)?,

@@ -5,7 +5,7 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::id;
+use crate::store::{id, scope, stored};
 
 /// What one person allowed one client.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,9 @@ pub async fn load(
         params![organization.get(), user.get(), client],
         |row| {
             let consent = match (row.get::<Option<&str>>("consented_scope")?, row.get("consented_at")?) {
-                (Some(scope), Some(at)) => Some(Consent { scope: ScopeSet::parse(scope)?, at }),
+                (Some(text), Some(at)) => {
+                    Some(Consent { scope: stored("scope", ScopeSet::parse(text))?, at })
+                }
                 (None, _) | (_, None) => None,
             };
             Ok(Connection {
@@ -64,7 +66,7 @@ pub async fn load(
                 user: id(row.get("person_id")?)?,
                 client: row.get("client_id")?,
                 epoch: row.get("epoch")?,
-                scope: ScopeSet::parse(row.get("scope")?)?,
+                scope: scope(row)?,
                 offline: row.get("offline")?,
                 consent,
                 created_at: row.get("created_at")?,
@@ -115,7 +117,7 @@ pub async fn of_person(tx: &mut Tx, organization: OrganizationId, user: UserId) 
             Ok(Connected {
                 client: row.get("client_id")?,
                 name: row.get("name")?,
-                scope: ScopeSet::parse(row.get("scope")?)?,
+                scope: scope(row)?,
                 offline: row.get("offline")?,
                 consented_at: row.get("consented_at")?,
                 created_at: row.get("created_at")?,

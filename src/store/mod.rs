@@ -36,7 +36,10 @@ pub mod web_sessions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::domain::actor::Role;
+use crate::domain::scope::ScopeSet;
 use crate::error::{Error, Result};
+use crate::store::engine::Row;
 
 /// Text columns that hold JSON of ours.
 fn to_json<T: Serialize>(value: &T) -> Result<String> {
@@ -55,8 +58,101 @@ fn opt_from_json<T: DeserializeOwned>(text: Option<&str>) -> Result<Option<T>> {
     text.map(from_json).transpose()
 }
 
+/// What was parsed out of a row: the parsers are the doors', and blame the caller. `what` names the value in
+/// one or two words; no parser repeats a secret.
+fn stored<T>(what: &'static str, parsed: Result<T>) -> Result<T> {
+    parsed.map_err(|why| {
+        Error::internal(format_args!("the database holds a {what} that cannot be read: {why}"))
+    })
+}
+
+/// The column `role`.
+fn role(row: &Row<'_>) -> Result<Role> {
+    stored("role", row.get::<&str>("role")?.parse())
+}
+
+/// The column `scope`.
+fn scope(row: &Row<'_>) -> Result<ScopeSet> {
+    stored("scope", ScopeSet::parse(row.get("scope")?))
+}
+
 /// A number from the database that must be an id of its kind.
 fn id<T: crate::domain::ids::Id>(number: i64) -> Result<T> {
     T::from_number(number)
         .ok_or_else(|| Error::internal(format!("the database holds {number} where a {} belongs", T::KIND)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::engine::{Db, Options, Tx, migrate, params};
+    use super::*;
+    use crate::domain::ids::{OrganizationId, UserId};
+
+    const ROWS: &[&str] = &[
+        "INSERT INTO organization (id, name, policy, one_time_opens_mail, created_at)
+         VALUES (10000001, 'Zylker', '{}', TRUE, 0)",
+        "INSERT INTO domain (organization_id, name, id, verification_code, is_primary, created_at)
+         VALUES (10000001, 'zylker.example', 100000000000000001, '', TRUE, 0)",
+        "INSERT INTO person (organization_id, id, ordinal, version, role, first_name, last_name, display_name, profile,
+                             password_phc, password_kind, password_at, password_history, session_epoch, self_renames,
+                             created_at)
+         VALUES (10000001, 1000000000001, 0, 1, 'member', '', '', '', '{}', NULL, 'permanent', 0, '[]', 1, '[]', 0)",
+        "INSERT INTO account (organization_id, id, person_id, mailbox, primary_address, primary_domain, generation,
+                              created_at)
+         VALUES (10000001, 2560636000000008002, 1000000000001, 'm1', 'mia@zylker.example', 'zylker.example', 1, 0)",
+        "INSERT INTO address (address, organization_id, account_id, created_at)
+         VALUES ('sales@zylker.example', 10000001, 2560636000000008002, 0)",
+        "INSERT INTO client (id, organization_id, owner_id, name, kind, redirect_uris, created_at)
+         VALUES ('1000.A', 10000001, 1000000000001, 'A', 'web', '[]', 0)",
+        "INSERT INTO connection (organization_id, person_id, client_id, epoch, scope, offline, created_at)
+         VALUES (10000001, 1000000000001, '1000.A', 1, 'ZohoMail.accounts.ALL', FALSE, 0)",
+    ];
+
+    /// Everything that [`ROWS`] are read by.
+    async fn read_all(tx: &mut Tx) -> Result<()> {
+        let zoid: OrganizationId = id(10_000_001)?;
+        let user: UserId = id(1_000_000_000_001)?;
+        organizations::domains(tx, zoid).await?;
+        accounts::load(tx, zoid, accounts::Handle::User(user)).await?;
+        lists::page(tx, zoid, 0, 10).await?;
+        tokens::resource_owner(tx, zoid, user).await?;
+        clients::load(tx, "1000.A").await?;
+        connections::of_person(tx, zoid, user).await?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_an_internal_error_and_no_secret_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}", folder.path().join("mailward.db").display());
+        let db = Db::open(&url, &Options::default()).expect("a new file");
+        migrate(&db, migrations::STEPS, 0).await.expect("the tables");
+        let filled = db.write(async |tx| {
+            for row in ROWS {
+                tx.execute_one(row, params![]).await?;
+            }
+            read_all(tx).await
+        });
+        filled.await.expect("good rows");
+        for damage in [
+            "UPDATE domain SET name = 'zylker example'",
+            "UPDATE person SET role = 'king'",
+            "UPDATE person SET password_phc = 'hunter22'",
+            "UPDATE person SET password_kind = 'weekly'",
+            "UPDATE person SET password_history = '[\"hunter22\"]'",
+            "UPDATE account SET primary_address = 'mia'",
+            "UPDATE address SET address = 'sales'",
+            "UPDATE client SET kind = 'friend'",
+            "UPDATE connection SET scope = 'ZohoMail.everything'",
+        ] {
+            let told = db.rehearse(async move |tx| {
+                tx.execute_one(damage, params![]).await?;
+                read_all(tx).await
+            });
+            let told = told.await.expect_err(damage);
+            assert!(matches!(told, Error::Internal(_)), "{damage}: {told:?}");
+            assert!(told.to_string().contains("the database holds"), "{damage}: {told}");
+            assert!(!told.to_string().contains("hunter22"), "{damage}: {told}");
+        }
+    }
 }

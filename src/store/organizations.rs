@@ -7,7 +7,7 @@ use crate::domain::policy::Policy;
 use crate::domain::switch::Switch;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, lists, opt_from_json, opt_to_json, to_json};
+use crate::store::{from_json, id, lists, opt_from_json, opt_to_json, stored, to_json};
 
 #[derive(Debug, Clone)]
 pub struct Organization {
@@ -146,7 +146,7 @@ fn read_domain(row: &Row<'_>) -> Result<Domain> {
     Ok(Domain {
         id: id(row.get("id")?)?,
         organization: id(row.get("organization_id")?)?,
-        name: DomainName::parse(row.get("name")?)?,
+        name: stored("domain", DomainName::parse(row.get("name")?))?,
         verification_code: row.get("verification_code")?,
         verified_at: row.get("verified_at")?,
         verified_by: row.get("verified_by")?,

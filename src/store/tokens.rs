@@ -7,7 +7,7 @@ use crate::domain::ids::{AccountId, GrantId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, opt_from_json, to_json};
+use crate::store::{from_json, id, opt_from_json, role, scope, to_json};
 
 /// SHA-256 of a secret.
 pub type Fingerprint = [u8; 32];
@@ -94,9 +94,9 @@ pub async fn holder(tx: &mut Tx, token: &Fingerprint, now: Millis) -> Result<Opt
             organization: id(row.get("organization_id")?)?,
             user: id(row.get("person_id")?)?,
             account: id(row.get("account_id")?)?,
-            role: row.get::<&str>("role")?.parse()?,
+            role: role(row)?,
             help_desk: opt_from_json(row.get("help_desk")?)?,
-            scopes: ScopeSet::parse(row.get("scope")?)?,
+            scopes: scope(row)?,
             client: row.get("client_id")?,
         };
         Ok((signed, row.get::<Millis>("expires_at")?))
@@ -124,7 +124,7 @@ pub async fn resource_owner(
                 organization: id(row.get("organization_id")?)?,
                 user: id(row.get("id")?)?,
                 account: id(row.get("account_id")?)?,
-                role: row.get::<&str>("role")?.parse()?,
+                role: role(row)?,
                 epoch: row.get("session_epoch")?,
                 enabled: row.get::<Option<&str>>("user_disabled")?.is_none()
                     && row.get::<Option<&str>>("organization_disabled")?.is_none(),
@@ -166,7 +166,7 @@ pub async fn access(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<AccessToke
                 user: id(row.get("person_id")?)?,
                 client: row.get("client_id")?,
                 epoch: row.get("epoch")?,
-                scope: ScopeSet::parse(row.get("scope")?)?,
+                scope: scope(row)?,
                 grant: row.get::<Option<i64>>("grant_id")?.map(id).transpose()?,
                 created_at: row.get("created_at")?,
                 expires_at: row.get("expires_at")?,
@@ -237,7 +237,7 @@ fn read_refresh(row: &Row<'_>) -> Result<RefreshToken> {
         user: id(row.get("person_id")?)?,
         client: row.get("client_id")?,
         epoch: row.get("epoch")?,
-        scope: ScopeSet::parse(row.get("scope")?)?,
+        scope: scope(row)?,
         grant: id(row.get("grant_id")?)?,
         created_at: row.get("created_at")?,
         minted: from_json(row.get("minted")?)?,
@@ -323,7 +323,7 @@ pub async fn code(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<GrantCode>> 
                 user: id(row.get("person_id")?)?,
                 client: row.get("client_id")?,
                 epoch: row.get("epoch")?,
-                scope: ScopeSet::parse(row.get("scope")?)?,
+                scope: scope(row)?,
                 redirect_uri: row.get("redirect_uri")?,
                 challenge: row.get("challenge")?,
                 offline: row.get("offline")?,

@@ -10,7 +10,7 @@ use crate::domain::web_session::Stage;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::tokens::Fingerprint;
-use crate::store::{id, opt_from_json};
+use crate::store::{id, opt_from_json, role};
 
 /// A session as it is stored.
 #[derive(Debug, Clone)]
@@ -115,7 +115,7 @@ pub async fn holder(
             hash: *hash,
             session: read(row)?,
             account: id(row.get("account_id")?)?,
-            role: row.get::<&str>("role")?.parse()?,
+            role: role(row)?,
             help_desk: opt_from_json(row.get("help_desk")?)?,
         })
     })

@@ -437,7 +437,7 @@ impl Tx {
         Ok(answer)
     }
 
-    /// The only row. None: `Error::NotFound`.
+    /// The only row of a statement that always has one. None or two are an internal error.
     pub async fn query_one<T>(
         &mut self,
         sql: &'static str,
@@ -445,7 +445,7 @@ impl Tx {
         read: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<T> {
         let row = self.query_opt(sql, params, read).await?;
-        row.ok_or_else(|| Error::NotFound("no such record".to_owned()))
+        row.ok_or_else(|| Error::internal(format_args!("no row instead of one: {}", first_line(sql))))
     }
 
     /// Announces a query of this transaction. PostgreSQL answers it in the same round trip as whatever is
