@@ -108,7 +108,7 @@ pub async fn page(
             break Some(after);
         }
     };
-    let actors = entries.iter().filter_map(|row: &AuditRow| row.actor.strip_prefix("user ")?.parse().ok());
+    let actors = entries.iter().filter_map(|row| row.who()?.user());
     let people = actors.take(if most > PAGE { 0 } else { most }).collect();
     Ok(Page { names: names_of(&mut tx, zoid, people).await?, entries, next })
 }

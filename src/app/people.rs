@@ -280,9 +280,9 @@ fn may(actor: &Actor, zoid: OrganizationId, account: &Account, mode: &AccountMod
 /// Users who are named in blocks and entries.
 fn mentioned(account: &Account, history: &[AuditRow]) -> BTreeSet<UserId> {
     let blocks = crate::domain::account::SwitchName::ALL.map(|name| account.switches.get(name).as_ref());
-    let setters = blocks.into_iter().flatten().map(|block| block.by.to_string());
-    let actors = history.iter().map(|entry| entry.actor.clone());
-    setters.chain(actors).filter_map(|who| who.strip_prefix("user ")?.parse().ok()).collect()
+    let setters = blocks.into_iter().flatten().map(|block| block.by.clone());
+    let actors = history.iter().filter_map(AuditRow::who);
+    setters.chain(actors).filter_map(|who| who.user()).collect()
 }
 
 /// What these people are called: the display name, or the address of who has none.

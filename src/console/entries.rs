@@ -8,6 +8,7 @@ use crate::app::people::AuditRow;
 use crate::clock::Millis;
 use crate::console::texts::{ENGLISH, fill};
 use crate::console::times::Time;
+use crate::domain::actor::Who;
 use crate::domain::ids::UserId;
 
 /// One entry as a page shows it.
@@ -54,7 +55,7 @@ impl Line {
         };
         Self {
             time: Time::new(row.at, now),
-            who: who(&row.actor, names),
+            who: row.who().map_or_else(|| row.actor.clone(), |by| who(&by, names)),
             what: verb(&row.verb).to_owned(),
             whom,
             person: row.person,
@@ -76,15 +77,15 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Somebody as blocks and entries name them: "user 1000000000001".
-pub fn who(actor: &str, names: &BTreeMap<UserId, String>) -> String {
-    match actor.strip_prefix("user ") {
-        Some(number) => match number.parse().ok().and_then(|user: UserId| names.get(&user)) {
+/// Who did something, or set a block, in words.
+pub fn who(by: &Who, names: &BTreeMap<UserId, String>) -> String {
+    match by {
+        Who::User(user) => match names.get(user) {
             Some(name) => name.clone(),
-            None => fill(ENGLISH.somebody_gone, &[&number]),
+            None => fill(ENGLISH.somebody_gone, &[user]),
         },
-        None if actor == "clock" => ENGLISH.the_clock.to_owned(),
-        None => actor.to_owned(),
+        Who::Clock => ENGLISH.the_clock.to_owned(),
+        Who::Operator(_) => by.to_string(),
     }
 }
 

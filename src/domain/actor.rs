@@ -104,6 +104,30 @@ impl std::fmt::Display for Who {
     }
 }
 
+impl std::str::FromStr for Who {
+    type Err = Error;
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let unknown = || Error::bad_value("actor", "an actor is a user, an operator or the clock");
+        match text.split_once(' ') {
+            Some(("user", zuid)) => zuid.parse().map(Self::User).map_err(|()| unknown()),
+            Some(("operator", name)) => Ok(Self::Operator(name.to_owned())),
+            None if text == "clock" => Ok(Self::Clock),
+            Some(_) | None => Err(unknown()),
+        }
+    }
+}
+
+impl Who {
+    /// The user, if it was one.
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Self::User(user) => Some(*user),
+            Self::Operator(_) | Self::Clock => None,
+        }
+    }
+}
+
 /// A caller whose credential was good at the moment of the transaction.
 #[derive(Debug, Clone)]
 pub enum Actor {
@@ -215,6 +239,19 @@ mod tests {
             assert_eq!(operator.rank_over(role), Rank::Operator);
             let for_whoever_gave_the_term = if role == Role::Member { Rank::Admin } else { Rank::SuperAdmin };
             assert_eq!(Actor::Clock.rank_over(role), for_whoever_gave_the_term);
+        }
+    }
+
+    #[test]
+    fn who_did_something_is_read_as_it_is_written() {
+        let operator = |name: &str| Who::Operator(name.to_owned());
+        for who in
+            [signed(Role::Member).who(), operator("root"), operator("user 7"), operator(""), Who::Clock]
+        {
+            assert_eq!(who.to_string().parse::<Who>().expect("somebody"), who);
+        }
+        for nobody in ["", "user", "user x", "user 7", "operator", "clock ", "Clock", "mia"] {
+            assert!(nobody.parse::<Who>().is_err(), "{nobody:?}");
         }
     }
 

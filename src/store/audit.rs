@@ -2,6 +2,7 @@
 //! running minute are counted apart and become entries when the minute is over.
 
 use crate::clock::Millis;
+use crate::domain::actor::Who;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, Value, params};
@@ -27,6 +28,13 @@ pub struct AuditRow {
     pub person: Option<UserId>,
     /// The whole entry in canonical JSON.
     pub entry: String,
+}
+
+impl AuditRow {
+    /// Who did it; `None` for an actor whom this program does not know.
+    pub fn who(&self) -> Option<Who> {
+        self.actor.parse().ok()
+    }
 }
 
 /// Writes an entry with the change, and puts it at the end of what is to be sealed.

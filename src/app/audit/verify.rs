@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::export;
 use super::head::Head;
 use crate::app::App;
+use crate::domain::actor::Who;
 use crate::domain::audit_chain::Tip;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::{Error, Result};
@@ -326,8 +327,10 @@ impl<'a> Walk<'a> {
         let unsaid = refused && person.is_none();
         let person: Option<UserId> = person.and_then(|zuid| zuid.parse().ok());
         let actor = match says("/actor/kind").as_deref() {
-            Some("user") => says("/actor/zuid").map(|zuid| format!("user {zuid}")),
-            Some("operator") => says("/actor/name").map(|name| format!("operator {name}")),
+            Some("user") => {
+                says("/actor/zuid").and_then(|zuid| Some(Who::User(zuid.parse().ok()?).to_string()))
+            }
+            Some("operator") => says("/actor/name").map(|name| Who::Operator(name).to_string()),
             other => other.map(str::to_owned),
         };
         if says("/change") != Some(link.change.to_string())

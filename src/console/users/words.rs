@@ -71,7 +71,7 @@ pub fn signs(one: &Listed, now: Millis) -> Vec<Sign> {
 /// "by Olga Owner, 5 minutes ago: left the company".
 pub fn by(block: &Block, names: &BTreeMap<UserId, String>, now: Millis) -> String {
     let time = Time::new(block.at, now).relative();
-    let by = fill(ENGLISH.by_at, &[&who(&block.by.to_string(), names), &time]);
+    let by = fill(ENGLISH.by_at, &[&who(&block.by, names), &time]);
     match &block.reason {
         Some(reason) => format!("{by}: {}", reason.as_str()),
         None => by,
