@@ -198,7 +198,7 @@ struct Each<'a, T>(&'a Account, fn(&'a Account, usize, &'a EmailAddress) -> T);
 impl<T: Serialize> Serialize for Each<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(account, object) = self;
-        let all = std::iter::once(&account.primary).chain(&account.aliases).enumerate();
+        let all = account.addresses().enumerate();
         serializer.collect_seq(all.map(|(number, address)| object(account, number, address)))
     }
 }

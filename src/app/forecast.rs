@@ -207,8 +207,8 @@ impl OnAccount {
         notes: BTreeMap<&'static str, String>,
         kept_until: Millis,
     ) -> Self {
-        let had: BTreeSet<_> = owned(before).collect();
-        let has: BTreeSet<_> = if after.deleted { BTreeSet::new() } else { owned(after).collect() };
+        let had: BTreeSet<_> = before.addresses().collect();
+        let has: BTreeSet<_> = if after.deleted { BTreeSet::new() } else { after.addresses().collect() };
         let texts = |addresses: &mut dyn Iterator<Item = &&EmailAddress>| -> Vec<String> {
             addresses.map(|address| address.to_string()).collect()
         };
@@ -250,7 +250,7 @@ impl OnAccount {
             zuid: None,
             account_id: None,
             addresses: Addresses {
-                taken: owned(account).map(ToString::to_string).collect(),
+                taken: account.addresses().map(ToString::to_string).collect(),
                 ..Addresses::default()
             },
             ..Self::of(blank, account, &[], notes, 0)
@@ -262,10 +262,6 @@ impl OnAccount {
 fn without_id(difference: Difference) -> Difference {
     let to = difference.to.replace(&AppPasswordId::GREATEST.to_string(), "(new)");
     Difference { to, ..difference }
-}
-
-fn owned(account: &Account) -> impl Iterator<Item = &EmailAddress> {
-    std::iter::once(&account.primary).chain(&account.aliases)
 }
 
 /// What works, of whomever a change concerns; counted before and after it, in its transaction.

@@ -265,7 +265,7 @@ async fn replace(app: &App, context: &Context, known: Account, new: NewPassword,
         // parallel uses of one one-time password, exactly one gets through.
         let same = before.credential == known.credential;
         let open = before.switches.user_disabled.is_none() && organization.disabled.is_none();
-        if !same || !open || before.credential.until.is_some_and(|until| until <= now) {
+        if !same || !open || before.credential.is_over(now) {
             return Err(Error::BadCredentials);
         }
         if let Some(link) = &link {

@@ -179,11 +179,7 @@ fn is_among(one: &Listed, among: Among) -> bool {
     match among {
         Among::Everybody => true,
         Among::Disabled => switches.user_disabled.is_some(),
-        Among::Blocked => {
-            switches.mail_disabled.is_some()
-                || switches.incoming_blocked.is_some()
-                || switches.outgoing_blocked.is_some()
-        }
+        Among::Blocked => switches.blocks_mail(),
         Among::OneTimePassword => {
             one.account.credential.kind == crate::domain::password::PasswordKind::OneTime
         }

@@ -420,9 +420,8 @@ pub async fn clear(app: &App, context: &Context, zoid: OrganizationId, number: i
 const CLEAR: &str = "clearThrottle";
 
 fn subjects(account: &Account) -> Vec<Subject> {
-    let addresses = account.aliases.iter().chain([&account.primary]);
-    let addresses = addresses.map(|address| Subject::address(address.as_str()));
-    let recovery = account.aliases.iter().chain([&account.primary]).map(Subject::recovery_to);
+    let addresses = account.addresses().map(|address| Subject::address(address.as_str()));
+    let recovery = account.addresses().map(Subject::recovery_to);
     let [proof, _] = Subject::recovery_proof(account.id, &account.primary);
     addresses
         .chain(recovery)

@@ -91,5 +91,5 @@ async fn find(app: &App, address: &EmailAddress) -> Result<Option<Account>> {
 
 /// Whether the account lets anybody in at all.
 fn opens(account: &Account, now: Millis) -> bool {
-    account.switches.user_disabled.is_none() && account.credential.until.is_none_or(|until| now < until)
+    account.switches.user_disabled.is_none() && !account.credential.is_over(now)
 }

@@ -136,6 +136,13 @@ pub struct Credential {
     pub history: Vec<PasswordHash>,
 }
 
+impl Credential {
+    /// Whether it is a one-time password whose time has ended.
+    pub fn is_over(&self, now: Millis) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
 /// What can be switched off on an account; `SwitchName::in_words` names each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Switches {
@@ -193,6 +200,11 @@ impl SwitchName {
 }
 
 impl Switches {
+    /// Whether the mail account, incoming or outgoing mail is switched off.
+    pub fn blocks_mail(&self) -> bool {
+        [&self.mail_disabled, &self.incoming_blocked, &self.outgoing_blocked].into_iter().any(Option::is_some)
+    }
+
     pub fn get(&self, name: SwitchName) -> &Switch {
         match name {
             SwitchName::UserDisabled => &self.user_disabled,
@@ -233,10 +245,15 @@ impl Account {
     /// Address and name parts that a password must not contain.
     pub fn personal_words(&self) -> Vec<&str> {
         let names = [&self.profile.first_name, &self.profile.last_name, &self.profile.display_name];
-        std::iter::once(self.primary.as_str())
-            .chain(self.aliases.iter().map(EmailAddress::as_str))
+        self.addresses()
+            .map(EmailAddress::as_str)
             .chain(names.into_iter().flat_map(|name| name.split_whitespace()))
             .collect()
+    }
+
+    /// The primary address, and then the aliases.
+    pub fn addresses(&self) -> impl Iterator<Item = &EmailAddress> {
+        std::iter::once(&self.primary).chain(&self.aliases)
     }
 
     pub fn owns(&self, address: &EmailAddress) -> bool {

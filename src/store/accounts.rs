@@ -348,12 +348,12 @@ pub async fn save(
     save_mailbox(tx, before, after)?;
     save_app_passwords(tx, before, after)?;
     people::save(tx, before, after)?;
-    for address in std::iter::once(&after.primary).chain(&after.aliases) {
+    for address in after.addresses() {
         if !before.owns(address) {
             addresses::take(tx, after, address, now).await?;
         }
     }
-    for address in std::iter::once(&before.primary).chain(&before.aliases) {
+    for address in before.addresses() {
         if !after.owns(address) {
             addresses::free(tx, before, address, now, now.saturating_add(address_kept))?;
         }
@@ -509,7 +509,7 @@ pub async fn delete(
         "DELETE FROM app_password WHERE organization_id = $1 AND account_id = $2",
         params![organization, account.id.get()],
     )?;
-    for address in std::iter::once(&account.primary).chain(&account.aliases) {
+    for address in account.addresses() {
         addresses::free(tx, account, address, now, now.saturating_add(address_kept))?;
     }
     for statement in [

@@ -30,7 +30,7 @@ pub const AT_ONCE: usize = 25;
 fn text_of(account: &Account) -> String {
     let profile = &account.profile;
     let names = [&profile.first_name, &profile.last_name, &profile.display_name].map(String::as_str);
-    let addresses = std::iter::once(&account.primary).chain(&account.aliases).map(EmailAddress::as_str);
+    let addresses = account.addresses().map(EmailAddress::as_str);
     names.into_iter().chain(addresses).collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
@@ -38,10 +38,7 @@ fn text_of(account: &Account) -> String {
 /// every switch.
 fn states(account: &Account) -> [(&'static str, bool); 2] {
     let switches = &account.switches;
-    let blocked = switches.mail_disabled.is_some()
-        || switches.incoming_blocked.is_some()
-        || switches.outgoing_blocked.is_some();
-    [("disabled", switches.user_disabled.is_some()), ("blocked", blocked)]
+    [("disabled", switches.user_disabled.is_some()), ("blocked", switches.blocks_mail())]
 }
 
 fn put_state(tx: &mut Tx, account: &Account, state: &'static str) -> Result<()> {

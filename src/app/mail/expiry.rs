@@ -82,9 +82,8 @@ async fn remove(app: &App, zoid: OrganizationId, user: UserId) -> Result<()> {
     transact(app, &context, Pass::default(), stamp, async move |tx| {
         let before = store::accounts::load(tx, zoid, Handle::User(user)).await?;
         let organization = store::organizations::load(tx, zoid).await?;
-        let over = |until: Option<i64>| until.is_some_and(|until| until <= now);
         let (Some(before), Some(organization)) = (before, organization) else { return Ok(Done::default()) };
-        if !over(before.credential.until) {
+        if !before.credential.is_over(now) {
             return Ok(Done::default());
         }
         let actor = Actor::Clock;

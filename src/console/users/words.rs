@@ -33,7 +33,7 @@ pub fn one_time(account: &Account, now: Millis) -> OneTime {
     let credential = &account.credential;
     match (credential.kind, &credential.hash) {
         (PasswordKind::Permanent, _) => OneTime::None,
-        (PasswordKind::OneTime, Some(_)) if credential.until.is_none_or(|until| until > now) => {
+        (PasswordKind::OneTime, Some(_)) if !credential.is_over(now) => {
             OneTime::Waiting { since: credential.at, until: credential.until }
         }
         (PasswordKind::OneTime, _) => OneTime::Over,

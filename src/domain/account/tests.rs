@@ -308,7 +308,9 @@ fn a_one_time_password_whose_time_is_over_opens_nothing_and_where_it_opened_mail
     {
         facts.policy.password.one_time_opens_mail = opens_mail;
         let mut account = mia();
+        assert!(!account.credential.is_over(Millis::MAX));
         account.credential.until = Some(NOW);
+        assert!(account.credential.is_over(NOW) && !account.credential.is_over(NOW - 1));
         let mut change = by_admin(account, &facts);
         change.expire_password();
         assert_eq!((change.account.credential.hash.clone(), change.account.credential.until), (None, None));
