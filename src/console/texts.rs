@@ -745,6 +745,23 @@ texts! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::recovery::{LINK_LASTS, WAITS};
+    use crate::clock::{DAY, MINUTE};
+    use crate::domain::policy::SELF_RENAME_TERM;
+
+    #[test]
+    fn texts_name_the_terms_that_hold() {
+        let t = &ENGLISH;
+        let minutes = format!("{} minutes", LINK_LASTS / MINUTE);
+        for text in [t.recover_hint, t.recover_sent, t.link_is_over, t.said_link_sent] {
+            assert!(text.contains(&minutes), "{text}");
+        }
+        assert_eq!(WAITS, 7 * DAY);
+        for text in [t.recovery_waits, t.recovery_proved] {
+            assert!(text.contains("seven days"), "{text}");
+        }
+        assert!(t.rename_any.contains(&format!("{} days", SELF_RENAME_TERM / DAY)));
+    }
 
     #[test]
     fn values_stand_where_the_text_has_braces() {

@@ -13,6 +13,7 @@ use crate::app::recovery::{self, Purpose};
 use crate::clock::{DAY, MINUTE, Millis};
 use crate::domain::account::Account;
 use crate::domain::effect::{Effect, Letter, Notice, PERSON};
+use crate::domain::email_address::EmailAddress;
 use crate::domain::secret::Secret;
 use crate::error::{Error, Result};
 use crate::store;
@@ -249,7 +250,6 @@ async fn tell_at(app: &App, account: &Account, to: &str, subject: &str, text: St
 
 /// Writes to an address outside. The secret of a link exists from here on, in this one letter.
 async fn write(app: &App, account: &Account, to: &str, letter: Letter, asked_at: Millis) -> Result<String> {
-    let primary = &account.primary;
     let purpose = match letter {
         Letter::ProveAddress => Some(Purpose::Address),
         Letter::RecoverPassword => Some(Purpose::Password),
@@ -262,8 +262,14 @@ async fn write(app: &App, account: &Account, to: &str, letter: Letter, asked_at:
         },
         None => Secret::new(""),
     };
-    let link = link.expose();
-    let (subject, text) = match letter {
+    let (subject, text) = letter_text(letter, &account.primary, link.expose());
+    hand_over(app, message(app, account, to, subject, text)?).await?;
+    Ok(format!("{TOLD} at the recovery address"))
+}
+
+/// Subject and text of a letter; `link` is where it asks the reader to go.
+fn letter_text(letter: Letter, primary: &EmailAddress, link: &str) -> (&'static str, String) {
+    match letter {
         Letter::ProveAddress => (
             "Confirm your recovery address",
             format!(
@@ -287,9 +293,7 @@ async fn write(app: &App, account: &Account, to: &str, letter: Letter, asked_at:
                  new recovery address does not serve for its first seven days.\n"
             ),
         ),
-    };
-    hand_over(app, message(app, account, to, subject, text)?).await?;
-    Ok(format!("{TOLD} at the recovery address"))
+    }
 }
 
 /// Why a message was not handed over.
@@ -393,5 +397,23 @@ fn words(notice: &Notice) -> (&'static str, String) {
              more. App passwords still do: look through them."
                 .to_owned(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_and_notices_name_the_terms_that_hold() {
+        let address = EmailAddress::parse("mia@zylker.example").expect("an address");
+        let minutes = format!("within {} minutes", recovery::LINK_LASTS / MINUTE);
+        for letter in [Letter::ProveAddress, Letter::RecoverPassword] {
+            assert!(letter_text(letter, &address, "https://desk.example").1.contains(&minutes), "{letter:?}");
+        }
+        assert_eq!(recovery::WAITS, 7 * DAY);
+        assert!(letter_text(Letter::AddressReplaced, &address, "").1.contains("first seven days"));
+        let set = Notice::RecoveryAddressSet { address: address.to_string() };
+        assert!(words(&set).1.contains("seven days after now"));
     }
 }
