@@ -15,6 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::refusals;
 use crate::app::accounts::{MODES, Method, ModeInfo, Parameter, ParameterKind};
+use crate::wire::MAX_LIST;
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "documents",
@@ -241,7 +242,7 @@ fn kind(parameter: &Parameter) -> RefOr<Schema> {
     };
     let list = |items: ObjectBuilder| -> RefOr<Schema> {
         let list = ArrayBuilder::new().schema_type(types(Type::Array)).items(items);
-        list.max_items(Some(100)).description(Some(meaning)).into()
+        list.max_items(Some(MAX_LIST)).description(Some(meaning)).into()
     };
     let with = |one: Type| -> Vec<Type> { std::iter::once(one).chain(null.clone()).collect() };
     match parameter.kind {

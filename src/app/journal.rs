@@ -17,6 +17,7 @@ use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::audit::{AuditRow, Refusal};
 use crate::store::engine::Tx;
+use crate::store::mail_agents::EVERY_DOMAIN;
 
 /// The version of the canonical form.
 const VERSION: u32 = 1;
@@ -127,7 +128,8 @@ async fn as_told_to(
     let mut notes = notes.clone();
     if let Some(domains) = notes.get_mut("domains") {
         let own = store::organizations::domains(tx, organization).await?;
-        let told = |name: &&str| *name == "*" || own.iter().any(|domain| domain.name.as_str() == *name);
+        let told =
+            |name: &&str| *name == EVERY_DOMAIN || own.iter().any(|domain| domain.name.as_str() == *name);
         *domains = domains.split(' ').filter(told).collect::<Vec<_>>().join(" ");
     }
     Ok(notes)

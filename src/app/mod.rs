@@ -53,7 +53,6 @@ use crate::app::once::Turns;
 use crate::app::random::Random;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::password::Cost;
 use crate::error::Result;
 use crate::store::engine::Db;
 
@@ -100,7 +99,7 @@ impl App {
         let hasher = Hasher::new(HasherOptions {
             threads: if passwords.threads == 0 { cores } else { passwords.threads },
             queue: passwords.queue,
-            cost: Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes },
+            cost: passwords.cost(),
         })?;
         let keys = Keys::load_or_create(&db, &config, Random::System, clock.now()).await?;
         let projector = Projector::open(&db, &config, &random).await?;

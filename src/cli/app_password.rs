@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::app::accounts::AccountMode;
-use crate::app::accounts::create_app_password::{CreateAppPassword, called, protocols};
+use crate::app::accounts::create_app_password::{CreateAppPassword, LONGEST_DAYS, called, protocols};
 use crate::app::accounts::revoke_app_password::RevokeAppPassword;
 use crate::app::mail::app_passwords;
 use crate::cli::desk::{Desk, UserName};
@@ -33,7 +33,7 @@ Examples:
         #[arg(long, value_name = "LIST", value_delimiter = ',')]
         protocols: Option<Vec<String>>,
         /// After so many days it opens nothing any more [default: no end]
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=3650))]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(i64).range(1..=LONGEST_DAYS))]
         days: Option<i64>,
     },
     /// List a user's app passwords; the passwords themselves are nowhere

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Config, Server};
-use crate::domain::password::Cost;
 use crate::error::{Error, Result};
 
 /// A network as options name it; an address is the network of itself.
@@ -29,8 +28,8 @@ impl Config {
         self.check_limits()?;
         self.check_mail()?;
         self.check_metrics()?;
-        let passwords = &self.passwords;
-        Cost { memory_kib: passwords.memory_kib, passes: passwords.passes, lanes: passwords.lanes }
+        self.passwords
+            .cost()
             .check()
             .map_err(|why| Error::bad_value("passwords.memory_kib, passes, lanes", why))?;
         let delimiter = self.addresses.recipient_delimiter;

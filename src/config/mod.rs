@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::{Millis, SECOND};
+use crate::domain::password::Cost;
 use crate::error::{Error, Result};
 pub use load::{EVERYWHERE, HERE, Loaded, find, load, load_named, of_text, variables};
 
@@ -190,9 +191,16 @@ pub struct Passwords {
     pub queue: usize,
 }
 
+impl Passwords {
+    pub fn cost(&self) -> Cost {
+        Cost { memory_kib: self.memory_kib, passes: self.passes, lanes: self.lanes }
+    }
+}
+
 impl Default for Passwords {
     fn default() -> Self {
-        Self { memory_kib: 19_456, passes: 2, lanes: 1, threads: 0, queue: 128 }
+        let Cost { memory_kib, passes, lanes } = Cost::default();
+        Self { memory_kib, passes, lanes, threads: 0, queue: 128 }
     }
 }
 

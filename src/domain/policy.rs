@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{DAY, MINUTE, Millis};
 use crate::domain::actor::Role;
+use crate::domain::email_address::MAX_LOCAL_LENGTH;
 use crate::domain::password::PasswordPolicy;
 use crate::domain::plain_text::is_plain_line;
 use crate::error::Error;
@@ -82,8 +83,6 @@ const MOST_DAYS: i64 = 36_500;
 /// The longest time that a mail host may be cut off: a year.
 const MOST_CUT_OFF_MINUTES: i64 = 366 * DAY / MINUTE;
 const MOST_RESERVED_NAMES: usize = 10_000;
-/// RFC 5321 §4.5.3.1.1.
-const LONGEST_LOCAL_PART: usize = 64;
 
 impl Policy {
     /// Whether every number can be meant. Asked wherever a policy is stored.
@@ -107,12 +106,12 @@ impl Policy {
         }
         let is_name = |name: &String| {
             let name = name.trim();
-            !name.is_empty() && name.len() <= LONGEST_LOCAL_PART && !name.contains('@') && is_plain_line(name)
+            !name.is_empty() && name.len() <= MAX_LOCAL_LENGTH && !name.contains('@') && is_plain_line(name)
         };
         match self.reserved_names.iter().find(|name| !is_name(name)) {
             Some(_) => Err(Error::bad_value(
                 "reserved_names",
-                format!("each is what stands before the @: 1 to {LONGEST_LOCAL_PART} characters"),
+                format!("each is what stands before the @: 1 to {MAX_LOCAL_LENGTH} characters"),
             )),
             None => Ok(()),
         }

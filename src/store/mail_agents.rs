@@ -9,11 +9,14 @@ use crate::store::engine::{Row, Tx, params};
 use crate::store::feed::Mark;
 use crate::store::outbox;
 
+/// Stands for every domain among an agent's; the statements on `mail_agent_domain` write it too.
+pub const EVERY_DOMAIN: &str = "*";
+
 /// An agent as it was made known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailAgentRow {
     pub name: String,
-    /// The domains whose accounts its host has; `*` is every one. Sorted.
+    /// The domains whose accounts its host has, or [`EVERY_DOMAIN`]. Sorted.
     pub domains: Vec<String>,
     pub created_at: Millis,
 }

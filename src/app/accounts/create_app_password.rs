@@ -16,6 +16,9 @@ use crate::domain::scope::Operation;
 use crate::error::{Error, Result};
 use crate::wire::Body;
 
+/// The longest term of an app password that has one.
+pub const LONGEST_DAYS: i64 = 3650;
+
 #[derive(Debug, Clone)]
 pub struct CreateAppPassword {
     pub name: String,
@@ -99,8 +102,9 @@ impl Mode for CreateAppPassword {
             Some(words) => protocols(words.iter().map(|word| &**word))?,
         };
         let expires_in_days = body.long("expiresInDays")?;
-        if expires_in_days.is_some_and(|days| !(1..=3650).contains(&days)) {
-            return Err(Error::bad_value("expiresInDays", "between 1 and 3650 days"));
+        if expires_in_days.is_some_and(|days| !(1..=LONGEST_DAYS).contains(&days)) {
+            let why = format!("between 1 and {LONGEST_DAYS} days");
+            return Err(Error::bad_value("expiresInDays", why));
         }
         let current = body.secret("currentPassword")?;
         // What cannot be a password is a wrong one.

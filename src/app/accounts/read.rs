@@ -17,7 +17,7 @@ pub use crate::store::lists::Listed;
 use crate::store::organizations::{Counts, Domain, Organization};
 pub use crate::store::sign_ins::SignIns;
 
-/// Most rows of one page; more is clamped.
+/// Most rows of one page of any list; more is clamped.
 pub const MOST_ROWS: i64 = 200;
 
 /// A page of the organization's users, by creation; `start` counts from 0. Empty past the end. A help

@@ -3,15 +3,13 @@
 use serde_json::Value;
 
 use crate::app::App;
+use crate::app::accounts::read::MOST_ROWS;
 use crate::app::call::{Caller, authenticate};
 use crate::domain::ids::{OrganizationId, UserId, no_such_account};
 use crate::domain::rights::{self, View};
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::engine::Tx;
-
-/// Most entries of one page; more is clamped.
-pub const MOST_ROWS: i64 = 200;
 
 /// The entries about the caller's own account, the newest first; `start` counts from 0.
 ///

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::store;
 use crate::store::engine::Tx;
 use crate::store::feed::Changed;
+use crate::store::mail_agents::EVERY_DOMAIN;
 use crate::store::projection::{Change, MailboxState};
 
 /// Accounts read at a time.
@@ -77,9 +78,9 @@ impl Walk {
 pub struct Domains(Option<BTreeSet<String>>);
 
 impl Domains {
-    /// As they were written down; `*` is every one.
+    /// As they were written down; `EVERY_DOMAIN` is every one.
     pub fn new(names: &[String]) -> Self {
-        Self((!names.iter().any(|name| name == "*")).then(|| names.iter().cloned().collect()))
+        Self((!names.iter().any(|name| name == EVERY_DOMAIN)).then(|| names.iter().cloned().collect()))
     }
 
     pub fn has(&self, name: &str) -> bool {

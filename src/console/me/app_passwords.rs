@@ -7,7 +7,7 @@ use axum::response::Response;
 use super::{Said, notice, on_myself};
 use crate::app::App;
 use crate::app::accounts::AccountMode;
-use crate::app::accounts::create_app_password::{CreateAppPassword, called, protocols};
+use crate::app::accounts::create_app_password::{CreateAppPassword, LONGEST_DAYS, called, protocols};
 use crate::app::accounts::revoke_app_password::RevokeAppPassword;
 use crate::app::mail::app_passwords;
 use crate::console::form::Form;
@@ -112,8 +112,9 @@ fn wish(form: &Form) -> Result<CreateAppPassword> {
     let days = match form.trimmed("days") {
         None => None,
         Some(text) => {
-            let days = text.parse().ok().filter(|days| (1..=3650).contains(days));
-            Some(days.ok_or_else(|| Error::bad_value("days", "between 1 and 3650 days, or nothing"))?)
+            let days = text.parse().ok().filter(|days| (1..=LONGEST_DAYS).contains(days));
+            let why = || format!("between 1 and {LONGEST_DAYS} days, or nothing");
+            Some(days.ok_or_else(|| Error::bad_value("days", why()))?)
         }
     };
     Ok(CreateAppPassword::new(name, opens, days))

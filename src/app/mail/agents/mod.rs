@@ -22,7 +22,7 @@ use crate::domain::secret::{self, Secret};
 use crate::error::{Error, Result};
 use crate::mailserver::MailServer;
 use crate::store;
-use crate::store::mail_agents::{AgentStatus, MailAgentRow};
+use crate::store::mail_agents::{AgentStatus, EVERY_DOMAIN, MailAgentRow};
 
 pub use crate::mailserver::link::{LINK_PATH, PROTOCOL};
 pub use hold::{HEARTBEAT, hold};
@@ -30,8 +30,6 @@ pub use run::{Agent, nodes};
 
 /// An agent that was not heard from for so long counts as away. Heartbeats go several times as often.
 pub const AWAY: Millis = 30 * SECOND;
-/// Every domain.
-const ALL: &str = "*";
 
 /// The hosts whose agents are connected to this node, by name.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ pub fn is_here(status: &AgentStatus, now: Millis) -> std::result::Result<(), Str
 /// `Unavailable`.
 pub async fn unknown_domains(app: &App, agent: &MailAgentRow) -> Result<Vec<String>> {
     let known = store::organizations::verified_domains(&mut *app.db.read().await?).await?;
-    let unknown = agent.domains.iter().filter(|domain| *domain != ALL && !known.contains(domain));
+    let unknown = agent.domains.iter().filter(|domain| *domain != EVERY_DOMAIN && !known.contains(domain));
     Ok(unknown.cloned().collect())
 }
 
@@ -119,7 +117,11 @@ pub async fn add(
     servers::check_name("an agent", name)?;
     let mut known = Vec::with_capacity(domains.len());
     for domain in domains {
-        known.push(if domain == ALL { ALL.to_owned() } else { DomainName::parse(domain)?.to_string() });
+        known.push(if domain == EVERY_DOMAIN {
+            EVERY_DOMAIN.to_owned()
+        } else {
+            DomainName::parse(domain)?.to_string()
+        });
     }
     known.sort();
     known.dedup();
