@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::app::call::{Caller, Context, Door, authenticate};
 use crate::app::change::Done;
 use crate::app::once::{Answer, Once};
-use crate::domain::ids::{OrganizationId, kind_of};
+use crate::domain::ids::{OrganizationId, no_such_organization};
 use crate::domain::secret::fingerprint;
 use crate::domain::switch::Reason;
 use crate::door::{self, CHANGE_HEADER};
@@ -187,12 +187,7 @@ impl Call {
         let number = self.number(app, segment).await?;
         match OrganizationId::new(number) {
             Some(zoid) => Ok(zoid),
-            None => {
-                let hint =
-                    kind_of(number).map(|kind| format!("; it looks like a {kind}")).unwrap_or_default();
-                let text = format!("Organization id {number} is invalid{hint}");
-                Err(self.instead(app, Error::NotFound(text)).await)
-            }
+            None => Err(self.instead(app, no_such_organization(number)).await),
         }
     }
 }

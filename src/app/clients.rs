@@ -9,7 +9,7 @@ use crate::app::forecast::Concerned;
 use crate::app::oauth::CodeWish;
 use crate::app::{App, oauth, people};
 use crate::domain::actor::Who;
-use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::ids::{OrganizationId, UserId, no_such_user};
 use crate::domain::plain_text;
 use crate::domain::rights;
 use crate::domain::secret::{Secret, new_client_id, new_client_secret, new_token};
@@ -61,7 +61,7 @@ pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Cli
     let mut done = record(app, context, spec, async move |tx, hand| {
         acts_as_owner(&hand, made.owner)?;
         let owner = store::accounts::load(tx, made.organization, Handle::User(made.owner)).await?;
-        owner.ok_or_else(|| Error::NotFound(format!("zuid {} is invalid", made.owner)))?;
+        owner.ok_or_else(|| no_such_user(made.owner.get()))?;
         store::clients::insert(tx, &made).await?;
         Ok(BTreeMap::from([("client", made.id.clone()), ("name", made.name.clone())]))
     })

@@ -15,7 +15,7 @@ use crate::clock::Millis;
 use crate::domain::account::{Account, SwitchName, Transition};
 use crate::domain::actor::{Actor, Role};
 use crate::domain::email_address::{DomainName, EmailAddress};
-use crate::domain::ids::{OrganizationId, UserId, no_such_account};
+use crate::domain::ids::{OrganizationId, UserId, no_such_account, no_such_user};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{Secret, new_token};
 use crate::domain::switch::Hand;
@@ -135,7 +135,7 @@ pub async fn recover_super_admin(app: &App, context: &Context, account: &Account
         if !matches!(actor, Actor::Operator { .. }) {
             return Err(Error::Forbidden("this is done at the server's command line".to_owned()));
         }
-        let missing = || Error::NotFound(format!("zuid {user} is invalid"));
+        let missing = || no_such_user(user.get());
         let before = store::accounts::load(tx, zoid, Handle::User(user)).await?.ok_or_else(missing)?;
         let organization = store::organizations::load(tx, zoid).await?.ok_or_else(missing)?;
         if before.is_enabled_super_admin() || store::accounts::other_super_admins(tx, zoid, user).await? > 0 {

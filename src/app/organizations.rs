@@ -283,5 +283,5 @@ pub async fn remove_domain(
 /// # Errors
 /// `NotFound`.
 pub async fn load(tx: &mut Tx, zoid: OrganizationId) -> Result<Organization> {
-    store::organizations::load(tx, zoid).await?.ok_or_else(|| no_such_organization(zoid))
+    store::organizations::load(tx, zoid).await?.ok_or_else(|| no_such_organization(zoid.get()))
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident: $label:literal, $first:literal ..= $last:literal, block $block:literal;)*) => {
         $(
@@ -50,7 +52,7 @@ macro_rules! ids {
         )*
 
         /// What kind of id a number looks like, for messages to people who mixed them up.
-        pub fn kind_of(number: i64) -> Option<&'static str> {
+        fn kind_of(number: i64) -> Option<&'static str> {
             $(if ($first..=$last).contains(&number) { return Some($label); })*
             None
         }
@@ -93,19 +95,26 @@ ids! {
     AppPasswordId: "appPasswordId", 100_000_000_001 ..= 999_999_999_999, block 10;
 }
 
-/// The answer for an organization that is not there, or not the caller's.
-pub fn no_such_organization(zoid: OrganizationId) -> crate::error::Error {
-    crate::error::Error::NotFound(format!("Organization id {zoid} is invalid"))
+/// The answer for a number that names no organization, or not the caller's.
+pub fn no_such_organization(number: i64) -> Error {
+    invalid("Organization id", number, &[OrganizationId::KIND])
 }
 
-/// The answer for a number that names no account in the caller's reach, with a hint where the
-/// number looks like another kind of id.
-pub fn no_such_account(number: i64) -> crate::error::Error {
-    let hint = match kind_of(number) {
-        Some(kind) if kind != AccountId::KIND => format!("; it looks like a {kind}"),
-        Some(_) | None => String::new(),
-    };
-    crate::error::Error::NotFound(format!("Account id {number} is invalid{hint}"))
+/// The answer for a number that names no account in the caller's reach.
+pub fn no_such_account(number: i64) -> Error {
+    invalid("Account id", number, &[AccountId::KIND])
+}
+
+/// The answer for a number that was sent as a zuid and names no user in the caller's reach.
+pub fn no_such_user(number: i64) -> Error {
+    invalid("zuid", number, &[UserId::KIND, AccountId::KIND])
+}
+
+/// With a hint where the number looks like another kind of id than those that are not worth a word.
+fn invalid(what: &str, number: i64, unsaid: &[&str]) -> Error {
+    let kind = kind_of(number).filter(|kind| !unsaid.contains(kind));
+    let hint = kind.map(|kind| format!("; it looks like a {kind}")).unwrap_or_default();
+    Error::NotFound(format!("{what} {number} is invalid{hint}"))
 }
 
 #[cfg(test)]
@@ -127,6 +136,13 @@ mod tests {
         assert_eq!(said(1_000_000_000_001), "Account id 1000000000001 is invalid; it looks like a zuid");
         assert_eq!(said(2_560_636_000_000_008_002), "Account id 2560636000000008002 is invalid");
         assert_eq!(said(7), "Account id 7 is invalid");
+        let said = |number| no_such_organization(number).to_string();
+        assert_eq!(said(10_000_001), "Organization id 10000001 is invalid");
+        assert_eq!(said(1_000_000_000_001), "Organization id 1000000000001 is invalid; it looks like a zuid");
+        let said = |number| no_such_user(number).to_string();
+        assert_eq!(said(1_000_000_000_001), "zuid 1000000000001 is invalid");
+        assert_eq!(said(2_560_636_000_000_008_002), "zuid 2560636000000008002 is invalid");
+        assert_eq!(said(10_000_001), "zuid 10000001 is invalid; it looks like a zoid");
     }
 
     #[test]

@@ -198,7 +198,7 @@ fn may_act(actor: &Actor, zoid: OrganizationId, verb: Option<Verb>) -> Result<()
 
 fn own_organization(actor: &Actor, zoid: OrganizationId) -> Result<(), Error> {
     match actor {
-        Actor::User(caller) if caller.organization != zoid => Err(no_such_organization(zoid)),
+        Actor::User(caller) if caller.organization != zoid => Err(no_such_organization(zoid.get())),
         Actor::User(_) | Actor::Operator { .. } | Actor::Clock => Ok(()),
     }
 }

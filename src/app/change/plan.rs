@@ -13,7 +13,7 @@ use crate::domain::account::{Account, Facts, Transition};
 use crate::domain::actor::{Actor, Role};
 use crate::domain::effect::{Effect, Notice};
 use crate::domain::help_desk::HelpDesk;
-use crate::domain::ids::{OrganizationId, no_such_account};
+use crate::domain::ids::{OrganizationId, no_such_account, no_such_user};
 use crate::domain::rights::{self, Form, Given, Names, Route};
 use crate::domain::switch::Hand;
 use crate::error::{Error, Result};
@@ -249,7 +249,7 @@ async fn targets(
     let by_zuid = match ask.zuid {
         Some(zuid) => match Handle::of(zuid) {
             Some(Handle::User(user)) => Some(load(tx, organization, Handle::User(user), zuid).await?),
-            Some(Handle::Account(_)) | None => return Err(no_such_zuid(zuid)),
+            Some(Handle::Account(_)) | None => return Err(no_such_user(zuid)),
         },
         None => None,
     };
@@ -291,11 +291,4 @@ async fn load_number(tx: &mut Tx, organization: OrganizationId, number: i64) -> 
 
 async fn load(tx: &mut Tx, organization: OrganizationId, handle: Handle, number: i64) -> Result<Account> {
     store::accounts::load(tx, organization, handle).await?.ok_or_else(|| no_such_account(number))
-}
-
-fn no_such_zuid(number: i64) -> Error {
-    match no_such_account(number) {
-        Error::NotFound(text) => Error::NotFound(text.replacen("Account id", "zuid", 1)),
-        other => other,
-    }
 }
