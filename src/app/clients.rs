@@ -9,6 +9,7 @@ use crate::app::forecast::Concerned;
 use crate::app::oauth::CodeWish;
 use crate::app::{App, oauth, people};
 use crate::domain::actor::Who;
+use crate::domain::client::ClientKind;
 use crate::domain::ids::{OrganizationId, UserId, no_such_user};
 use crate::domain::plain_text;
 use crate::domain::rights;
@@ -17,7 +18,7 @@ use crate::domain::switch::{self, Hand};
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
-pub use crate::store::clients::{Client, ClientKind};
+pub use crate::store::clients::Client;
 use crate::store::engine::Tx;
 
 /// A client to be made.

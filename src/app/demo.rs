@@ -13,6 +13,7 @@ use crate::app::oauth::{self, CodeWish, GrantType, TokenRequest};
 use crate::app::organizations::{self, DomainChange};
 use crate::clock::MINUTE;
 use crate::domain::actor::Role;
+use crate::domain::client::ClientKind;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::password::Password;
@@ -20,7 +21,6 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{fingerprint, new_one_time_password};
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::clients::ClientKind;
 
 const DOMAIN: &str = "zylker.example";
 const ORGANIZATION_SCOPES: &str = "ZohoMail.organization.accounts.ALL,ZohoMail.organization.domains.ALL,\

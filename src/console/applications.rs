@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use crate::app::App;
-use crate::app::clients::{self, Client, ClientKind, ClientList, NewClient};
+use crate::app::clients::{self, Client, ClientList, NewClient};
 use crate::app::oauth::CodeWish;
 use crate::clock::MINUTE;
 use crate::console::apart::apart;
@@ -15,6 +15,7 @@ use crate::console::refusals::{self, Trouble};
 use crate::console::texts::ENGLISH;
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor, prove_at};
+use crate::domain::client::ClientKind;
 use crate::domain::scope::ScopeSet;
 use crate::domain::switch::Reason;
 use crate::error::{Error, Result};

@@ -112,15 +112,25 @@ pub enum Gender {
 }
 
 impl Gender {
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("MALE", Self::Male),
-        ("FEMALE", Self::Female),
-        ("NON_BINARY", Self::NonBinary),
-        ("NOT_SPECIFIED", Self::NotSpecified),
-    ];
+    pub const ALL: [Self; 4] = [Self::Male, Self::Female, Self::NonBinary, Self::NotSpecified];
 
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, gender)| *gender == self).map_or("NOT_SPECIFIED", |(name, _)| name)
+        match self {
+            Self::Male => "MALE",
+            Self::Female => "FEMALE",
+            Self::NonBinary => "NON_BINARY",
+            Self::NotSpecified => "NOT_SPECIFIED",
+        }
+    }
+}
+
+impl std::str::FromStr for Gender {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|gender| gender.as_str().eq_ignore_ascii_case(text))
+            .ok_or_else(|| Error::bad_value("gender", "MALE, FEMALE, NON_BINARY or NOT_SPECIFIED"))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod actor;
 pub mod app_password;
 pub mod audit_chain;
 pub mod claim;
+pub mod client;
 pub mod effect;
 pub mod email_address;
 pub mod help_desk;

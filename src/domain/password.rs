@@ -72,6 +72,28 @@ pub enum PasswordKind {
     OneTime,
 }
 
+impl PasswordKind {
+    pub const ALL: [Self; 2] = [Self::Permanent, Self::OneTime];
+
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::OneTime => "one_time",
+        }
+    }
+}
+
+impl std::str::FromStr for PasswordKind {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| Error::bad_value("kind", "a password is permanent or one_time"))
+    }
+}
+
 /// An organization's rules for passwords.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -378,6 +400,16 @@ mod tests {
 
     fn check(text: &str, personal: &[&str]) -> Result<()> {
         PasswordPolicy::default().check(&password(text), PasswordKind::Permanent, personal)
+    }
+
+    #[test]
+    fn a_kind_of_password_is_read_as_it_is_written() {
+        for (kind, word) in PasswordKind::ALL.into_iter().zip(["permanent", "one_time"]) {
+            assert_eq!(kind.as_str(), word);
+            assert_eq!(word.parse::<PasswordKind>().expect("a kind"), kind);
+            assert_eq!(serde_json::to_value(kind).expect("a word"), word);
+        }
+        assert!("one-time".parse::<PasswordKind>().is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::domain::account::{Account, Credential, Profile, Switches};
 use crate::domain::app_password::{AppPassword, Protocols};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
-use crate::domain::password::{PasswordHash, PasswordKind};
+use crate::domain::password::PasswordHash;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
 use crate::store::{
@@ -216,7 +216,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
         app_passwords: Vec::new(),
         credential: Credential {
             hash: row.get::<Option<&str>>("password_phc")?.map(password_hash).transpose()?,
-            kind: password_kind(row.get("password_kind")?)?,
+            kind: stored("kind of password", row.get::<&str>("password_kind")?.parse())?,
             until: row.get("password_until")?,
             at: row.get("password_at")?,
             history: history.iter().map(|phc| password_hash(phc)).collect::<Result<_>>()?,
@@ -240,21 +240,6 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
 
 fn password_hash(phc: &str) -> Result<PasswordHash> {
     stored("password hash", PasswordHash::parse(phc))
-}
-
-fn password_kind(text: &str) -> Result<PasswordKind> {
-    match text {
-        "permanent" => Ok(PasswordKind::Permanent),
-        "one_time" => Ok(PasswordKind::OneTime),
-        other => Err(Error::internal(format!("the database holds the password kind {other}"))),
-    }
-}
-
-fn password_kind_text(kind: PasswordKind) -> &'static str {
-    match kind {
-        PasswordKind::Permanent => "permanent",
-        PasswordKind::OneTime => "one_time",
-    }
 }
 
 fn history_json(account: &Account) -> Result<String> {
@@ -293,7 +278,7 @@ pub async fn insert_uncounted(tx: &mut Tx, account: &Account, ordinal: i64) -> R
             &account.profile.display_name,
             &to_json(&account.profile)?,
             account.credential.hash.as_ref().map(PasswordHash::as_phc),
-            password_kind_text(account.credential.kind),
+            account.credential.kind.as_str(),
             account.credential.until,
             account.credential.at,
             &history_json(account)?,
@@ -393,7 +378,7 @@ fn save_person(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
             &after.profile.display_name,
             &to_json(&after.profile)?,
             after.credential.hash.as_ref().map(PasswordHash::as_phc),
-            password_kind_text(after.credential.kind),
+            after.credential.kind.as_str(),
             after.credential.until,
             after.credential.at,
             &history_json(after)?,

@@ -1,42 +1,12 @@
 //! OAuth clients. Secrets are kept as SHA-256 only.
 
 use crate::clock::Millis;
+use crate::domain::client::ClientKind;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::switch::Switch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::{from_json, id, opt_from_json, opt_to_json, stored, to_json};
-
-/// What a client can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientKind {
-    /// Codes are made by the operator or owner; no redirect.
-    SelfClient,
-    /// A web application with a secret.
-    Web,
-    /// An application that cannot keep a secret; PKCE S256 is demanded.
-    Public,
-}
-
-impl ClientKind {
-    pub const ALL: [(&'static str, Self); 3] =
-        [("self", Self::SelfClient), ("web", Self::Web), ("public", Self::Public)];
-
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("self", |(name, _)| name)
-    }
-}
-
-impl std::str::FromStr for ClientKind {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .iter()
-            .find(|(name, _)| *name == text)
-            .map(|(_, kind)| *kind)
-            .ok_or_else(|| Error::bad_value("kind", "a client is self, web or public"))
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct Client {

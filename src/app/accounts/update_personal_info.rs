@@ -112,13 +112,7 @@ impl Mode for UpdatePersonalInfo {
         let address = body.object("address")?;
         let country_in_address = address.map_or(Ok(None), |address| line(address, "country"))?;
         let in_address = |names: &[&str]| address.map_or(Ok(None), |address| line(address, names));
-        let gender = body.text("gender")?.map(|text| {
-            Gender::ALL
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(text))
-                .map(|(_, gender)| *gender)
-                .ok_or_else(|| Error::bad_value("gender", "MALE, FEMALE, NON_BINARY or NOT_SPECIFIED"))
-        });
+        let gender = body.text("gender")?.map(str::parse);
         Ok(Self {
             first_name: line(body, "firstName")?,
             last_name: line(body, "lastName")?,

@@ -12,13 +12,14 @@ use crate::app::oauth::connections;
 use crate::app::own::{self, Act};
 use crate::clock::SECOND;
 use crate::domain::actor::Signed;
+use crate::domain::client::ClientKind;
 use crate::domain::ids::GrantId;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{Secret, new_token};
 use crate::error::{Error, GrantRefusal, Result};
 use crate::store;
 use crate::store::accounts::Handle;
-use crate::store::clients::{Client, ClientKind};
+use crate::store::clients::Client;
 use crate::store::connections::{Connection, Consent};
 use crate::wire::Params;
 

@@ -3,10 +3,11 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::app::App;
+use crate::domain::client::ClientKind;
 use crate::domain::secret::fingerprint;
 use crate::error::{GrantRefusal, Result};
 use crate::store;
-use crate::store::clients::{Client, ClientKind};
+use crate::store::clients::Client;
 
 /// Authenticates a client.
 ///

@@ -14,12 +14,13 @@ use crate::app::oauth::tokens::{Minted, mint, owner};
 use crate::app::oauth::{LIMIT_WINDOW, connections};
 use crate::app::throttle::{self, Subject, seconds_until};
 use crate::clock::{Millis, SECOND};
+use crate::domain::client::ClientKind;
 use crate::domain::ids::OrganizationId;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{Secret, new_token};
 use crate::error::{Error, GrantRefusal, Result};
 use crate::store;
-use crate::store::clients::{Client, ClientKind};
+use crate::store::clients::Client;
 use crate::store::connections::Connection;
 use crate::store::tokens::{GrantCode, RefreshToken};
 

@@ -527,10 +527,13 @@ fn the_words_of_a_person_are_every_address_and_every_part_of_the_names() {
 }
 
 #[test]
-fn every_gender_has_its_word() {
-    for (word, gender) in Gender::ALL {
+fn a_gender_is_read_as_it_is_written_in_any_case() {
+    for (gender, word) in Gender::ALL.into_iter().zip(["MALE", "FEMALE", "NON_BINARY", "NOT_SPECIFIED"]) {
         assert_eq!(gender.as_str(), word);
+        assert_eq!(word.to_lowercase().parse::<Gender>().expect("a gender"), gender);
+        assert_eq!(serde_json::to_value(gender).expect("a word"), word);
     }
+    assert!("".parse::<Gender>().is_err());
     assert_eq!(Gender::default().as_str(), "NOT_SPECIFIED");
 }
 

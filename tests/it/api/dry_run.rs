@@ -7,11 +7,11 @@ use mailward::app::accounts::disable_user::DisableUser;
 use mailward::app::change::{self, Ask};
 use mailward::app::oauth::{self, CodeWish};
 use mailward::clock::MINUTE;
+use mailward::domain::client::ClientKind;
 use mailward::domain::ids::UserId;
 use mailward::domain::password::Password;
 use mailward::domain::rights::Route;
 use mailward::domain::scope::ScopeSet;
-use mailward::store::clients::ClientKind;
 use serde_json::{Value, json};
 
 use super::{accounts_path, lives, none};

@@ -3,13 +3,13 @@
 use mailward::app::organizations;
 use mailward::app::worker::sweep_refresh_tokens;
 use mailward::clock::DAY;
+use mailward::domain::client::ClientKind;
 use mailward::domain::ids::{GrantId, Id as _, UserId};
 use mailward::domain::policy::Policy;
 use mailward::domain::scope::ScopeSet;
 use mailward::domain::secret::fingerprint;
 use mailward::error::Error;
 use mailward::store;
-use mailward::store::clients::ClientKind;
 use mailward::store::tokens::RefreshToken;
 use serde_json::{Value, json};
 

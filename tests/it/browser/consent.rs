@@ -5,8 +5,8 @@ use axum::extract::RawQuery;
 use axum::response::Redirect;
 use axum::routing::get;
 use mailward::app::clients::{self, NewClient};
+use mailward::domain::client::ClientKind;
 use mailward::domain::ids::UserId;
-use mailward::store::clients::ClientKind;
 use mailward::store::engine::Db;
 
 use super::Window;

@@ -2,9 +2,9 @@
 
 use axum::http::StatusCode;
 use mailward::domain::actor::Role;
+use mailward::domain::client::ClientKind;
 use mailward::domain::email_address::DomainName;
 use mailward::store;
-use mailward::store::clients::ClientKind;
 use mailward::store::engine::{Db, EngineKind, params};
 use serde_json::json;
 

@@ -4,13 +4,13 @@
 use mailward::app::oauth::{self, CodeWish, GrantType, TokenRequest};
 use mailward::app::{verifier, worker};
 use mailward::clock::MINUTE;
+use mailward::domain::client::ClientKind;
 use mailward::domain::ids::UserId;
 use mailward::domain::password::Password;
 use mailward::domain::scope::ScopeSet;
 use mailward::error::{Error, GrantRefusal};
 use mailward::store;
 use mailward::store::audit::Refusal;
-use mailward::store::clients::ClientKind;
 use mailward::store::engine::Db;
 
 use crate::support::world::{PASSWORD, World, client};

@@ -702,7 +702,7 @@ both_engines! {
 
     async fn nonsense_at_the_oauth_endpoints_gets_their_own_refusals(test: TestDb) {
         let siege = Siege::lay(test).await;
-        let client = crate::support::world::client(&siege.world, mailward::store::clients::ClientKind::Web).await;
+        let client = crate::support::world::client(&siege.world, mailward::domain::client::ClientKind::Web).await;
         let before = siege.tables.without(COUNTERS).await;
         let valid = format!("client_id={}&client_secret={}", client.0, client.1);
         let mut forms: Vec<Vec<u8>> = [

@@ -13,11 +13,11 @@ use mailward::app::random::Random;
 use mailward::app::{App, clients, organizations, throttle, verifier};
 use mailward::clock::{DAY, MINUTE};
 use mailward::domain::actor::Role;
+use mailward::domain::client::ClientKind;
 use mailward::domain::email_address::EmailAddress;
 use mailward::domain::ids::{OrganizationId, UserId};
 use mailward::domain::password::Password;
 use mailward::domain::scope::ScopeSet;
-use mailward::store::clients::ClientKind;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 

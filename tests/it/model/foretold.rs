@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mailward::app::forecast::{Forecast, look_at};
 use mailward::domain::account::{Account, differences};
 use mailward::domain::app_password::AppPassword;
+use mailward::domain::client::ClientKind;
 use mailward::domain::effect::{Effect, Sessions};
 use mailward::domain::ids::{ChangeId, GrantId, Id as _, UserId, WebSessionId};
 use mailward::domain::password::PasswordKind;
@@ -77,7 +78,7 @@ impl Case<'_> {
                         organization: self.zoid,
                         owner: UserId::new(self.ids[owner].0).expect("a zuid"),
                         name: "A client".to_owned(),
-                        kind: clients::ClientKind::SelfClient,
+                        kind: ClientKind::SelfClient,
                         redirect_uris: Vec::new(),
                     };
                     let app = &self.world.app;

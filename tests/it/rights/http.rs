@@ -3,10 +3,10 @@
 use mailward::app::oauth::{self, CodeWish};
 use mailward::clock::SECOND;
 use mailward::domain::actor::Role;
+use mailward::domain::client::ClientKind;
 use mailward::domain::ids::UserId;
 use mailward::domain::scope::ScopeSet;
 use mailward::domain::secret::Secret;
-use mailward::store::clients::ClientKind;
 use mailward::store::engine::Db;
 use serde_json::{Value, json};
 
