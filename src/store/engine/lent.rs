@@ -15,7 +15,7 @@ use tokio_postgres::error::{Severity, SqlState};
 use super::flight::{Answer, EXACTLY_ONE, Failed, Last, OwnedValue, Queued, Wants, fly};
 use super::postgres::LeaderPool;
 use super::value::Source;
-use super::{Row, Value, first_line, unavailable};
+use super::{Row, Value, first_line, not_one, unavailable};
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 
@@ -163,10 +163,7 @@ impl Lent {
                 }
                 (Wants::Later(reader), Answer::Rows(rows)) => match rows.as_slice() {
                     [row] => reader(&Row(Source::Postgres(row)))?,
-                    rows => {
-                        let (count, sql) = (rows.len(), first_line(queued.sql));
-                        return Err(Error::internal(format_args!("{count} rows instead of one: {sql}")));
-                    }
+                    rows => return Err(not_one(rows.len(), queued.sql)),
                 },
                 (Wants::OneRow, Answer::Rows(_)) | (Wants::Nothing, _) => {}
                 (

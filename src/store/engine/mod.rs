@@ -359,12 +359,7 @@ impl Tx {
             Arm::Sqlite(connection) => sqlite::execute(connection, sql, params),
             Arm::Postgres(lent) => lent.execute(sql, params).await,
         };
-        self.failed |= outcome.is_err();
-        #[cfg(debug_assertions)]
-        if outcome.is_ok() {
-            record(self.engine(), sql);
-        }
-        outcome
+        self.ran(sql, outcome)
     }
 
     /// Runs a statement that must touch exactly one row. None: `Error::Stale`.
@@ -372,7 +367,7 @@ impl Tx {
         match self.execute(sql, params).await? {
             1 => Ok(()),
             0 => Err(Error::Stale),
-            many => Err(Error::internal(format_args!("{many} rows instead of one: {}", first_line(sql)))),
+            many => Err(not_one(many, sql)),
         }
     }
 
@@ -390,12 +385,7 @@ impl Tx {
                 Err(error) => Err(error),
             },
         };
-        self.failed |= outcome.is_err();
-        #[cfg(debug_assertions)]
-        if outcome.is_ok() {
-            record(self.engine(), sql);
-        }
-        outcome
+        self.ran(sql, outcome)
     }
 
     /// The only row, or none. Two rows are an internal error.
@@ -407,11 +397,7 @@ impl Tx {
     ) -> Result<Option<T>> {
         let mut rows = self.query_all(sql, params, read).await?;
         if rows.len() > 1 {
-            return Err(Error::internal(format_args!(
-                "{} rows instead of one: {}",
-                rows.len(),
-                first_line(sql)
-            )));
+            return Err(not_one(rows.len(), sql));
         }
         Ok(rows.pop())
     }
@@ -445,7 +431,7 @@ impl Tx {
         read: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<T> {
         let row = self.query_opt(sql, params, read).await?;
-        row.ok_or_else(|| Error::internal(format_args!("no row instead of one: {}", first_line(sql))))
+        row.ok_or_else(|| not_one(0, sql))
     }
 
     /// Announces a query of this transaction. PostgreSQL answers it in the same round trip as whatever is
@@ -471,9 +457,7 @@ impl Tx {
         match (self.put(sql, params, Wants::OneRow)?, self.engine()) {
             (1, _) | (_, EngineKind::Postgres) => Ok(()),
             (0, EngineKind::Sqlite) => Err(Error::Stale),
-            (many, EngineKind::Sqlite) => {
-                Err(Error::internal(format_args!("{many} rows instead of one: {}", first_line(sql))))
-            }
+            (many, EngineKind::Sqlite) => Err(not_one(many, sql)),
         }
     }
 
@@ -485,12 +469,7 @@ impl Tx {
                 Ok(0)
             }
         };
-        self.failed |= outcome.is_err();
-        #[cfg(debug_assertions)]
-        if outcome.is_ok() {
-            record(self.engine(), sql);
-        }
-        outcome
+        self.ran(sql, outcome)
     }
 
     /// [`send`](Tx::send) for a statement that answers with exactly one row, which is there once
@@ -514,12 +493,7 @@ impl Tx {
                 Ok(())
             }
         };
-        self.failed |= outcome.is_err();
-        #[cfg(debug_assertions)]
-        if outcome.is_ok() {
-            record(self.engine(), sql);
-        }
-        outcome.map(|()| later)
+        self.ran(sql, outcome).map(|()| later)
     }
 
     /// Transactions with a number below this have ended: what they wrote is seen, or never will be.
@@ -560,6 +534,15 @@ impl Tx {
             Arm::Postgres(lent) => lent.script(sql).await,
         };
         self.failed |= outcome.is_err();
+        outcome
+    }
+
+    /// Remembers how a statement came out, which is answered.
+    fn ran<T>(&mut self, sql: &'static str, outcome: Result<T>) -> Result<T> {
+        self.failed |= outcome.is_err();
+        if outcome.is_ok() {
+            record(self.engine(), sql);
+        }
         outcome
     }
 
@@ -607,6 +590,11 @@ fn unavailable(why: &'static str, retry_after_seconds: u64) -> Error {
     Error::Unavailable { why, retry_after_seconds }
 }
 
+/// The refusal of a statement that was to have one row.
+fn not_one(count: impl std::fmt::Display, sql: &str) -> Error {
+    Error::internal(format_args!("{count} rows instead of one: {}", first_line(sql)))
+}
+
 /// Enough of a statement to find it.
 fn first_line(sql: &str) -> &str {
     sql.trim_start().lines().next().unwrap_or_default()
@@ -622,6 +610,9 @@ static EXECUTED: std::sync::Mutex<std::collections::BTreeSet<(EngineKind, &'stat
 fn record(engine: EngineKind, sql: &'static str) {
     sqlite::lock(&EXECUTED).insert((engine, sql));
 }
+
+#[cfg(not(debug_assertions))]
+fn record(_: EngineKind, _: &'static str) {}
 
 /// The statements that this process has executed on an engine, each once. Only in debug builds.
 #[cfg(debug_assertions)]
