@@ -127,7 +127,7 @@ async fn look(app: &App, organization: OrganizationId, forecast: &Forecast) -> R
         mail_sessions,
         web_sessions,
         last_sign_in: store::sign_ins::last(&mut tx, organization, user).await?,
-        clients: store::live::clients_of(&mut tx, organization, user).await?,
+        clients: store::clients::of_owner(&mut tx, organization, user).await?,
         about: store::audit::newest(&mut tx, organization, Some(user), ENTRIES).await?,
         by: store::audit::newest_by(&mut tx, organization, &Who::User(user).to_string(), ENTRIES).await?,
     })

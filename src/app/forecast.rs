@@ -278,7 +278,7 @@ impl Counted {
         let organization = first.organization;
         let mut people = Vec::with_capacity(accounts.len());
         for account in accounts {
-            let clients = store::live::clients_of(tx, organization, account.user).await?;
+            let clients = store::clients::of_owner(tx, organization, account.user).await?;
             people.push((account.user, account.id, clients));
         }
         let mut counted = Self { organization, at, people, before: Vec::new() };
@@ -307,7 +307,7 @@ impl Counted {
                 }
             }
             if !clients.is_empty() {
-                let left = store::live::clients_of(tx, self.organization, *user).await?;
+                let left = store::clients::of_owner(tx, self.organization, *user).await?;
                 one.clients = i64::try_from(left.len()).unwrap_or(i64::MAX);
             }
             all.push(one);
@@ -416,7 +416,7 @@ async fn meant(app: &App, forecast: &Forecast, open: &[Session]) -> Result<u64> 
     if let Some(whole) = &forecast.whole {
         let mut tx = app.db.read().await?;
         for session in open {
-            let owner = store::live::owner_of_mailbox(&mut tx, session.mailbox()).await?;
+            let owner = store::mailboxes::owner(&mut tx, session.mailbox()).await?;
             ended += usize::from(owner.is_some_and(|(zoid, domain)| match whole {
                 Whole::Organization(of) => *of == zoid,
                 Whole::Domain(name) => *name == domain,

@@ -274,7 +274,7 @@ pub async fn propose(app: &App, context: &Context, address: &EmailAddress) -> Re
     app.db
         .write(async move |tx| {
             let (_, account) = own::owner(tx, &context, &[Stage::SignedIn], now).await?;
-            if store::recovery::is_own_domain(tx, address.domain()).await? {
+            if store::organizations::is_own_domain(tx, address.domain()).await? {
                 return Err(Error::BadAddress(
                     "a recovery address is outside this mail service: you must be able to read it without this password"
                         .to_owned(),

@@ -74,6 +74,16 @@ pub async fn of_organization(tx: &mut Tx, organization: OrganizationId) -> Resul
     .await
 }
 
+/// The ids of the clients that go with a person.
+pub async fn of_owner(tx: &mut Tx, organization: OrganizationId, owner: UserId) -> Result<Vec<String>> {
+    tx.query_all(
+        "SELECT id FROM client WHERE organization_id = $1 AND owner_id = $2 ORDER BY id",
+        params![organization.get(), owner.get()],
+        |row| row.get("id"),
+    )
+    .await
+}
+
 /// Saves name, redirect addresses, secret and switch.
 pub async fn save(tx: &mut Tx, client: &Client) -> Result<()> {
     tx.execute_one(

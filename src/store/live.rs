@@ -185,23 +185,3 @@ pub async fn of_domain(
     .await?;
     Ok(live)
 }
-
-/// The clients that go with a person.
-pub async fn clients_of(tx: &mut Tx, organization: OrganizationId, owner: UserId) -> Result<Vec<String>> {
-    tx.query_all(
-        "SELECT id FROM client WHERE organization_id = $1 AND owner_id = $2 ORDER BY id",
-        params![organization.get(), owner.get()],
-        |row| row.get("id"),
-    )
-    .await
-}
-
-/// Whose mailbox that is, and on which domain.
-pub async fn owner_of_mailbox(tx: &mut Tx, mailbox: &str) -> Result<Option<(OrganizationId, String)>> {
-    tx.query_opt(
-        "SELECT organization_id, primary_domain FROM account WHERE mailbox = $1",
-        params![mailbox],
-        |row| Ok((id(row.get("organization_id")?)?, row.get("primary_domain")?)),
-    )
-    .await
-}

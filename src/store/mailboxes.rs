@@ -217,6 +217,16 @@ pub async fn may_hold_session(
     Ok(found.is_some())
 }
 
+/// Whose mailbox that is, and on which domain.
+pub async fn owner(tx: &mut Tx, mailbox: &str) -> Result<Option<(OrganizationId, String)>> {
+    tx.query_opt(
+        "SELECT organization_id, primary_domain FROM account WHERE mailbox = $1",
+        params![mailbox],
+        |row| Ok((id(row.get("organization_id")?)?, row.get("primary_domain")?)),
+    )
+    .await
+}
+
 /// Mail of a deleted user that stays on the mail servers.
 #[derive(Debug, Clone)]
 pub struct Retained {

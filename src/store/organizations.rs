@@ -211,6 +211,19 @@ pub async fn verified_domains(tx: &mut Tx) -> Result<Vec<String>> {
     .await
 }
 
+/// Whether a domain was proved to be one of this installation, whosever it is. What somebody merely says of a
+/// domain must not take it from others.
+pub async fn is_own_domain(tx: &mut Tx, name: &DomainName) -> Result<bool> {
+    let found: Option<i64> = tx
+        .query_opt(
+            "SELECT id FROM domain WHERE name = $1 AND verified_at IS NOT NULL",
+            params![name.as_str()],
+            |row| row.get("id"),
+        )
+        .await?;
+    Ok(found.is_some())
+}
+
 /// Deletes a domain that was never verified.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //! for a link that nobody has looked at yet. Of a link only its SHA-256 is stored.
 
 use crate::clock::Millis;
-use crate::domain::email_address::{DomainName, EmailAddress};
+use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
@@ -73,19 +73,6 @@ pub async fn remove_address(
         |row| row.get("address"),
     )
     .await
-}
-
-/// Whether a domain was proved to be one of this installation, whosever it is. What somebody merely says of a
-/// domain must not take it from others.
-pub async fn is_own_domain(tx: &mut Tx, name: &DomainName) -> Result<bool> {
-    let found: Option<i64> = tx
-        .query_opt(
-            "SELECT id FROM domain WHERE name = $1 AND verified_at IS NOT NULL",
-            params![name.as_str()],
-            |row| row.get("id"),
-        )
-        .await?;
-    Ok(found.is_some())
 }
 
 // Links --------------------------------------------------------------------------------------

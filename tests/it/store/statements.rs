@@ -394,7 +394,7 @@ async fn own_account(world: &World) {
         assert_eq!(store::recovery::address(tx, zoid, user).await?, Some(known.clone()));
         assert!(store::recovery::remove_address(tx, zoid, user).await?.is_some());
         let own = DomainName::parse("zylker.example").expect("a domain");
-        assert!(store::recovery::is_own_domain(tx, &own).await?);
+        assert!(store::organizations::is_own_domain(tx, &own).await?);
         let link = RecoveryLink {
             organization: zoid,
             user,
