@@ -288,9 +288,9 @@ async fn look(app: &App, looked_up: &LookedUp) -> Result<()> {
     looked_up.waiting.reset();
     looked_up.oldest.reset();
     for target in targets {
-        let (waiting, oldest) = store::outbox::backlog_of(&mut tx, target).await?;
-        looked_up.waiting.with_label_values(&[target]).set(waiting);
-        looked_up.oldest.with_label_values(&[target]).set(seconds_since(oldest, now));
+        let backlog = store::outbox::backlog_of(&mut tx, target).await?;
+        looked_up.waiting.with_label_values(&[target]).set(backlog.waiting);
+        looked_up.oldest.with_label_values(&[target]).set(seconds_since(backlog.oldest, now));
     }
     looked_up.agents_silent.reset();
     for status in store::mail_agents::statuses(&mut tx).await? {

@@ -26,6 +26,7 @@ use crate::store::audit::AuditRow;
 use crate::store::engine::{self, Db, Tx};
 use crate::store::mailboxes::Retained;
 use crate::store::organizations::Organization;
+use crate::store::outbox::Backlog;
 
 /// Every organization of the installation.
 pub async fn organizations(app: &App) -> Result<Vec<Organization>> {
@@ -251,8 +252,8 @@ pub async fn forget_mailbox(app: &App, context: &Context, mailbox: &str) -> Resu
 pub struct Pulse {
     /// Durability settings as the engine says them.
     pub durability: Vec<(String, String)>,
-    /// Effects that wait, and since when the oldest does.
-    pub backlog: (i64, Option<Millis>),
+    /// Effects that wait, for whatever target.
+    pub backlog: Backlog,
     /// When the newest audit entry was written.
     pub newest_entry: Option<Millis>,
     /// Enabled organizations without an enabled super administrator.

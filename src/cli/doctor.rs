@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::machine::files;
 use crate::store::engine::{Db, PostgresPlace};
+use crate::store::outbox::Backlog;
 
 /// Find out what is wrong and how to mend it
 ///
@@ -346,7 +347,7 @@ fn of_pulse(pulse: &Pulse, now: Millis) -> Vec<Finding> {
         ),
         Some(_) | None => good(format!("the clock says {}", rfc3339(now))),
     });
-    let (waiting, oldest) = pulse.backlog;
+    let Backlog { waiting, oldest } = pulse.backlog;
     findings.push(match oldest {
         Some(oldest) if now - oldest > 5 * MINUTE => warning(
             format!("{waiting} effects wait for the mail servers, the oldest since {}", rfc3339(oldest)),

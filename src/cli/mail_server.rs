@@ -14,12 +14,13 @@ use crate::app::open::read_private;
 use crate::cli::desk::Desk;
 use crate::cli::exit;
 use crate::cli::text::table;
-use crate::clock::{Millis, rfc3339};
+use crate::clock::rfc3339;
 use crate::error::{Error, Result};
 use crate::mailserver::MailServer as Client;
 use crate::mailserver::config::roles;
 use crate::store;
 use crate::store::mail_servers::MailServerRow;
+use crate::store::outbox::Backlog;
 
 /// Mail servers: write their configuration, make them known, check, remove
 #[derive(Debug, clap::Subcommand)]
@@ -169,8 +170,7 @@ struct Checked {
     url: String,
     /// How many sessions are open, or why that is not known.
     sessions: std::result::Result<usize, String>,
-    waiting: i64,
-    oldest: Option<Millis>,
+    backlog: Backlog,
 }
 
 async fn check(desk: &Desk, name: Option<&str>) -> Result<u8> {
@@ -199,7 +199,7 @@ async fn check(desk: &Desk, name: Option<&str>) -> Result<u8> {
 }
 
 async fn checked(app: &App, row: MailServerRow, server: Result<Client>) -> Result<Checked> {
-    let (waiting, oldest) = store::outbox::backlog_of(&mut *app.db.read().await?, &row.name).await?;
+    let backlog = store::outbox::backlog_of(&mut *app.db.read().await?, &row.name).await?;
     let sessions = match server {
         Ok(server) => {
             let answer = async {
@@ -210,7 +210,7 @@ async fn checked(app: &App, row: MailServerRow, server: Result<Client>) -> Resul
         }
         Err(error) => Err(error.to_string()),
     };
-    Ok(Checked { name: row.name, url: row.url, sessions, waiting, oldest })
+    Ok(Checked { name: row.name, url: row.url, sessions, backlog })
 }
 
 fn line(one: &Checked) -> String {
@@ -218,9 +218,11 @@ fn line(one: &Checked) -> String {
         Ok(count) => format!("answers and takes the key; {count} sessions are open"),
         Err(why) => format!("WRONG: {why}"),
     };
-    let waiting = match one.oldest {
+    let waiting = match one.backlog.oldest {
         None => "nothing waits for it".to_owned(),
-        Some(oldest) => format!("{} effects wait for it, the oldest since {}", one.waiting, rfc3339(oldest)),
+        Some(oldest) => {
+            format!("{} effects wait for it, the oldest since {}", one.backlog.waiting, rfc3339(oldest))
+        }
     };
     format!("{} ({}): {state}; {waiting}\n", one.name, one.url)
 }
@@ -232,8 +234,8 @@ fn checked_json(one: &Checked) -> Value {
         "answers": one.sessions.is_ok(),
         "sessions": one.sessions.as_ref().ok(),
         "why": one.sessions.as_ref().err(),
-        "waiting": one.waiting,
-        "oldest": one.oldest,
+        "waiting": one.backlog.waiting,
+        "oldest": one.backlog.oldest,
     })
 }
 

@@ -38,8 +38,8 @@ impl Row {
             kind,
             state,
             problem,
-            waiting: count(health.waiting, t.one_waits, t.so_many_wait),
-            oldest: health.oldest.map(|at| Time::new(at, now)),
+            waiting: count(health.backlog.waiting, t.one_waits, t.so_many_wait),
+            oldest: health.backlog.oldest.map(|at| Time::new(at, now)),
             added: health.added.map(|at| Time::new(at, now)),
             name: health.name.unwrap_or_else(|| t.part_project.to_owned()),
         }

@@ -349,23 +349,35 @@ pub async fn forget_transactions(tx: &mut Tx) -> Result<()> {
     tx.execute("UPDATE outbox SET txid = 0 WHERE txid > 0", params![]).await.map(drop)
 }
 
-/// How many effects wait, and since when the oldest does.
-pub async fn backlog(tx: &mut Tx) -> Result<(i64, Option<Millis>)> {
+/// Effects that wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Backlog {
+    pub waiting: i64,
+    /// Since when the oldest does.
+    pub oldest: Option<Millis>,
+}
+
+fn read_backlog(row: &Row<'_>) -> Result<Backlog> {
+    Ok(Backlog { waiting: row.get("waiting")?, oldest: row.get("oldest")? })
+}
+
+/// What waits for any target.
+pub async fn backlog(tx: &mut Tx) -> Result<Backlog> {
     // Not `due_at IS NOT NULL`, for which SQLite walks over everything that is done.
     tx.query_one(
         "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE due_at > 0",
         params![],
-        |row| Ok((row.get("waiting")?, row.get("oldest")?)),
+        read_backlog,
     )
     .await
 }
 
 /// The same for one target, such as a mail server.
-pub async fn backlog_of(tx: &mut Tx, target: &str) -> Result<(i64, Option<Millis>)> {
+pub async fn backlog_of(tx: &mut Tx, target: &str) -> Result<Backlog> {
     tx.query_one(
         "SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox WHERE target = $1 AND due_at IS NOT NULL",
         params![target],
-        |row| Ok((row.get("waiting")?, row.get("oldest")?)),
+        read_backlog,
     )
     .await
 }

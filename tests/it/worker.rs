@@ -121,8 +121,8 @@ both_engines! {
         }
         let told = effects(&world, &answer, MAIL_SERVER).await;
         assert!(told.iter().all(|effect| effect.due_at.is_none() && effect.done_at.is_some()), "{told:?}");
-        let (waiting, _) = outbox::backlog(&mut world.app.db.read().await.expect("a connection")).await.expect("readable");
-        assert_eq!(waiting, 0);
+        let mut tx = world.app.db.read().await.expect("a connection");
+        assert_eq!(outbox::backlog(&mut tx).await.expect("readable").waiting, 0);
     }
 
     async fn an_effect_that_is_refused_is_tried_again_less_and_less_often(db: Db) {

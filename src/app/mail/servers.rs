@@ -18,6 +18,7 @@ use crate::mailserver::{MailServer, Session};
 use crate::store;
 use crate::store::engine::Tx;
 use crate::store::mail_servers::MailServerRow;
+use crate::store::outbox::Backlog;
 
 /// Every mail server that can be used, and why one cannot.
 pub async fn all(app: &App) -> Result<Vec<(MailServerRow, Result<MailServer>)>> {
@@ -183,9 +184,8 @@ pub struct Health {
     pub name: Option<String>,
     /// Whether it answers and takes our key, or why not; nobody asks the look-ups.
     pub answer: Option<std::result::Result<(), String>>,
-    /// Effects that wait for it, of every organization.
-    pub waiting: i64,
-    pub oldest: Option<Millis>,
+    /// What waits for it, of every organization.
+    pub backlog: Backlog,
     pub added: Option<Millis>,
 }
 
@@ -199,7 +199,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub async fn health(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<Vec<Health>> {
     let (mut rows, mut hosts) = (Vec::new(), Vec::new());
     let now = app.clock.now();
-    let (waiting, oldest) = {
+    let of_look_ups = {
         let mut tx = app.db.snapshot().await?;
         let actor = authenticate(&mut tx, caller, now).await?;
         rights::may_administer(&actor, zoid)?;
@@ -209,10 +209,10 @@ pub async fn health(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<
         }
         let added = store::mail_agents::all(&mut tx).await?;
         for status in store::mail_agents::statuses_for(&mut tx, zoid).await? {
-            let (waiting, oldest) = store::outbox::backlog_of(&mut tx, &status.name).await?;
+            let backlog = store::outbox::backlog_of(&mut tx, &status.name).await?;
             let added = added.iter().find(|row| row.name == status.name).map(|row| row.created_at);
             let answer = Some(agents::is_here(&status, now));
-            hosts.push(Health { name: Some(status.name), answer, waiting, oldest, added });
+            hosts.push(Health { name: Some(status.name), answer, backlog, added });
         }
         store::outbox::backlog_of(&mut tx, PROJECTION).await?
     };
@@ -226,11 +226,11 @@ pub async fn health(app: &App, caller: &Caller, zoid: OrganizationId) -> Result<
         })
     });
     let asked = at_once(asked.collect(), PATIENCE).await;
-    let mut all = vec![Health { name: None, answer: None, waiting, oldest, added: None }];
-    for ((row, (waiting, oldest)), answer) in asked {
+    let mut all = vec![Health { name: None, answer: None, backlog: of_look_ups, added: None }];
+    for ((row, backlog), answer) in asked {
         let answer = answer.unwrap_or_else(|| Err("it does not answer".to_owned()));
         let (name, added) = (Some(row.name), Some(row.created_at));
-        all.push(Health { name, answer: Some(answer), waiting, oldest, added });
+        all.push(Health { name, answer: Some(answer), backlog, added });
     }
     all.append(&mut hosts);
     Ok(all)

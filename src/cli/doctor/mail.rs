@@ -18,6 +18,7 @@ use crate::machine::files;
 use crate::machine::users::Users;
 use crate::store;
 use crate::store::engine::Db;
+use crate::store::outbox::Backlog;
 use crate::store::projection;
 
 /// The oldest package revisions with the fixes that matter here, as their changelogs tell them
@@ -193,7 +194,7 @@ async fn examine(db: &Db, config: &Config, now: Millis) -> Result<Vec<Finding>> 
             Ok(server) => server.check().await.map_err(|why| why.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        let (waiting, oldest) = store::outbox::backlog_of(&mut *db.read().await?, &name).await?;
+        let Backlog { waiting, oldest } = store::outbox::backlog_of(&mut *db.read().await?, &name).await?;
         findings.push(match (answer, oldest) {
             (Err(why), _) => wrong(
                 format!("the mail server {name} ({}): {why}; {waiting} effects wait for it", row.url),

@@ -164,5 +164,5 @@ both_engines! {
 
 async fn backlog(world: &World) -> i64 {
     let mut tx = world.app.db.read().await.expect("a connection");
-    store::outbox::backlog(&mut tx).await.expect("a count").0
+    store::outbox::backlog(&mut tx).await.expect("a count").waiting
 }

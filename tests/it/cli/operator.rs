@@ -44,7 +44,7 @@ both_engines! {
     async fn an_organization_that_nobody_can_administer_is_seen_and_recovered(db: TestDb) {
         let world = World::start(db).await;
         let pulse = operator::pulse(&world.app.db).await.expect("a pulse");
-        assert!(pulse.orphans.is_empty() && pulse.backlog.0 > 0 && !pulse.durability.is_empty());
+        assert!(pulse.orphans.is_empty() && pulse.backlog.waiting > 0 && !pulse.durability.is_empty());
         let member = operator::user(&world.app, &world.member.email, None).await.expect("a user");
         let refused = recover_super_admin(&world.app, &context(), &member).await;
         assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");

@@ -145,7 +145,7 @@ impl Stage<'_> {
         loop {
             let left = {
                 let mut tx = db.read().await.expect("a connection");
-                outbox::backlog_of(&mut tx, SERVER).await.expect("readable").0
+                outbox::backlog_of(&mut tx, SERVER).await.expect("readable").waiting
             };
             if left == 0 {
                 break;

@@ -223,7 +223,7 @@ fn an_effect_of_a_transaction_that_was_open_for_five_seconds_is_not_passed_over(
         drain(&world).await;
         assert_eq!(kicked(&world).values().sum::<usize>(), 1, "its sessions end");
         let mut tx = test.db.read().await.expect("a connection");
-        assert_eq!(outbox::backlog_of(&mut tx, PROJECTION).await.expect("a count").0, 0);
+        assert_eq!(outbox::backlog_of(&mut tx, PROJECTION).await.expect("a count").waiting, 0);
     });
 }
 

@@ -656,8 +656,8 @@ async fn directly(world: &World) {
             assert!(!store::audit::of_change(tx, zoid, change).await?.is_empty());
             assert!(!store::audit::running_refusals(tx, zoid).await?.is_empty());
             assert!(!store::outbox::of_change(tx, zoid, change).await?.is_empty());
-            assert!(store::outbox::backlog(tx).await?.0 > 0);
-            assert!(store::outbox::backlog_of(tx, PROJECTION).await?.0 > 0);
+            assert!(store::outbox::backlog(tx).await?.waiting > 0);
+            assert!(store::outbox::backlog_of(tx, PROJECTION).await?.waiting > 0);
             let (late, later) = (i64::MAX / 2, i64::MAX / 2 + DAY);
             let claimed = store::outbox::claim(tx, PROJECTION, late, later, 1).await?;
             store::outbox::put_off(tx, claimed.first().expect("an effect"), "later", later)?;
