@@ -12,7 +12,6 @@ use crate::app::factors;
 use crate::app::forecast::{Ended, Forecast};
 use crate::app::mail::servers;
 use crate::app::password;
-use crate::clock::Millis;
 use crate::domain::account::Account;
 use crate::domain::actor::Who;
 use crate::domain::ids::{AccountId, OrganizationId, UserId};
@@ -24,6 +23,7 @@ pub use crate::mailserver::Session;
 use crate::mailserver::SessionMask;
 use crate::store;
 pub use crate::store::audit::AuditRow;
+use crate::store::sign_ins::SignIn;
 pub use crate::store::web_sessions::WebSession;
 
 /// How long a mail server may take to say which sessions are open; the cut must not wait for it.
@@ -43,8 +43,7 @@ pub struct Report {
     pub mail_sessions: Vec<(String, Option<Vec<Session>>)>,
     /// Web sessions that were open just before.
     pub web_sessions: Vec<WebSession>,
-    /// When and through which door the person signed in last.
-    pub last_sign_in: Option<(Millis, String)>,
+    pub last_sign_in: Option<SignIn>,
     /// Second factors that stay: only another super administrator or the operator takes them away.
     pub factors_left: bool,
     /// OAuth clients that act as this person by their own secret. They go on; switch off what is not known.
@@ -60,7 +59,7 @@ pub struct Report {
 struct Evidence {
     mail_sessions: Vec<(String, Option<Vec<Session>>)>,
     web_sessions: Vec<WebSession>,
-    last_sign_in: Option<(Millis, String)>,
+    last_sign_in: Option<SignIn>,
     clients: Vec<String>,
     about: Vec<AuditRow>,
     by: Vec<AuditRow>,

@@ -245,7 +245,7 @@ pub fn report_text(done: &Done, report: &Report) -> String {
         lines.push(format!("  client {client} acts as this user by its own secret; is it known?"));
     }
     match &report.last_sign_in {
-        Some((at, door)) => lines.push(format!("signed in last at {} ({door})", rfc3339(*at))),
+        Some(last) => lines.push(format!("signed in last at {} ({})", rfc3339(last.at), last.door)),
         None => lines.push("never signed in".to_owned()),
     }
     for one in &report.web_sessions {
@@ -295,7 +295,7 @@ pub fn report_json(done: &Done, report: &Report) -> Value {
     answer["secondFactorsLeft"] = report.factors_left.into();
     answer["clients"] = json!(report.clients);
     answer["lastSignIn"] =
-        json!(report.last_sign_in.as_ref().map(|(at, door)| json!({"at": at, "door": door})));
+        json!(report.last_sign_in.as_ref().map(|last| json!({"at": last.at, "door": last.door})));
     answer["webSessions"] = web.collect();
     answer["mailServers"] = servers.collect();
     answer["changesOfAccount"] = json!(entries(&report.about));

@@ -531,7 +531,7 @@ async fn list(desk: &Desk, app: &App, org: &OrgName, start: i64, limit: Option<i
         let mut text = Vec::new();
         for listed in &page {
             let account = &listed.account;
-            let seen = listed.sign_ins.last.as_ref().map(|(at, _)| *at);
+            let seen = listed.sign_ins.last.as_ref().map(|last| last.at);
             let line = if desk.global.json {
                 let mut one = account_json(account);
                 one["lastSignIn"] = json!(seen);

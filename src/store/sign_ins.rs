@@ -6,10 +6,17 @@ use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::id;
 
+/// That somebody signed in.
+#[derive(Debug, Clone)]
+pub struct SignIn {
+    pub at: Millis,
+    /// Where: `console`, `web`, `imap` and so on.
+    pub door: String,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct SignIns {
-    /// When somebody signed in last, and through which door.
-    pub last: Option<(Millis, String)>,
+    pub last: Option<SignIn>,
     /// Whether an authenticator app or a passkey is in use.
     pub second_factor: bool,
 }
@@ -19,17 +26,14 @@ pub(super) fn read(row: &Row<'_>) -> Result<SignIns> {
     Ok(SignIns { last: read_last(row)?, second_factor: row.get("second_factor")? })
 }
 
-fn read_last(row: &Row<'_>) -> Result<Option<(Millis, String)>> {
+fn read_last(row: &Row<'_>) -> Result<Option<SignIn>> {
     let at = row.get::<Option<Millis>>("last_at")?;
-    Ok(at.zip(row.get::<Option<String>>("last_door")?))
+    let last = at.zip(row.get::<Option<String>>("last_door")?);
+    Ok(last.map(|(at, door)| SignIn { at, door }))
 }
 
-/// When somebody signed in last, and through which door.
-pub async fn last(
-    tx: &mut Tx,
-    organization: OrganizationId,
-    user: UserId,
-) -> Result<Option<(Millis, String)>> {
+/// When somebody signed in last.
+pub async fn last(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<Option<SignIn>> {
     let found = tx
         .query_opt(
             "SELECT last_at, last_door FROM sign_in WHERE organization_id = $1 AND person_id = $2",

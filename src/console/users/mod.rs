@@ -75,7 +75,7 @@ impl Row {
             also: also.map(ToString::to_string),
             role: words::role(account.role),
             signs: words::signs(one, now),
-            seen: one.sign_ins.last.as_ref().map(|(at, _)| Time::new(*at, now)),
+            seen: one.sign_ins.last.as_ref().map(|last| Time::new(last.at, now)),
         }
     }
 }

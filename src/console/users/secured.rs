@@ -70,7 +70,7 @@ pub async fn page(app: &App, visitor: &Visitor, done: &Done, report: &Report) ->
         left: left(report),
         ended: ended(report),
         present: present(report, now),
-        last_sign_in: report.last_sign_in.as_ref().map(|(at, _)| Time::new(*at, now)),
+        last_sign_in: report.last_sign_in.as_ref().map(|last| Time::new(last.at, now)),
         logs: vec![
             log(ENGLISH.secured_by, ENGLISH.secured_by_hint, &report.by, &names, now),
             log(ENGLISH.secured_about, ENGLISH.secured_about_hint, &report.about, &names, now),

@@ -187,7 +187,7 @@ fn sign_in(seen: &Overview, now: Millis) -> Vec<Fact> {
     let (t, account) = (&ENGLISH, &seen.listed.account);
     let mut facts = vec![
         match &seen.listed.sign_ins.last {
-            Some((at, _)) => Fact::time(t.last_sign_in, *at, now),
+            Some(last) => Fact::time(t.last_sign_in, last.at, now),
             None => Fact::text(t.last_sign_in, t.never),
         },
         Fact::time(t.password_set, account.credential.at, now),
