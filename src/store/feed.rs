@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-use crate::domain::ids::{AccountId, OrganizationId};
 use crate::error::{Error, Result};
 use crate::store::engine::Tx;
-use crate::store::{outbox, settings};
+use crate::store::outbox::{self, Touched};
+use crate::store::settings;
 
 /// Rows read at a time.
 const PAGE: i64 = 2000;
@@ -93,12 +93,9 @@ pub async fn now(tx: &mut Tx) -> Result<Now> {
     }
 }
 
-/// Whose look-ups changed; `None` in the second place is the whole organization.
-pub type Changed = (OrganizationId, Option<AccountId>);
-
 /// What changed between `held` and `now`, in order. `None` when the reader has to rebuild: some of it was swept from
 /// the outbox, it is too much, or `held` is ahead of a database that was restored.
-pub async fn since(tx: &mut Tx, held: &Mark, now: &Now) -> Result<Option<Vec<Changed>>> {
+pub async fn since(tx: &mut Tx, held: &Mark, now: &Now) -> Result<Option<Vec<Touched>>> {
     let swept = match now.transactions {
         true => settings::swept_transaction(tx).await?,
         false => settings::swept(tx).await?,
@@ -113,21 +110,16 @@ pub async fn since(tx: &mut Tx, held: &Mark, now: &Now) -> Result<Option<Vec<Cha
     for (from, to) in over.chain([(held.high, now.mark.high - 1)]).filter(|(from, to)| from <= to) {
         let mut behind = (from - 1, i64::MAX);
         loop {
-            let page: Vec<_> = match now.transactions {
+            let page = match now.transactions {
                 true => outbox::changed_by_transactions(tx, behind, to, PAGE).await?,
-                false => {
-                    let page = outbox::changed_since(tx, behind.0, PAGE).await?;
-                    page.into_iter().map(|row| (row.position, 0, row.organization, row.account)).collect()
-                }
+                false => outbox::changed_since(tx, behind.0, PAGE).await?,
             };
-            let Some(&(position, transaction, ..)) = page.last() else { break };
-            behind = if now.transactions { (transaction, position) } else { (position, 0) };
-            for (position, transaction, zoid, account) in page {
-                let number = now.number(position, transaction);
-                if !held.holds(number) && now.mark.holds(number) {
-                    changed.push((zoid, account));
-                }
-            }
+            let Some(last) = page.last() else { break };
+            behind = if now.transactions { (last.transaction, last.position) } else { (last.position, 0) };
+            changed.extend(page.into_iter().filter(|row| {
+                let number = now.number(row.position, row.transaction);
+                !held.holds(number) && now.mark.holds(number)
+            }));
             if changed.len() > MOST {
                 return Ok(None);
             }

@@ -120,13 +120,18 @@ pub fn for_person(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
     )
 }
 
-fn read(row: &Row<'_>) -> Result<Waiting> {
+/// 0 is stored for the whole organization.
+fn read_account(row: &Row<'_>) -> Result<Option<AccountId>> {
     let account = row.get::<i64>("account_id")?;
+    (account != 0).then(|| id(account)).transpose()
+}
+
+fn read(row: &Row<'_>) -> Result<Waiting> {
     Ok(Waiting {
         position: row.get("position")?,
         change: id(row.get("change_id")?)?,
         organization: id(row.get("organization_id")?)?,
-        account: (account != 0).then(|| id(account)).transpose()?,
+        account: read_account(row)?,
         target: row.get("target")?,
         effect: from_json(row.get("effect")?)?,
         created_at: row.get("created_at")?,
@@ -232,10 +237,12 @@ pub async fn projected(tx: &mut Tx, upto: i64, outcome: &str, now: Millis) -> Re
     .await
 }
 
-/// A row of the outbox, for who asks whom it concerns.
-#[derive(Debug, Clone, Copy)]
-pub struct Concerned {
+/// Whom a change touched, as a row of the outbox says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touched {
     pub position: i64,
+    /// See [`Waiting::transaction`].
+    pub transaction: i64,
     /// The number of its change.
     pub change: i64,
     pub organization: OrganizationId,
@@ -243,21 +250,23 @@ pub struct Concerned {
     pub account: Option<AccountId>,
 }
 
+fn read_touched(row: &Row<'_>) -> Result<Touched> {
+    Ok(Touched {
+        position: row.get("position")?,
+        transaction: row.get("txid")?,
+        change: row.get("change_id")?,
+        organization: id(row.get("organization_id")?)?,
+        account: read_account(row)?,
+    })
+}
+
 /// What changed after a position, in order.
-pub async fn changed_since(tx: &mut Tx, position: i64, most: i64) -> Result<Vec<Concerned>> {
+pub async fn changed_since(tx: &mut Tx, position: i64, most: i64) -> Result<Vec<Touched>> {
     tx.query_all(
-        "SELECT position, change_id, organization_id, account_id FROM outbox
+        "SELECT position, txid, change_id, organization_id, account_id FROM outbox
          WHERE position > $1 ORDER BY position LIMIT $2",
         params![position, most],
-        |row| {
-            let account = row.get::<i64>("account_id")?;
-            Ok(Concerned {
-                position: row.get("position")?,
-                change: row.get("change_id")?,
-                organization: id(row.get("organization_id")?)?,
-                account: (account != 0).then(|| id(account)).transpose()?,
-            })
-        },
+        read_touched,
     )
     .await
 }
@@ -269,17 +278,13 @@ pub async fn changed_by_transactions(
     behind: (i64, i64),
     upto: i64,
     most: i64,
-) -> Result<Vec<(i64, i64, OrganizationId, Option<AccountId>)>> {
+) -> Result<Vec<Touched>> {
     tx.query_all(
-        "SELECT position, txid, organization_id, account_id FROM outbox
+        "SELECT position, txid, change_id, organization_id, account_id FROM outbox
          WHERE target = 'look-ups' AND txid > 0 AND (txid, position) > ($1, $2) AND txid <= $3
          ORDER BY txid, position LIMIT $4",
         params![behind.0, behind.1, upto, most],
-        |row| {
-            let account = row.get::<i64>("account_id")?;
-            let account = (account != 0).then(|| id(account)).transpose()?;
-            Ok((row.get("position")?, row.get("txid")?, id(row.get("organization_id")?)?, account))
-        },
+        read_touched,
     )
     .await
 }

@@ -9,8 +9,8 @@ use crate::domain::ids::{AccountId, OrganizationId};
 use crate::error::Result;
 use crate::store;
 use crate::store::engine::Tx;
-use crate::store::feed::Changed;
 use crate::store::mail_agents::EVERY_DOMAIN;
+use crate::store::outbox::Touched;
 use crate::store::projection::{Change, MailboxState};
 
 /// Accounts read at a time.
@@ -28,11 +28,11 @@ pub struct Walk {
 impl Walk {
     /// Those that changed, each once. One that is gone is told of by itself, also where the whole
     /// organization changed.
-    pub fn of(changed: &[Changed]) -> Self {
-        let whole: BTreeSet<_> =
-            changed.iter().filter(|(_, account)| account.is_none()).map(|(zoid, _)| *zoid).collect();
+    pub fn of(changed: &[Touched]) -> Self {
+        let whole = changed.iter().filter(|row| row.account.is_none());
+        let whole: BTreeSet<_> = whole.map(|row| row.organization).collect();
         let single: BTreeSet<_> =
-            changed.iter().filter_map(|(zoid, account)| Some((*zoid, (*account)?))).collect();
+            changed.iter().filter_map(|row| Some((row.organization, row.account?))).collect();
         let mut single: Vec<_> = single.into_iter().collect();
         single.reverse();
         Self { whole: whole.into_iter().collect::<Vec<_>>().into_iter(), current: None, single }

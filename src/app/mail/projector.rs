@@ -17,8 +17,7 @@ use crate::error::{Error, Result};
 use crate::machine::users::Users;
 use crate::store;
 use crate::store::engine::{Db, EngineKind, Reading, Tx};
-use crate::store::feed::Changed;
-use crate::store::outbox::Concerned;
+use crate::store::outbox::Touched;
 use crate::store::projection::{Applied, Change, Drift, MailboxState, Options, Projection, Rebuilt};
 use crate::store::settings;
 
@@ -239,7 +238,7 @@ impl FreshStates {
 
     /// The states of those accounts whose newest change has left one here, in the order of these changes: an
     /// address that went from one to another stands in both, and belongs to the later. And what is to be read.
-    fn take(&self, changed: &[Concerned]) -> (Vec<Change>, Vec<Changed>) {
+    fn take(&self, changed: &[Touched]) -> (Vec<Change>, Vec<Touched>) {
         let newest: HashMap<_, _> = changed.iter().map(|row| (row.account, row)).collect();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = BTreeMap::new();
@@ -252,9 +251,8 @@ impl FreshStates {
         }
         let states: Vec<_> = states.into_values().collect();
         let taken: HashSet<_> = states.iter().map(|state| state.account_id).collect();
-        let is_read = |row: &&Concerned| row.account.is_some_and(|account| taken.contains(&account.get()));
-        let unread = changed.iter().filter(|row| !is_read(row));
-        let unread = unread.map(|row| (row.organization, row.account)).collect();
+        let is_read = |row: &&Touched| row.account.is_some_and(|account| taken.contains(&account.get()));
+        let unread = changed.iter().filter(|row| !is_read(row)).copied().collect();
         (states, unread)
     }
 }
@@ -287,7 +285,7 @@ impl Files {
                 return Ok(());
             };
             let (mut changes, unread) = self.fresh.take(&changed);
-            let whole = unread.iter().any(|(_, account)| account.is_none());
+            let whole = unread.iter().any(|row| row.account.is_none());
             if !whole {
                 changes.extend(states(&mut snapshot, &unread).await?);
             }
@@ -374,7 +372,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 /// The states now of the accounts that changed.
-async fn states(tx: &mut Tx, changed: &[Changed]) -> Result<Vec<Change>> {
+async fn states(tx: &mut Tx, changed: &[Touched]) -> Result<Vec<Change>> {
     let (mut changes, mut walk) = (Vec::new(), Walk::of(changed));
     while let Some((_, page)) = walk.next(tx).await? {
         changes.extend(page);
@@ -471,9 +469,10 @@ mod tests {
         AccountId::new(2_560_636_000_000_009_000 + number).expect("an accountId")
     }
 
-    fn row(position: i64, of: i64, whose: Option<i64>) -> Concerned {
+    fn row(position: i64, of: i64, whose: Option<i64>) -> Touched {
         let organization = OrganizationId::new(10_000_001).expect("a zoid");
-        Concerned { position, change: change(of).get(), organization, account: whose.map(account) }
+        let (change, account) = (change(of).get(), whose.map(account));
+        Touched { position, transaction: 0, change, organization, account }
     }
 
     #[test]
@@ -486,7 +485,7 @@ mod tests {
         let changed = [row(1, 1, Some(1)), row(2, 1, Some(1)), row(3, 2, Some(2)), row(4, 3, Some(2))];
         let (states, unread) = fresh.take(&changed);
         assert_eq!(states.iter().map(|state| state.account_id).collect::<Vec<_>>(), [account(1).get()]);
-        assert_eq!(unread.iter().map(|(_, whose)| *whose).collect::<Vec<_>>(), [Some(account(2)); 2]);
+        assert_eq!(unread.iter().map(|row| row.account).collect::<Vec<_>>(), [Some(account(2)); 2]);
 
         let (states, unread) = fresh.take(&[row(5, 1, Some(1)), row(6, 4, None)]);
         assert_eq!((states.len(), unread.len()), (0, 2), "what was taken is read from now on");

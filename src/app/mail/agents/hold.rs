@@ -22,8 +22,9 @@ use crate::mailserver::link::{Link, LinkError, VERSION};
 use crate::mailserver::remote::Remote;
 use crate::store;
 use crate::store::engine::{Reading, Tx};
-use crate::store::feed::{Changed, Mark, Now};
+use crate::store::feed::{Mark, Now};
 use crate::store::mail_agents::MailAgentRow;
+use crate::store::outbox::Touched;
 use crate::store::projection::{Change, MailboxState};
 
 /// How often an agent is told that the node is there; far below `link::SILENCE`, after which it gives the node up.
@@ -100,8 +101,8 @@ fn broken(why: LinkError) -> Error {
     Error::Refused(why.to_string())
 }
 
-fn are_few(changed: &[Changed]) -> bool {
-    changed.len() <= FEW && changed.iter().all(|(_, account)| account.is_some())
+fn are_few(changed: &[Touched]) -> bool {
+    changed.len() <= FEW && changed.iter().all(|row| row.account.is_some())
 }
 
 fn given_up() -> Error {
@@ -225,7 +226,7 @@ impl Holding {
     }
 
     /// What the database shows now, and what of it the files lack; `None` when they have to be made anew.
-    async fn look(&mut self) -> Result<(Reading, Now, Option<Vec<Changed>>)> {
+    async fn look(&mut self) -> Result<(Reading, Now, Option<Vec<Touched>>)> {
         let mut tx = self.app.db.snapshot().await?;
         // Nothing more is told to a key that was replaced: whoever has it may be why.
         let keeper = store::mail_agents::with_key(&mut tx, &self.key_hash).await?;
@@ -247,10 +248,10 @@ impl Holding {
     }
 
     /// Whether the files took it.
-    async fn apply(&mut self, mut tx: Reading, now: Now, changed: &[Changed]) -> Result<bool> {
+    async fn apply(&mut self, mut tx: Reading, now: Now, changed: &[Touched]) -> Result<bool> {
         let since = self.filed;
         let upto = now.mark.position().max(since);
-        let domains = match changed.iter().any(|(_, account)| account.is_none()) {
+        let domains = match changed.iter().any(|row| row.account.is_none()) {
             true => Some(self.verified_domains(&mut tx).await?),
             false => None,
         };
