@@ -641,11 +641,6 @@ impl<'a> Transition<'a> {
         Ok(())
     }
 
-    /// Whether anything is to be stored.
-    pub fn changed(&self, before: &Account) -> bool {
-        self.account != *before || !self.effects.is_empty()
-    }
-
     /// Decides whether the account may have an address, which is for the caller to put in its place; notes it where a
     /// protected one is released.
     ///

@@ -311,13 +311,8 @@ pub async fn newest(tx: &mut Tx) -> Result<i64> {
     Ok(newest.max(settings::swept(tx).await?))
 }
 
-/// The effects of one change that this program can read: for tests, receipts tell of all ([`all_of_change`]).
-pub async fn of_change(tx: &mut Tx, organization: OrganizationId, change: ChangeId) -> Result<Vec<Waiting>> {
-    Ok(all_of_change(tx, organization, change).await?.into_iter().filter_map(Result::ok).collect())
-}
-
 /// The effects of one change; of one that this program cannot read, what is known besides.
-pub async fn all_of_change(
+pub async fn of_change(
     tx: &mut Tx,
     organization: OrganizationId,
     change: ChangeId,

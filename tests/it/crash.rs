@@ -16,9 +16,9 @@ use mailward::domain::actor::Role;
 use mailward::domain::effect::Effect;
 use mailward::domain::ids::{ChangeId, UserId};
 use mailward::store::accounts::{Handle, load};
+use mailward::store::audit;
 use mailward::store::engine::{Db, migrate};
 use mailward::store::migrations::STEPS;
-use mailward::store::{audit, outbox};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -188,7 +188,7 @@ impl Client {
             let id: ChangeId = change.parse().expect("a change");
             let written = audit::of_change(&mut tx, self.on.zoid, id).await.expect("readable");
             assert_eq!(written.len(), 1, "the audit entry of {change}");
-            let effects = outbox::of_change(&mut tx, self.on.zoid, id).await.expect("readable");
+            let effects = world::effects_of(&mut tx, self.on.zoid, id).await;
             assert!(effects.iter().any(|row| row.effect == Effect::Project), "{change} left {effects:?}");
         }
     }

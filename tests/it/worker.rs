@@ -38,7 +38,7 @@ const MAIL_SERVER: &str = "mx1";
 async fn effects(world: &World, answer: &Answer, target: &str) -> Vec<Waiting> {
     let change: ChangeId = answer.change().expect("a change").parse().expect("a change");
     let mut tx = world.app.db.read().await.expect("a connection");
-    let all = outbox::of_change(&mut tx, world.zoid, change).await.expect("readable");
+    let all = world::effects_of(&mut tx, world.zoid, change).await;
     all.into_iter().filter(|effect| effect.target == target).collect()
 }
 

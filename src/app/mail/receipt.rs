@@ -131,7 +131,7 @@ async fn of(app: &App, tx: &mut Tx, zoid: OrganizationId, change: ChangeId) -> R
              changed; send it again"
         )));
     }
-    let waiting = store::outbox::all_of_change(tx, zoid, change).await?;
+    let waiting = store::outbox::of_change(tx, zoid, change).await?;
     let part = |effect: &Result<Waiting, Unreadable>| match effect {
         Ok(effect) => part(app, effect),
         Err(unreadable) => Part {

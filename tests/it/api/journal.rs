@@ -8,7 +8,7 @@ use mailward::store::engine::Db;
 use serde_json::{Value, json};
 
 use super::{accounts_path, change_id, changed, entries, mode_saying, none, unchanged};
-use crate::support::world::{START, Someone, World};
+use crate::support::world::{START, Someone, World, effects_of};
 
 /// Every entry of the organization, the newest first.
 async fn log(world: &World) -> Vec<Value> {
@@ -157,7 +157,7 @@ both_engines! {
         }
         assert_eq!(backlog(&world).await, 0);
         let mut tx = world.app.db.read().await.expect("a connection");
-        let done = store::outbox::of_change(&mut tx, world.zoid, change_id(&answer)).await.expect("effects");
+        let done = effects_of(&mut tx, world.zoid, change_id(&answer)).await;
         assert!(done.iter().all(|one| one.done_at.is_some() && one.due_at.is_none() && one.outcome.is_some()), "{done:?}");
     }
 }

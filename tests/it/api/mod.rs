@@ -23,7 +23,7 @@ use mailward::domain::policy::Policy;
 use mailward::store;
 use serde_json::{Value, json};
 
-use crate::support::world::{Answer, Someone, World, operator};
+use crate::support::world::{Answer, Someone, World, effects_of, operator};
 
 const SUCCESS: &str = r#"{"status":{"code":200,"description":"success"}}"#;
 
@@ -54,7 +54,7 @@ fn change_id(answer: &Answer) -> ChangeId {
 /// The effects that the change left in the outbox, in order.
 async fn effects(world: &World, answer: &Answer) -> Vec<Value> {
     let mut tx = world.app.db.read().await.expect("a connection");
-    let waiting = store::outbox::of_change(&mut tx, world.zoid, change_id(answer)).await.expect("effects");
+    let waiting = effects_of(&mut tx, world.zoid, change_id(answer)).await;
     waiting.iter().map(|waiting| serde_json::to_value(&waiting.effect).expect("JSON")).collect()
 }
 

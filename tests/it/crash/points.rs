@@ -14,6 +14,7 @@ use mailward::app::audit::{seal, verify};
 use mailward::crash::Point;
 use mailward::store::engine::{EngineKind, params};
 use mailward::store::mail_servers::{self, MailServerRow};
+use mailward::store::outbox;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

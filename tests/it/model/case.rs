@@ -26,7 +26,7 @@ use mailward::error::Error;
 use mailward::store::accounts::{Handle, load};
 use mailward::store::engine::params;
 use mailward::store::lists::page;
-use mailward::store::{audit, outbox, tokens};
+use mailward::store::{audit, tokens};
 use mailward::wire::Body;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ use super::rules::{
     STRANGER, SelfRename, Switch, Token, Touched,
 };
 use crate::support::world::{
-    self, Answer as HttpAnswer, ORGANIZATION_SCOPES, PASSWORD, USER_SCOPES, World, operator,
+    self, Answer as HttpAnswer, ORGANIZATION_SCOPES, PASSWORD, USER_SCOPES, World, effects_of, operator,
 };
 
 /// The default of 30 would hardly ever be reached.
@@ -1013,7 +1013,7 @@ impl<'a> Case<'a> {
             return Err(format!("the audit log names {people:?}, not {expected:?}"));
         }
         let mut effects: BTreeMap<i64, Vec<ProductEffect>> = BTreeMap::new();
-        for row in outbox::of_change(&mut tx, self.zoid, change).await.expect("readable") {
+        for row in effects_of(&mut tx, self.zoid, change).await {
             effects.entry(row.account.map_or(0, |account| account.get())).or_default().push(row.effect);
         }
         for (person, expected) in touched {

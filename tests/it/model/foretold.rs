@@ -17,7 +17,7 @@ use mailward::mailserver::{MailServer, Session};
 use mailward::store::engine::{Tx, params};
 use mailward::store::tokens::{AccessToken, Fingerprint, GrantCode, RefreshToken};
 use mailward::store::web_sessions::WebSession;
-use mailward::store::{clients, organizations, outbox, tokens, web_sessions};
+use mailward::store::{clients, organizations, tokens, web_sessions};
 use serde_json::{Value, json};
 
 use super::case::Case;
@@ -372,7 +372,7 @@ impl Case<'_> {
         let mut effects: BTreeMap<i64, Vec<Effect>> = BTreeMap::new();
         if let Some(change) = change {
             let mut tx = self.world.app.db.read().await.expect("a connection");
-            for row in outbox::of_change(&mut tx, self.zoid, change).await.expect("readable") {
+            for row in world::effects_of(&mut tx, self.zoid, change).await {
                 let account = row.account.map_or(0, |account| account.get());
                 let all = effects.entry(account).or_default();
                 if row.effect != Effect::Project && !all.contains(&row.effect) {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailward::domain::ids::ChangeId;
+use mailward::store::audit;
 use mailward::store::engine::{Db, Options};
 use mailward::store::migrations::STEPS;
-use mailward::store::{audit, outbox};
 use serde_json::json;
 
 use crate::support::databases::{TestDb, on_postgres, options};
 use crate::support::proxy::{AtCommit, Proxy};
-use crate::support::world::{Answer, World};
+use crate::support::world::{Answer, World, effects_of};
 
 /// A world behind a door, and the same database without it.
 async fn behind(test: &TestDb, options: &Options) -> (World, Proxy) {
@@ -51,7 +51,7 @@ async fn stored(test: &TestDb, world: &World) -> (Vec<audit::AuditRow>, usize) {
     entries.retain(|entry| entry.verb == "disableMailAccount");
     let mut effects = 0;
     for entry in &entries {
-        effects += outbox::of_change(&mut tx, world.zoid, entry.id).await.expect("readable").len();
+        effects += effects_of(&mut tx, world.zoid, entry.id).await.len();
     }
     (entries, effects)
 }

@@ -17,15 +17,16 @@ use mailward::domain::actor::Role;
 use mailward::domain::client::ClientKind;
 use mailward::domain::email_address::{DomainName, EmailAddress};
 use mailward::domain::help_desk::{HelpDesk, Verb};
-use mailward::domain::ids::{OrganizationId, UserId};
+use mailward::domain::ids::{ChangeId, OrganizationId, UserId};
 use mailward::domain::password::Password;
 use mailward::domain::scope::ScopeSet;
 use mailward::mailserver::{MailServer, Recorder};
 use mailward::store;
 use mailward::store::accounts::Handle;
-use mailward::store::engine::Db;
+use mailward::store::engine::{Db, Tx};
 use mailward::store::factors::PasskeyRow;
 use mailward::store::mail_servers::MailServerRow;
+use mailward::store::outbox::Waiting;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -322,6 +323,12 @@ pub async fn token(app: &App, account: &Account, scopes: &str) -> String {
     let token =
         oauth::issue(app, account.organization, account.user, scopes, 365 * DAY).await.expect("a token");
     token.expose().to_owned()
+}
+
+/// The effects of one change that can be read.
+pub async fn effects_of(tx: &mut Tx, zoid: OrganizationId, change: ChangeId) -> Vec<Waiting> {
+    let all = store::outbox::of_change(tx, zoid, change).await.expect("readable");
+    all.into_iter().filter_map(Result::ok).collect()
 }
 
 /// A client of the world's owner: its id and secret.
