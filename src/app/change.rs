@@ -437,8 +437,7 @@ pub async fn store_plan(
         position = Some(enqueue(tx, &after, change, &effects, now)?);
         crash::at(Point::Enqueued);
         if rules.look_ups && !context.dry_run {
-            let state = store::mailboxes::one(tx, after.organization, after.id).await?;
-            look_ups.push(Fresh { change, account: after.id, state });
+            look_ups.push(Fresh::read(tx, change, &before, &after).await?);
         }
         accounts.push(after);
     }

@@ -58,23 +58,31 @@ pub async fn page(
     Ok(states.into_values().collect())
 }
 
+/// The state of one account without its addresses and app passwords; `None` when it is gone.
+pub async fn without_belongings(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    account: AccountId,
+) -> Result<Option<MailboxState>> {
+    tx.query_opt(
+        "SELECT account_id, mbox, generation, pw, password_until, gate, gate_imap, gate_pop3, sending, incoming,
+                primary_address
+         FROM mailbox_state WHERE organization_id = $1 AND account_id = $2",
+        params![organization.get(), account.get()],
+        read,
+    )
+    .await
+}
+
 /// The state of one account; `None` when it is gone.
 pub async fn one(
     tx: &mut Tx,
     organization: OrganizationId,
     account: AccountId,
 ) -> Result<Option<MailboxState>> {
-    let ids = params![organization.get(), account.get()];
-    let found = tx
-        .query_opt(
-            "SELECT account_id, mbox, generation, pw, password_until, gate, gate_imap, gate_pop3, sending, incoming,
-                    primary_address
-             FROM mailbox_state WHERE organization_id = $1 AND account_id = $2",
-            ids,
-            read,
-        )
-        .await?;
+    let found = without_belongings(tx, organization, account).await?;
     let Some(mut state) = found else { return Ok(None) };
+    let ids = params![organization.get(), account.get()];
     let belongings = tx
         .query_all(
             "SELECT 0 AS id, address AS text, freed_at, FALSE AS imap, FALSE AS pop, FALSE AS smtp

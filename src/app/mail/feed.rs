@@ -53,8 +53,7 @@ impl Walk {
         };
         let page = store::mailboxes::page(tx, zoid, after, PAGE).await?;
         self.current = page.last().map(|last| (zoid, last.account_id));
-        let changes =
-            page.into_iter().map(|state| Change { account_id: state.account_id, state: Some(state) });
+        let changes = page.into_iter().map(|state| Change::whole(state.account_id, Some(state)));
         Ok(Some((zoid, changes.collect())))
     }
 
@@ -67,7 +66,7 @@ impl Walk {
         {
             self.single.pop();
             let state = store::mailboxes::one(tx, zoid, account).await?;
-            changes.push(Change { account_id: account.get(), state });
+            changes.push(Change::whole(account.get(), state));
         }
         Ok(Some((zoid, changes)))
     }

@@ -12,13 +12,14 @@ use crate::app::mail::feed::Walk;
 use crate::app::random::Random;
 use crate::config::Config;
 use crate::crash::{self, Point};
+use crate::domain::account::Account;
 use crate::domain::ids::{AccountId, ChangeId};
 use crate::error::{Error, Result};
 use crate::machine::users::Users;
 use crate::store;
 use crate::store::engine::{Db, EngineKind, Reading, Tx};
 use crate::store::outbox::Touched;
-use crate::store::projection::{Applied, Change, Drift, MailboxState, Options, Projection, Rebuilt};
+use crate::store::projection::{Applied, Change, Drift, Extent, MailboxState, Options, Projection, Rebuilt};
 use crate::store::settings;
 
 /// How long an answer waits for the look-up files before it goes out without them.
@@ -48,7 +49,7 @@ pub struct Files {
     /// The position that both files hold, as far as this process knows.
     applied: AtomicI64,
     /// A file had to be made anew; servers that run have the old one open.
-    replaced: AtomicBool,
+    replaced: Arc<AtomicBool>,
 }
 
 impl Projector {
@@ -63,7 +64,7 @@ impl Projector {
         let mut projection = Projection::open(options)?;
         let applied = AtomicI64::new(projection.position().unwrap_or(-1));
         let projection = Arc::new(Mutex::new(projection));
-        let (fresh, replaced) = (FreshStates::default(), AtomicBool::new(false));
+        let (fresh, replaced) = (FreshStates::default(), Arc::default());
         Ok(Self::Files(Files { projection, fresh, applied, replaced }))
     }
 
@@ -219,6 +220,30 @@ pub struct Fresh {
     pub account: AccountId,
     /// `None` when it is gone.
     pub state: Option<MailboxState>,
+    pub extent: Extent,
+}
+
+impl Fresh {
+    /// Reads it in the transaction that has stored the account.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn read(tx: &mut Tx, change: ChangeId, before: &Account, after: &Account) -> Result<Self> {
+        let (organization, account) = (after.organization, after.id);
+        let same_addresses = (&before.primary, &before.aliases) == (&after.primary, &after.aliases);
+        // Most changes are about switches and passwords.
+        let extent = match !after.deleted && same_addresses && before.app_passwords == after.app_passwords {
+            true => Extent::WithoutBelongings,
+            false => Extent::Whole,
+        };
+        let state = match extent {
+            Extent::WithoutBelongings => {
+                store::mailboxes::without_belongings(tx, organization, account).await?
+            }
+            Extent::Whole => store::mailboxes::one(tx, organization, account).await?,
+        };
+        Ok(Self { change, account, state, extent })
+    }
 }
 
 /// States that wait to be written. To read them again would cost more than to write them: after each commit the
@@ -239,14 +264,27 @@ impl FreshStates {
     /// The states of those accounts whose newest change has left one here, in the order of these changes: an
     /// address that went from one to another stands in both, and belongs to the later. And what is to be read.
     fn take(&self, changed: &[Touched]) -> (Vec<Change>, Vec<Touched>) {
-        let newest: HashMap<_, _> = changed.iter().map(|row| (row.account, row)).collect();
+        let mut newest = HashMap::new();
+        let mut changed_twice = HashSet::new();
+        for row in changed {
+            let before = newest.insert(row.account, row);
+            if before.is_some_and(|before: &Touched| before.change != row.change) {
+                changed_twice.insert(row.account);
+            }
+        }
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = BTreeMap::new();
         for row in newest.values() {
+            // A state without belongings says nothing of what the change before did to them.
+            let says_all = |fresh: &Fresh| {
+                fresh.extent == Extent::Whole || !changed_twice.contains(&Some(fresh.account))
+            };
             if let Some(account) = row.account
                 && let Some(fresh) = held.remove(&account).filter(|fresh| fresh.change.get() == row.change)
+                && says_all(&fresh)
             {
-                states.insert(row.position, Change { account_id: account.get(), state: fresh.state });
+                let Fresh { state, extent, .. } = fresh;
+                states.insert(row.position, Change { account_id: account.get(), state, extent });
             }
         }
         let states: Vec<_> = states.into_values().collect();
@@ -326,16 +364,18 @@ impl Files {
     async fn rebuild(&self, db: &Db, projection: Turn) -> Result<Rebuilt> {
         let mut snapshot = db.snapshot().await?;
         let position = store::outbox::newest(&mut snapshot).await?;
-        let handle = tokio::runtime::Handle::current();
+        let (handle, replaced) = (tokio::runtime::Handle::current(), Arc::clone(&self.replaced));
         let rebuilt = blocking(move || {
             let mut projection = projection;
             let mut source = Source::new(snapshot, handle);
             let domains = source.domains()?;
-            projection.rebuild(position, &mut source, &domains)
+            let rebuilt = projection.rebuild(position, &mut source, &domains)?;
+            // Here: whoever waits for it may lose patience before it is done.
+            replaced.fetch_or(rebuilt.reload_servers, Ordering::AcqRel);
+            Ok(rebuilt)
         })
         .await?;
         self.applied.store(position, Ordering::Release);
-        self.replaced.fetch_or(rebuilt.reload_servers, Ordering::AcqRel);
         tracing::info!(
             accounts = rebuilt.accounts,
             position,
@@ -351,7 +391,7 @@ impl Files {
             let position = store::outbox::newest(&mut snapshot).await?;
             let mut changes = Vec::new();
             for number in &drift.accounts {
-                changes.push(Change { account_id: *number, state: anywhere(&mut snapshot, *number).await? });
+                changes.push(Change::whole(*number, anywhere(&mut snapshot, *number).await?));
             }
             let domains = store::organizations::verified_domains(&mut snapshot).await?;
             drop(snapshot);
@@ -475,10 +515,24 @@ mod tests {
         Touched { position, transaction: 0, change, organization, account }
     }
 
+    fn fresh_state(of: i64, whose: i64, extent: Extent) -> Fresh {
+        Fresh { change: change(of), account: account(whose), state: None, extent }
+    }
+
+    #[test]
+    fn a_state_without_belongings_is_read_anew_where_another_change_came_before_it() {
+        let fresh = FreshStates::default();
+        fresh.put(&[1, 2].map(|whose| fresh_state(5, whose, Extent::WithoutBelongings)));
+        let changed = [row(1, 4, Some(1)), row(2, 5, Some(1)), row(3, 5, Some(2)), row(4, 5, Some(2))];
+        let (states, unread) = fresh.take(&changed);
+        assert_eq!(states.iter().map(|state| state.account_id).collect::<Vec<_>>(), [account(2).get()]);
+        assert_eq!(unread.iter().map(|row| row.account).collect::<Vec<_>>(), [Some(account(1)); 2]);
+    }
+
     #[test]
     fn a_state_is_taken_once_and_only_where_no_later_change_concerns_its_account() {
         let fresh = FreshStates::default();
-        let left = |of: i64, whose: i64| Fresh { change: change(of), account: account(whose), state: None };
+        let left = |of: i64, whose: i64| fresh_state(of, whose, Extent::Whole);
         fresh.put(&[left(1, 1), left(2, 2)]);
 
         // Each change writes several rows; the second account was changed again by another process.
@@ -496,7 +550,7 @@ mod tests {
         let fresh = FreshStates::default();
         let order = [5, 3, 9, 1, 7, 2, 8];
         for (place, whose) in (1..).zip(order) {
-            fresh.put(&[Fresh { change: change(place), account: account(whose), state: None }]);
+            fresh.put(&[fresh_state(place, whose, Extent::Whole)]);
         }
         let changed: Vec<_> = (1..).zip(order).map(|(place, whose)| row(place, place, Some(whose))).collect();
         let (states, unread) = fresh.take(&changed);

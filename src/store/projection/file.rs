@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
-use super::rows::{Kind, Rows};
-use super::{Applied, CONTRACT_VERSION, Change, Drift, MailboxState};
+use super::rows::{Kind, Rows, Table};
+use super::{Applied, CONTRACT_VERSION, Change, Drift, Extent, MailboxState};
 use crate::error::{Error, Result};
 use crate::store::engine::Checkpoints;
 
@@ -427,12 +428,14 @@ impl Verifying<'_> {
 
     pub fn compare(&mut self, state: &MailboxState) {
         self.seen.insert(state.account_id);
-        match load(self.kind, &self.transaction, state.account_id) {
-            Ok(have) if have == (self.kind.rows)(state) => {}
-            Ok(_) => {
-                self.differing.insert(state.account_id);
+        for (table, rows) in self.kind.tables.iter().zip((self.kind.rows)(state)) {
+            match load(table, &self.transaction, state.account_id) {
+                Ok(have) if have == rows => {}
+                Ok(_) => {
+                    self.differing.insert(state.account_id);
+                }
+                Err(e) => self.broken = Some(e.to_string()),
             }
-            Err(e) => self.broken = Some(e.to_string()),
         }
     }
 
@@ -479,8 +482,12 @@ fn write(
     };
     for change in changes {
         let new = change.state.as_ref().map_or_else(Rows::default, kind.rows);
-        let old = load(kind, &transaction, change.account_id)?;
-        for ((table, old), new) in kind.tables.iter().zip(old).zip(new) {
+        let tables = match change.extent {
+            Extent::Whole => &kind.tables[..],
+            Extent::WithoutBelongings => &kind.tables[..1],
+        };
+        for (table, new) in tables.iter().zip(new) {
+            let old = load(table, &transaction, change.account_id)?;
             if old == new {
                 continue;
             }
@@ -506,15 +513,13 @@ fn write(
     Ok(Applied::Done)
 }
 
-fn load(kind: &Kind, conn: &Connection, account_id: i64) -> rusqlite::Result<Rows> {
-    let mut found = Rows::default();
-    for (table, found) in kind.tables.iter().zip(&mut found) {
-        let mut statement = conn.prepare_cached(table.select)?;
-        let columns = statement.column_count();
-        let mut rows = statement.query([account_id])?;
-        while let Some(row) = rows.next()? {
-            found.push((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
-        }
+fn load(table: &Table, conn: &Connection, account_id: i64) -> rusqlite::Result<Vec<Vec<Value>>> {
+    let mut statement = conn.prepare_cached(table.select)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([account_id])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
     }
     Ok(found)
 }

@@ -74,6 +74,25 @@ pub struct AppPassword {
 pub struct Change {
     pub account_id: i64,
     pub state: Option<MailboxState>,
+    /// What is sent to an agent is whole.
+    #[serde(skip)]
+    pub extent: Extent,
+}
+
+impl Change {
+    /// Everything of the account, or that it is gone.
+    pub fn whole(account_id: i64, state: Option<MailboxState>) -> Self {
+        Self { account_id, state, extent: Extent::Whole }
+    }
+}
+
+/// How much of an account a change brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    #[default]
+    Whole,
+    /// Addresses and app passwords are as the files have them; the state does not list them.
+    WithoutBelongings,
 }
 
 /// Where the files live and whom they belong to.

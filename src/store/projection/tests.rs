@@ -47,7 +47,7 @@ impl World {
     }
 
     fn apply(&mut self, upto: i64, state: MailboxState) -> Applied {
-        let change = Change { account_id: state.account_id, state: Some(state) };
+        let change = Change::whole(state.account_id, Some(state));
         self.projection.apply(upto - 1, upto, &[change], None).expect("the files can be written")
     }
 }
@@ -215,7 +215,7 @@ fn a_part_reaches_both_files_also_where_one_had_got_further_before() {
     let mut world = World::filled();
     world.auth().execute("UPDATE projection SET position = 15", []).expect("further");
     let new = |account_id: i64, name: &str| {
-        [Change { account_id, state: Some(MailboxState { generation: 2, ..person(account_id, name) }) }]
+        [Change::whole(account_id, Some(MailboxState { generation: 2, ..person(account_id, name) }))]
     };
     assert_eq!(world.projection.position(), Some(10));
     assert_eq!(world.projection.take(10, 10, &new(1, "ann"), None).expect("written"), Applied::Done);
@@ -235,7 +235,7 @@ fn a_part_reaches_both_files_also_where_one_had_got_further_before() {
 #[test]
 fn a_part_of_a_change_moves_no_position() {
     let mut world = World::filled();
-    let part = [Change { account_id: 1, state: None }];
+    let part = [Change::whole(1, None)];
     assert_eq!(world.projection.apply_part(10, 12, &part).expect("written"), Applied::Done);
     assert_eq!(world.projection.position(), Some(10));
     assert_eq!(list(&world.auth(), "SELECT cred FROM mp_session WHERE mbox = '1'"), [""; 0]);
@@ -244,18 +244,36 @@ fn a_part_of_a_change_moves_no_position() {
 }
 
 #[test]
+fn a_state_without_belongings_leaves_those_that_are_there() {
+    let mut world = World::filled();
+    let with = world.projection.apply(10, 11, &[Change::whole(1, Some(person(1, "ann")))], None);
+    assert_eq!(with.expect("writes"), Applied::Done);
+    let before = list(&world.maps(), "SELECT address FROM mp_mailbox WHERE mbox = '1' ORDER BY address");
+    let state = MailboxState {
+        gate: Some("Disabled".to_owned()),
+        addresses: Vec::new(),
+        app_passwords: Vec::new(),
+        retired: Vec::new(),
+        ..person(1, "ann")
+    };
+    let change = Change { account_id: 1, state: Some(state), extent: Extent::WithoutBelongings };
+    assert_eq!(world.projection.apply(11, 12, &[change], None).expect("writes"), Applied::Done);
+    assert_eq!(list(&world.auth(), "SELECT reason FROM mp_gate WHERE mbox = '1'"), ["Disabled"]);
+    assert_eq!(
+        list(&world.maps(), "SELECT address FROM mp_mailbox WHERE mbox = '1' ORDER BY address"),
+        before
+    );
+    assert_eq!(world.apply(13, person(1, "ann")), Applied::Done);
+    assert!(world.verify().accounts.is_empty(), "nothing was lost");
+}
+
+#[test]
 fn addresses_can_change_hands_in_one_batch() {
     let mut world = World::filled();
     let swap = [
-        Change {
-            account_id: 1,
-            state: Some(MailboxState { account_id: 1, mbox: "1".into(), ..person(1, "bob") }),
-        },
-        Change {
-            account_id: 2,
-            state: Some(MailboxState { account_id: 2, mbox: "2".into(), ..person(2, "ann") }),
-        },
-        Change { account_id: 3, state: None },
+        Change::whole(1, Some(MailboxState { account_id: 1, mbox: "1".into(), ..person(1, "bob") })),
+        Change::whole(2, Some(MailboxState { account_id: 2, mbox: "2".into(), ..person(2, "ann") })),
+        Change::whole(3, None),
     ];
     assert_eq!(world.projection.apply(10, 12, &swap, Some(&[])).expect("writes"), Applied::Done);
     assert_eq!(list(&world.maps(), "SELECT mbox FROM mp_mailbox WHERE address = 'ann@example.test'"), ["2"]);
@@ -282,9 +300,8 @@ fn rows_altered_by_hand_are_found_and_repaired() {
     let changes: Vec<_> = drift
         .accounts
         .iter()
-        .map(|&account_id| Change {
-            account_id,
-            state: all.iter().find(|p| p.account_id == account_id).cloned(),
+        .map(|&account_id| {
+            Change::whole(account_id, all.iter().find(|p| p.account_id == account_id).cloned())
         })
         .collect();
     let domains = world.domains.clone();

@@ -47,7 +47,7 @@ impl World {
     fn apply(&mut self, account_id: i64, state: Option<MailboxState>) {
         let since = self.position;
         self.position += 1;
-        let change = Change { account_id, state };
+        let change = Change::whole(account_id, state);
         let applied =
             self.projection.apply(since, self.position, &[change], None).expect("the projection is written");
         assert_eq!(applied, Applied::Done);

@@ -481,7 +481,7 @@ mod tests {
         for addresses in [0, 1, 100, 5000] {
             let mut portion = Portion::default();
             while !portion.is_full() {
-                portion.add(Change { account_id: 1, state: Some(state(addresses)) });
+                portion.add(Change::whole(1, Some(state(addresses))));
             }
             let bytes = serde_json::to_vec(&portion.take()).expect("JSON").len();
             assert!((PORTION / 4..8 * PORTION).contains(&bytes), "{bytes} bytes with {addresses} addresses");
