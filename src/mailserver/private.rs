@@ -21,6 +21,8 @@ use super::config::{
 };
 use crate::error::{Error, Result};
 
+/// Of a private pair.
+const MOST_SESSIONS: u32 = 5000;
 const POLL: Duration = Duration::from_millis(10);
 /// Twenty seconds; half a second is usual.
 const MOST_POLLS: u32 = 2000;
@@ -131,6 +133,8 @@ pub fn files(wish: &Wish) -> Result<Vec<ConfigFile>> {
     let settings = Settings {
         hostname: wish.hostname.clone(),
         postmaster: format!("postmaster@{}", wish.hostname),
+        recipient_delimiter: '+',
+        most_sessions: MOST_SESSIONS,
         contract: wish.contract.clone(),
         mail_root: wish.dir.join("mail"),
         vmail_user: wish.mail_user.clone(),

@@ -409,6 +409,17 @@ fn of_dovecot(settings: &Settings, config: &Config) -> Vec<Finding> {
             "take auth_username_chars out, so that Dovecot's default holds",
         ));
     }
+    // Dovecot's own default.
+    let delimiter = settings.get("recipient_delimiter").unwrap_or("+").trim_matches('"');
+    if delimiter != config.addresses.recipient_delimiter.to_string() {
+        ill.push(wrong(
+            format!(
+                "Dovecot's recipient_delimiter is not {:?}, which Mailward has",
+                config.addresses.recipient_delimiter.to_string()
+            ),
+            "`mailward mail-server config dovecot` writes its files with addresses.recipient_delimiter",
+        ));
+    }
     if settings.any(|path, value| path == "userdb/driver" && value == "prefetch") {
         ill.push(wrong(
             "a userdb with driver = prefetch skips the second look at the credential",
@@ -520,7 +531,7 @@ fn of_postfix(text: &str, config: &Config) -> Vec<Finding> {
     if get("recipient_delimiter").unwrap_or_default() != delimiter {
         ill.push(wrong(
             format!("Postfix's recipient_delimiter is not {delimiter:?}, which Mailward has"),
-            "set recipient_delimiter in main.cf and addresses.recipient_delimiter to the same sign",
+            "`mailward mail-server config postfix` writes its files with addresses.recipient_delimiter",
         ));
     }
     if ill.is_empty() {

@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::machine::files;
 use crate::machine::users::Users;
 use crate::mailserver::config::{
-    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Environment, PolicyServer, Settings, Tls,
+    self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Environment, PolicyServer, PostgresTls,
+    Settings, Tls,
 };
 use crate::store::engine::PostgresPlace;
 
@@ -303,6 +304,9 @@ impl Config {
 const ROLES: [(&str, &str); 2] =
     [("mw_dovecot", "mail.dovecot_password_file"), ("mw_postfix", "mail.postfix_password_file")];
 
+/// Where Debian keeps the authorities that everybody trusts.
+const PUBLIC_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 fn placeholder(file: &str) -> SecretString {
     SecretString::from(format!("(the first line of {file})"))
 }
@@ -348,6 +352,8 @@ fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
             mail.postmaster.clone()
         },
         hostname,
+        recipient_delimiter: options.addresses.recipient_delimiter,
+        most_sessions: mail.most_sessions,
         contract: contract(options, secrets.password)?,
         mail_root: mail.mail_root.clone(),
         vmail_user: mail.mail_user.clone(),
@@ -371,7 +377,7 @@ fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
 fn contract(options: &Options, password: Option<SecretString>) -> Result<Contract> {
     let mail = &options.mail;
     if options.database.sqlite_path().is_none() {
-        let PostgresPlace { hosts, database, .. } = PostgresPlace::of(&options.database.url)?;
+        let PostgresPlace { hosts, database, demands_tls } = PostgresPlace::of(&options.database.url)?;
         let database = database.ok_or_else(|| {
             Error::bad_value("database.url", "it names no database, which the mail servers need")
         })?;
@@ -380,7 +386,13 @@ fn contract(options: &Options, password: Option<SecretString>) -> Result<Contrac
         })?;
         let password = password.unwrap_or_default();
         let (dovecot_password, postfix_password) = (password.clone(), password);
-        return Ok(Contract::Postgres { host, port, database, dovecot_password, postfix_password });
+        let root_cert = options.database.tls_root_cert.clone();
+        let demanded = (demands_tls || root_cert.is_some()) && !host.starts_with('/');
+        let tls = demanded.then(|| PostgresTls {
+            mode: "verify-full",
+            root_cert: root_cert.unwrap_or_else(|| PUBLIC_AUTHORITIES.into()),
+        });
+        return Ok(Contract::Postgres { host, port, database, dovecot_password, postfix_password, tls });
     }
     let (Some(auth), Some(maps)) = (&mail.auth_dir, &mail.maps_dir) else {
         return Err(Error::bad_value(

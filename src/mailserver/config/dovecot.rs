@@ -3,7 +3,9 @@
 use secrecy::ExposeSecret;
 
 use super::queries;
-use super::{ConfigFile, Contract, DovecotVersion, Environment, PolicyServer, Settings, Tls, fill};
+use super::{
+    ConfigFile, Contract, DovecotVersion, Environment, PolicyServer, PostgresTls, Settings, Tls, fill,
+};
 
 /// The files of Dovecot, complete; the one with the doveadm key and those with a database password
 /// can be read by root alone, or by Dovecot's group.
@@ -90,6 +92,10 @@ pub fn dovecot(settings: &Settings, version: DovecotVersion) -> Vec<ConfigFile> 
         ("POP_LISTENERS", listeners(&settings.place, "pop3", |lab| lab.pop3)),
         ("AUTH_GROUPS", auth_groups(&settings.contract)),
         ("ANVIL", anvil(&settings.place)),
+        ("DELIMITER", settings.recipient_delimiter.to_string()),
+        ("SESSIONS", settings.most_sessions.to_string()),
+        // A session is in touch with it while it begins, as login processes and Postfix always are.
+        ("AUTH_CLIENTS", (settings.most_sessions + 1000).to_string()),
         ("POSTMASTER", settings.postmaster.clone()),
         ("DOVEADM", doveadm),
         ("POLICY", policy_include),
@@ -118,11 +124,12 @@ fn key_file(key: &str) -> String {
 fn connect(contract: &Contract) -> (&'static str, String) {
     match contract {
         Contract::Sqlite { auth_file, .. } => ("sqlite", auth_file.display().to_string()),
-        Contract::Postgres { host, port, database, dovecot_password, .. } => (
+        Contract::Postgres { host, port, database, dovecot_password, tls, .. } => (
             "pgsql",
             format!(
-                "host={host} port={port} dbname={database} user=mw_dovecot password='{}'",
-                dovecot_password.expose_secret().replace('\\', "\\\\").replace('\'', "\\'")
+                "host={host} port={port} dbname={database} user=mw_dovecot password='{}'{}",
+                dovecot_password.expose_secret().replace('\\', "\\\\").replace('\'', "\\'"),
+                tls.as_ref().map(PostgresTls::words).unwrap_or_default()
             ),
         ),
     }
@@ -133,11 +140,17 @@ fn sql(contract: &Contract) -> String {
         Contract::Sqlite { auth_file, .. } => {
             format!("\nsql_driver = sqlite\nsqlite_path = {}\n", auth_file.display())
         }
-        Contract::Postgres { host, port, database, dovecot_password, .. } => format!(
-            "\nsql_driver = pgsql\npgsql {host} {{\n  parameters {{\n    port = {port}\n    dbname = {database}\n    \
-             user = mw_dovecot\n    password = {}\n  }}\n}}\n",
-            dovecot_password.expose_secret()
-        ),
+        Contract::Postgres { host, port, database, dovecot_password, tls, .. } => {
+            let tls = tls.as_ref().map(|PostgresTls { mode, root_cert }| {
+                format!("    sslmode = {mode}\n    sslrootcert = {}\n", root_cert.display())
+            });
+            format!(
+                "\nsql_driver = pgsql\npgsql {host} {{\n  parameters {{\n    port = {port}\n    dbname = {database}\n    \
+                 user = mw_dovecot\n    password = {}\n{}  }}\n}}\n",
+                dovecot_password.expose_secret(),
+                tls.unwrap_or_default()
+            )
+        }
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Settings {
     pub hostname: String,
     /// Who answers for mail problems, such as `postmaster@example.test`.
     pub postmaster: String,
+    /// Separates a mailbox from a detail (`user+tag`).
+    pub recipient_delimiter: char,
+    /// IMAP sessions that are served at a time, and POP3 sessions besides.
+    pub most_sessions: u32,
     pub contract: Contract,
     /// Every mailbox is a directory below, named by its key. Owned by `vmail_user`.
     pub mail_root: PathBuf,
@@ -50,7 +54,25 @@ pub enum Contract {
         dovecot_password: SecretString,
         /// Of the role `mw_postfix`.
         postfix_password: SecretString,
+        /// How the way to the database is protected; `None` leaves it to libpq, which takes TLS where it is offered.
+        tls: Option<PostgresTls>,
     },
+}
+
+/// Demanded TLS to PostgreSQL, in libpq's words.
+#[derive(Debug, Clone)]
+pub struct PostgresTls {
+    /// An `sslmode`, such as `verify-full`.
+    pub mode: &'static str,
+    /// The authorities from which its certificate must descend, PEM.
+    pub root_cert: PathBuf,
+}
+
+impl PostgresTls {
+    /// As words of a connection string, with a blank before each.
+    fn words(&self) -> String {
+        format!(" sslmode={} sslrootcert={}", self.mode, self.root_cert.display())
+    }
 }
 
 /// The HTTP listener of doveadm. Whoever has the key can read all mail.

@@ -5,6 +5,8 @@ use secrecy::ExposeSecret;
 use super::queries;
 use super::{ConfigFile, Contract, Environment, Settings, Tls, fill};
 
+const OWN_MAIL: &str = "mailward-own.cf";
+
 /// The files of Postfix, complete; those with a database password can be read by root and Postfix alone.
 pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
     let conf = settings.postfix_dir();
@@ -18,7 +20,8 @@ pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
     let main = [
         ("PLACE", place(&settings.place)),
         ("HOSTNAME", settings.hostname.clone()),
-        ("MYDESTINATION", choose("localhost", "")),
+        ("MYDESTINATION", choose(&format!("localhost, proxy:{kind}:{}/{OWN_MAIL}", conf.display()), "")),
+        ("DELIMITER", settings.recipient_delimiter.to_string()),
         ("MYNETWORKS", choose("127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128", "")),
         ("LOCAL_RECIPIENTS", choose("proxy:unix:passwd.byname $alias_maps", "")),
         ("ALIASES", choose("hash:/etc/aliases", "")),
@@ -60,7 +63,13 @@ pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
         file("master.cf", 0o644, None, master),
         file("mailward-session.regexp", 0o644, None, queries::SESSION_NAMES.to_owned()),
     ];
-    for (name, what, query) in queries::POSTFIX {
+    let own_mail = queries::own_mail(&settings.hostname);
+    let own_mail = host.then_some((
+        OWN_MAIL,
+        "Whether this host's name stands for the machine itself.",
+        own_mail.as_str(),
+    ));
+    for (name, what, query) in queries::POSTFIX.into_iter().chain(own_mail) {
         let text = format!(
             "# {what}\n# Written by Mailward; contract version 1 (docs/contract.md).\n{}query = {query}\n",
             connect(&settings.contract)
@@ -73,7 +82,20 @@ pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
 fn connect(contract: &Contract) -> String {
     match contract {
         Contract::Sqlite { maps_file, .. } => format!("dbpath = {}\n", maps_file.display()),
-        Contract::Postgres { host, port, database, postfix_password, .. } => {
+        Contract::Postgres { host, port, database, postfix_password, tls: Some(tls), .. } => {
+            let encoded = |text: &str| {
+                url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+            };
+            format!(
+                "hosts = postgresql://mw_postfix:{}@{host}:{port}/{}?sslmode={}&sslrootcert={}\n\
+                 # The address above says it all; Postfix asks for this one nevertheless.\ndbname = {database}\n",
+                encoded(postfix_password.expose_secret()),
+                encoded(database),
+                tls.mode,
+                encoded(&tls.root_cert.display().to_string()),
+            )
+        }
+        Contract::Postgres { host, port, database, postfix_password, tls: None, .. } => {
             // A directory is the place of a socket; libpq finds the port's socket in it.
             let host = if host.starts_with('/') {
                 format!("unix:{host}/.s.PGSQL.{port}")

@@ -106,6 +106,14 @@ pub(super) const POSTFIX: [(&str, &str, &str); 5] = [
     ),
 ];
 
+/// Answers for the host's name, unless it is a domain that receives mail here.
+pub(super) fn own_mail(hostname: &str) -> String {
+    let hostname = hostname.to_ascii_lowercase().replace('\'', "''").replace('%', "%%");
+    format!(
+        "SELECT 'OK' WHERE '%s' = '{hostname}' AND NOT EXISTS (SELECT 1 FROM mp_domain WHERE name = '%s')"
+    )
+}
+
 /// The SQL that makes the roles `mw_dovecot` and `mw_postfix`, to be run in Mailward's database by somebody
 /// who may make roles, after Mailward has made its tables; again whenever the contract's version rises.
 /// Each role sees the views of its own server and nothing else (docs/contract.md).

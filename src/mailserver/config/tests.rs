@@ -4,6 +4,8 @@ fn settings(contract: Contract) -> Settings {
     Settings {
         hostname: "mx.example.test".into(),
         postmaster: "postmaster@example.test".into(),
+        recipient_delimiter: '+',
+        most_sessions: 10_000,
         contract,
         mail_root: "/var/vmail".into(),
         vmail_user: "vmail".into(),
@@ -42,6 +44,7 @@ fn postgres() -> Contract {
         database: "mailward".into(),
         dovecot_password: "dovecot-secret".to_owned().into(),
         postfix_password: "postfix-secret".to_owned().into(),
+        tls: None,
     }
 }
 
@@ -129,5 +132,35 @@ fn queries_are_one_line_each_and_the_same_on_both_engines() {
             .collect::<Vec<_>>()
     };
     assert_eq!(queries(sqlite()), queries(postgres()));
-    assert_eq!(queries(sqlite()).len(), 5 + 5 + 5);
+    assert_eq!(queries(sqlite()).len(), 6 + 5 + 5);
+}
+
+#[test]
+fn the_files_are_of_one_mind_with_mailward_about_details_and_sessions() {
+    let settings = Settings { recipient_delimiter: '#', most_sessions: 300, ..settings(sqlite()) };
+    assert!(named(&postfix(&settings), "main.cf").contains("\nrecipient_delimiter = #\n"));
+    for version in [DovecotVersion::V2_3, DovecotVersion::V2_4] {
+        let files = dovecot(&settings, version);
+        let text = named(&files, "dovecot.conf");
+        assert!(text.contains("\nrecipient_delimiter = \"#\"\n"), "{text}");
+        assert_eq!(text.matches("process_limit = 300\n").count(), 2);
+        assert_eq!(text.matches("client_limit = 1300\n").count(), 1);
+    }
+}
+
+#[test]
+fn demanded_tls_to_the_database_is_demanded_by_both_servers() {
+    let Contract::Postgres { host, port, database, dovecot_password, .. } = postgres() else {
+        unreachable!()
+    };
+    let tls = Some(PostgresTls { mode: "verify-full", root_cert: "/etc/mailward/ca.pem".into() });
+    let postfix_password = "p@ss/word".to_owned().into();
+    let contract = Contract::Postgres { host, port, database, dovecot_password, postfix_password, tls };
+    let files = everything(&settings(contract));
+    let dovecot = named(&files, "dovecot/mailward-login.conf.ext");
+    assert!(dovecot.contains(" sslmode=verify-full sslrootcert=/etc/mailward/ca.pem\n"), "{dovecot}");
+    let postfix = named(&files, "postfix/mailward-mailbox.cf");
+    let uri = "hosts = postgresql://mw_postfix:p%40ss%2Fword@db.example.test:5432/mailward?sslmode=verify-full&\
+               sslrootcert=%2Fetc%2Fmailward%2Fca.pem\n";
+    assert!(postfix.contains(uri), "{postfix}");
 }

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mailward::mailserver::config::{
     self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Environment, PolicyServer, Settings, Tls,
 };
-use mailward::store::projection::Projection;
+use mailward::store::projection::{Applied, Projection};
 
 use super::clients::{Imap, Lines, Pop3, Smtp};
 use super::lab::{Lab, LabDir, free_ports, id_of, write};
@@ -18,6 +19,8 @@ fn settings(contract: Contract, dir: &Path, tls: Tls) -> Settings {
     Settings {
         hostname: "mx.example.test".into(),
         postmaster: "postmaster@example.test".into(),
+        recipient_delimiter: '+',
+        most_sessions: 2000,
         contract,
         mail_root: dir.join("mail"),
         vmail_user: "vmail".into(),
@@ -62,8 +65,11 @@ fn a_host_takes_passwords_inside_tls_only_on_the_usual_ports() {
     let dir = LabDir::new();
     let (tls, trust) = certificate(&dir.path);
     let mut projection = Projection::open(options(&dir)).expect("the projection opens");
-    let people = [person(1000, "ann"), person(1001, "bob")];
-    projection.rebuild(1, people.into_iter().map(Ok), &domains()).expect("the projection can be filled");
+    // Dovecot holds ten sessions of one person at most.
+    let crowd: Vec<_> = (0..13).map(|number| format!("crowd{number}")).collect();
+    let crowded = (2000..).zip(&crowd).map(|(id, name)| person(id, name));
+    let people = [person(1000, "ann"), person(1001, "bob")].into_iter().chain(crowded);
+    projection.rebuild(1, people.map(Ok), &domains()).expect("the projection can be filled");
 
     let [smtp, submission, submissions, imaps, pop3s, doveadm] = free_ports();
     let root = dir.path.display();
@@ -88,6 +94,7 @@ fn a_host_takes_passwords_inside_tls_only_on_the_usual_ports() {
                  inet_interfaces = 127.0.0.1\n"
             ),
         ),
+        ("hash:/etc/aliases", format!("hash:{root}/aliases")),
         ("mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128", "mynetworks = 192.0.2.1".to_owned()),
         (
             "protocols = imap pop3 lmtp\n",
@@ -107,7 +114,11 @@ fn a_host_takes_passwords_inside_tls_only_on_the_usual_ports() {
             file.text = file.text.replace(from, to);
         }
     }
-    let _lab = Lab::start_files(&dir, &files, [smtp, submission, imaps, pop3s, doveadm], true);
+    let aliases = dir.path.join("aliases");
+    fs::write(&aliases, "postmaster: root\nroot: ann@example.test\n").expect("writes");
+    let made = Command::new("postalias").arg(format!("hash:{}", aliases.display())).status();
+    assert!(made.expect("postalias can be run").success());
+    let lab = Lab::start_files(&dir, &files, [smtp, submission, imaps, pop3s, doveadm], true);
 
     let mut imap = Imap::over(Lines::connect(imaps).into_tls(&trust));
     assert!(imap.login("ann@example.test", "first").starts_with("OK"));
@@ -136,6 +147,41 @@ fn a_host_takes_passwords_inside_tls_only_on_the_usual_ports() {
     assert!(other.login("ann@example.test", "first").starts_with("503 5.5.1"));
     assert!(other.rcpt("x@elsewhere.test", "someone@elsewhere.test").starts_with("554 5.7.1"));
     assert!(other.rcpt("x@elsewhere.test", "bob@example.test").starts_with("250"));
+
+    // The machine's own mail arrives, and with it what people write to the postmaster that bounces name.
+    let mut other = Smtp::connect(smtp);
+    assert!(
+        other.send("x@elsewhere.test", "postmaster@mx.example.test", "to the machine").starts_with("250")
+    );
+    let start = Instant::now();
+    while !imap.subjects().iter().any(|subject| subject == "to the machine") {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", lab.log("postfix.log"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Unless the host's name is a domain of the organization: then its addresses are people's.
+    let hosted = ["example.test".into(), "mx.example.test".into()];
+    assert_eq!(projection.apply(1, 2, &[], Some(&hosted)).expect("writes"), Applied::Done);
+    let table = format!("sqlite:{root}/postfix/mailward-own.cf");
+    let asked = Command::new("postmap")
+        .args(["-c", &format!("{root}/postfix"), "-q", "mx.example.test", &table])
+        .output()
+        .expect("postmap can be run");
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), "");
+
+    // A login process carries the TLS of its sessions to their end: as many as people have.
+    let mut sessions = Vec::new();
+    for name in &crowd {
+        for _ in 0..9 {
+            let mut imap = Imap::over(Lines::connect(imaps).into_tls(&trust));
+            assert!(imap.login(&format!("{name}@example.test"), "first").starts_with("OK"), "{name}");
+            sessions.push(imap);
+        }
+    }
+    let mut pop = Pop3::over(Lines::connect(pop3s).into_tls(&trust));
+    assert!(pop.login("bob@example.test", "first").starts_with("+OK"));
+    assert!(sessions.len() > 100 && sessions.iter_mut().all(Imap::is_open));
+    let log = lab.log("dovecot.log");
+    assert!(!log.contains("limit"), "{log}");
 }
 
 #[test]
@@ -149,6 +195,7 @@ fn both_servers_understand_the_files_for_a_real_host_on_both_contracts() {
         database: "mailward".into(),
         dovecot_password: "a".into(),
         postfix_password: "b".into(),
+        tls: None,
     };
     let sqlite = Contract::Sqlite {
         auth_file: "/var/lib/mailward/auth/auth.sqlite".into(),

@@ -1319,20 +1319,12 @@ fn a_frozen_host_does_not_hide_a_living_one() {
 
 #[test]
 fn the_connection_to_a_server_is_encrypted_and_its_name_checked_when_asked_for() {
-    let tls = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls"));
     // A free port, given back for the server to take.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let server = postgres::Server::start(port, |folder| {
-        for (name, mode) in [("server.crt", 0o644), ("server.key", 0o600)] {
-            std::fs::copy(tls.join(name), folder.join(name)).unwrap();
-            std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
-        }
-        vec![
-            "listen_addresses=127.0.0.1,127.0.0.2".to_owned(),
-            "ssl=on".to_owned(),
-            format!("ssl_cert_file={}/server.crt", folder.display()),
-            format!("ssl_key_file={}/server.key", folder.display()),
-        ]
+        let mut settings = postgres::with_tls(folder);
+        settings.push("listen_addresses=127.0.0.1,127.0.0.2".to_owned());
+        settings
     });
     runtime().block_on(async {
         let administrator = Db::open(&server.url, &options()).unwrap();
@@ -1341,7 +1333,8 @@ fn the_connection_to_a_server_is_encrypted_and_its_name_checked_when_asked_for()
             .await
             .unwrap();
 
-        let trusting = Options { tls_root_cert: Some(tls.join("server.crt")), ..options() };
+        let trusting =
+            Options { tls_root_cert: Some(postgres::tls_folder().join("server.crt")), ..options() };
         let encrypted = async |user: &str, host: &str, more: &str, options: &Options| {
             let db = Db::open(&format!("postgres://{user}@{host}:{port}/postgres{more}"), options)?;
             let own = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -129,6 +129,24 @@ pub fn server() -> &'static str {
         }
     });
     url
+}
+
+/// Where the tests' certificate and its key are, for 127.0.0.1 and localhost.
+pub fn tls_folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls"))
+}
+
+/// The settings of a server that speaks TLS; puts its certificate and key into the folder.
+pub fn with_tls(folder: &Path) -> Vec<String> {
+    for (name, mode) in [("server.crt", 0o644), ("server.key", 0o600)] {
+        std::fs::copy(tls_folder().join(name), folder.join(name)).expect("copies");
+        std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(mode)).expect("permits");
+    }
+    vec![
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={}/server.crt", folder.display()),
+        format!("ssl_key_file={}/server.key", folder.display()),
+    ]
 }
 
 /// A server of our own, stopped at the end of the program at the latest.

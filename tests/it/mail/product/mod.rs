@@ -14,6 +14,7 @@ mod views;
 mod what_ends;
 
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -26,7 +27,7 @@ use mailward::clock::Clock;
 use mailward::config::Config;
 use mailward::domain::actor::Role;
 use mailward::domain::secret::Secret;
-use mailward::mailserver::config::{Contract, PolicyServer, roles};
+use mailward::mailserver::config::{Contract, PolicyServer, PostgresTls, roles};
 use mailward::serve::SideDoor;
 use mailward::store::mail_servers::MailServerRow;
 use serde_json::{Value, json};
@@ -133,8 +134,20 @@ impl MailWorld {
     }
 
     pub fn postgres_with(edit: impl FnOnce(&mut Config, &Ports)) -> Self {
-        static LAST: AtomicU32 = AtomicU32::new(0);
+        Self::on_postgres(LabDir::new(), None, edit)
+    }
+
+    /// The mail servers demand a certificate of the database.
+    pub fn postgres_over_tls() -> Self {
         let dir = LabDir::new();
+        let root_cert = dir.path.join("authority.pem");
+        std::fs::copy(postgres::tls_folder().join("server.crt"), &root_cert).expect("copies");
+        std::fs::set_permissions(&root_cert, PermissionsExt::from_mode(0o644)).expect("permits");
+        Self::on_postgres(dir, Some(PostgresTls { mode: "verify-full", root_cert }), |_, _| {})
+    }
+
+    fn on_postgres(dir: LabDir, tls: Option<PostgresTls>, edit: impl FnOnce(&mut Config, &Ports)) -> Self {
+        static LAST: AtomicU32 = AtomicU32::new(0);
         let (server, port) = server();
         let name = format!("mail_{}_{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let database = postgres::empty_on(server, &name);
@@ -144,6 +157,7 @@ impl MailWorld {
             database: name,
             dovecot_password: DOVECOT_PASSWORD.into(),
             postfix_password: POSTFIX_PASSWORD.into(),
+            tls,
         };
         let mut config = settings(&dir);
         config.database.url = database.url.clone();
@@ -463,9 +477,13 @@ fn server() -> (&'static Server, u16) {
     static SERVER: OnceLock<(Server, u16)> = OnceLock::new();
     let (server, port) = SERVER.get_or_init(|| {
         let [port] = free_ports();
-        // Power loss is not the subject here.
-        let settings = ["listen_addresses=127.0.0.1", "fsync=off"];
-        (Server::start(port, |_| settings.map(str::to_owned).into()), port)
+        let server = Server::start(port, |folder| {
+            let mut settings = postgres::with_tls(folder);
+            // Power loss is not the subject here.
+            settings.extend(["listen_addresses=127.0.0.1", "fsync=off"].map(str::to_owned));
+            settings
+        });
+        (server, port)
     });
     (server, *port)
 }

@@ -6,8 +6,9 @@ use mailward::clock::{Clock, MINUTE, SECOND};
 use mailward::store::engine::{Tx, params};
 use mailward::store::migrations::STEPS;
 
+use super::MailWorld;
 use crate::support::databases::on_postgres;
-use crate::support::world::World;
+use crate::support::world::{PASSWORD, World};
 
 const CLOCKS: [&str; 2] =
     ["CAST(strftime('%s', 'now') AS INTEGER) * 1000", "CAST(EXTRACT(EPOCH FROM now()) * 1000 AS BIGINT)"];
@@ -32,6 +33,26 @@ fn views(sql: &str, schema: &str) -> BTreeMap<String, String> {
             Some((name.to_owned(), body.replace(schema, "")))
         })
         .collect()
+}
+
+#[test]
+fn the_mail_servers_read_the_database_over_tls_where_that_is_demanded() {
+    let mail = MailWorld::postgres_over_tls();
+    let pat = mail.someone("pat");
+    assert_eq!(mail.opens(&pat.email, PASSWORD), [true; 3]);
+    assert!(mail.submission(&pat.email, PASSWORD).rcpt(&pat.email, &pat.email).starts_with("250"));
+    let ways = mail.block(async {
+        let mut tx = mail.world().app.db.read().await.expect("a connection");
+        let sql = "SELECT CAST(a.usename AS TEXT) AS role, s.ssl FROM pg_stat_activity a JOIN pg_stat_ssl s ON s.pid = a.pid
+                   WHERE a.usename IN ('mw_dovecot', 'mw_postfix') AND a.datname = current_database()";
+        tx.query_all(sql, params![], |row| Ok((row.get::<String>("role")?, row.get::<bool>("ssl")?))).await
+    });
+    let ways = ways.expect("an answer");
+    assert!(
+        ["mw_dovecot", "mw_postfix"].iter().all(|role| ways.iter().any(|(of, _)| of == role)),
+        "{ways:?}"
+    );
+    assert!(ways.iter().all(|(_, encrypted)| *encrypted), "{ways:?}");
 }
 
 #[test]
