@@ -50,7 +50,7 @@ pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Cli
         id,
         organization: new.organization,
         owner: new.owner,
-        name: plain_text::name("name", &new.name)?,
+        name: plain_text::some_name("name", &new.name)?,
         kind: new.kind,
         secret_hash: secret.as_ref().map(|secret| secret.fingerprint().to_vec()),
         redirect_uris: new.redirect_uris,

@@ -28,7 +28,7 @@ pub use crate::store::organizations::{Domain, Organization};
 pub async fn create(app: &App, context: &Context, name: &str) -> Result<(Organization, Done)> {
     let organization = Organization {
         id: context.id(app).await?,
-        name: plain_text::name("name", name)?,
+        name: plain_text::some_name("name", name)?,
         disabled: None,
         policy: Policy::default(),
         created_at: app.clock.now(),

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Millis;
 use crate::domain::actor::{Rank, Role};
 use crate::domain::app_password::AppPassword;
-use crate::domain::claim::{AddressFacts, Claimed, claim};
+use crate::domain::claim::{AddressFacts, Claimed, DomainState, claim, switched_off};
 use crate::domain::effect::{Effect, Notice, Sessions};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
 use crate::domain::password::{PasswordHash, PasswordKind};
+use crate::domain::plain_text;
 use crate::domain::policy::{MOST_SELF_RENAMES, Policy, SELF_RENAME_TERM, SelfRename};
 use crate::domain::switch::{self, Hand, Reason, Switch};
 use crate::error::Error;
@@ -75,7 +76,8 @@ impl Profile {
     /// Calls somebody who has no display name by first and last name.
     pub fn name_if_unnamed(&mut self) {
         if self.display_name.is_empty() {
-            self.display_name = format!("{} {}", self.first_name, self.last_name).trim().to_owned();
+            let name = format!("{} {}", self.first_name, self.last_name);
+            self.display_name = plain_text::cut(name.trim()).to_owned();
         }
     }
 }
@@ -493,6 +495,9 @@ impl<'a> Transition<'a> {
         }
         if !own_alias {
             self.claim(to)?;
+        } else if self.facts.addresses.get(to).is_some_and(|facts| facts.domain == DomainState::Off) {
+            // The domain of the primary address decides about the whole account.
+            return Err(switched_off(to));
         }
         self.account.aliases.retain(|alias| alias != to);
         let old = std::mem::replace(&mut self.account.primary, to.clone());

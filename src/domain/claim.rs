@@ -50,7 +50,7 @@ pub enum Claimed {
 /// Decides whether the account may have the address.
 ///
 /// # Errors
-/// `BadAddress` (domain, delimiter, reserved name), `AddressTaken` (in use, or protected).
+/// `BadAddress` (domain, delimiter, signs, reserved name), `AddressTaken` (in use, or protected).
 pub fn claim(
     address: &EmailAddress,
     known: &AddressFacts,
@@ -67,12 +67,7 @@ pub fn claim(
                 address.domain()
             )));
         }
-        DomainState::Off => {
-            return Err(Error::BadAddress(format!(
-                "the domain {} is switched off; switch it on first",
-                address.domain()
-            )));
-        }
+        DomainState::Off => return Err(switched_off(address)),
         DomainState::NotOurs => {
             return Err(Error::BadAddress(format!(
                 "{} is not a domain of this organization; use one of its verified domains",
@@ -84,6 +79,12 @@ pub fn claim(
         return Err(Error::BadAddress(format!(
             "an address cannot contain '{0}' before the @: mail to name{0}anything already reaches name",
             facts.delimiter
+        )));
+    }
+    if let Some(sign) = address.local().chars().find(|sign| !opens_a_mailbox(*sign)) {
+        return Err(Error::BadAddress(format!(
+            "an address here has letters, digits, dots, hyphens and underscores before the @: with {sign} nobody \
+             could log in, and mail would come back"
         )));
     }
     if hand.rank < Rank::Admin && is_reserved(address.local(), &facts.policy.reserved_names) {
@@ -112,11 +113,22 @@ pub fn claim(
     }
 }
 
+/// What is said of an address on a domain that is switched off.
+pub fn switched_off(address: &EmailAddress) -> Error {
+    Error::BadAddress(format!("the domain {} is switched off; switch it on first", address.domain()))
+}
+
 /// What is said of an address that somebody has. The first words are the original's.
 pub fn taken(address: &EmailAddress) -> Error {
     Error::AddressTaken(format!(
         "email address already exists: {address} is already in use; choose another one"
     ))
+}
+
+/// Dovecot's default `auth_username_chars`, which guards its queries: it knows no user with any other sign, though
+/// addresses may have them (RFC 5322).
+fn opens_a_mailbox(sign: char) -> bool {
+    sign.is_ascii_alphanumeric() || ".-_".contains(sign)
 }
 
 fn is_reserved(local: &str, own: &[String]) -> bool {
@@ -151,6 +163,18 @@ mod tests {
             Error::AddressTaken(why) => format!("taken: {why}"),
             other => panic!("{other:?} is no way to refuse an address"),
         })
+    }
+
+    #[test]
+    fn an_address_that_could_not_log_in_or_receive_is_given_to_nobody() {
+        for local in ["o'brien", "a/b", "{x}", "a=b", "sales&more"] {
+            let why = ask(&format!("{local}@zylker.example"), &verified(None), Rank::Operator, true);
+            assert!(why.expect_err(local).contains("nobody could log in"));
+        }
+        assert_eq!(
+            ask("o_brien-1.x@zylker.example", &verified(None), Rank::Member, false),
+            Ok(Claimed::Freely)
+        );
     }
 
     #[test]

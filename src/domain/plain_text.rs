@@ -12,13 +12,32 @@ pub fn is_plain_line(text: &str) -> bool {
     })
 }
 
+/// Characters of a name or a line of an address.
+const LONGEST: usize = 100;
+
+/// What of a text fits into a name.
+pub fn cut(text: &str) -> &str {
+    text.char_indices().nth(LONGEST).map_or(text, |(end, _)| text[..end].trim_end())
+}
+
+/// A name that somebody or something must have.
+///
+/// # Errors
+/// `BadValue`, also for an empty one.
+pub fn some_name(parameter: &str, text: &str) -> Result<String> {
+    match name(parameter, text)? {
+        empty if empty.is_empty() => Err(Error::bad_value(parameter, "it cannot be empty")),
+        name => Ok(name),
+    }
+}
+
 /// A name or a line of an address: one line of at most 100 characters.
 ///
 /// # Errors
 /// `BadValue`.
 pub fn name(parameter: &str, text: &str) -> Result<String> {
     let text = text.trim();
-    if text.chars().count() > 100 {
+    if text.chars().count() > LONGEST {
         return Err(Error::bad_value(parameter, "at most 100 characters"));
     }
     if !is_plain_line(text) {

@@ -81,6 +81,12 @@ both_engines! {
         }
         switch(&second, DomainChange::Enable).await;
         changed(&alias(&world, &world.admin, mia, &[there]).await);
+        // With a primary address there the whole account would be shut.
+        switch(&second, DomainChange::Disable).await;
+        for refused in [rename(&world, mia, there).await, rename_oneself(&world, mia, there).await] {
+            assert!(refused.refused(400, "INVALID_EMAILADDRESS").contains("second.example is switched off"));
+        }
+        switch(&second, DomainChange::Enable).await;
 
         // Nobody gets round it by an address elsewhere; an administrator may move somebody.
         switch(&first, DomainChange::Disable).await;
