@@ -293,8 +293,7 @@ pub async fn prove(app: &App, context: &Context, account: &Account, typed: &str)
     let right = app
         .db
         .write(async move |tx| {
-            let (subject, of_a_day) =
-                (Subject::second_factor(account.id), Subject::second_factor_of_a_day(account.id));
+            let [subject, of_a_day] = Subject::second_factors(account.id);
             let counted = throttle::count(tx, &subject, most, window, now).await?;
             let counted_that_day = throttle::count(tx, &of_a_day, most_a_day, DAY, now).await?;
             let right = spend(tx, &inner_app, &Act::own(&context, &account, stamp), &typed).await?;

@@ -78,14 +78,10 @@ impl Subject {
         Self(format!("same {mark}"))
     }
 
-    /// Wrong codes of a second factor.
-    pub fn second_factor(account: AccountId) -> Self {
-        Self(format!("factor {account}"))
-    }
-
-    /// The same in a day: tries in every window would find a code of six digits one day.
-    pub fn second_factor_of_a_day(account: AccountId) -> Self {
-        Self(format!("day of factors {account}"))
+    /// Wrong codes of a second factor, in a window and in a day: tries in every window would find a code of six
+    /// digits one day.
+    pub fn second_factors(account: AccountId) -> [Self; 2] {
+        [Self(format!("factor {account}")), Self(format!("day of factors {account}"))]
     }
 
     /// Sign-ins by passkey that a source address begins, and that come to nothing.
@@ -379,8 +375,8 @@ pub async fn failed(app: &App, subject: Subject, now: Millis) -> Result<()> {
         .map(drop)
 }
 
-/// Forgets the wrong tries on an account: an administrator's help against a stranger's guessing.
-/// Audited, where there was anything to forget.
+/// Forgets the wrong tries on an account: an administrator's help against a stranger's guessing. Those at its second
+/// factors are forgotten for who could remove these. Audited, where there was anything to forget.
 ///
 /// # Errors
 /// Rights; `NotFound`.
@@ -398,7 +394,12 @@ pub async fn clear(app: &App, context: &Context, zoid: OrganizationId, number: i
         rights::may_see(&actor, &account)?;
         rights::may_write(&actor, form, &account, &[])?;
         let mut cleared = 0;
-        for subject in subjects(&account) {
+        // Whoever may reset a password could go on guessing the second factor, if these were forgotten too.
+        let factors = match rights::may_manage_factors(&actor, &account) {
+            Ok(()) => Subject::second_factors(account.id).to_vec(),
+            Err(_) => Vec::new(),
+        };
+        for subject in subjects(&account).into_iter().chain(factors) {
             cleared += store::throttle::clear(tx, subject.as_str()).await?;
         }
         let mut done = Done { accounts: vec![account.clone()], ..Done::default() };
@@ -425,8 +426,7 @@ fn subjects(account: &Account) -> Vec<Subject> {
     let [proof, _] = Subject::recovery_proof(account.id, &account.primary);
     addresses
         .chain(recovery)
-        .chain([Subject::account(account.id), Subject::second_factor(account.id)])
-        .chain([Subject::second_factor_of_a_day(account.id), Subject::recovery_of(account.id)])
+        .chain([Subject::account(account.id), Subject::recovery_of(account.id)])
         .chain([Subject::candidate(account.id), proof])
         .collect()
 }
