@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::app::{App, worker};
 use crate::arrival::{take_a_place, wait_for_body};
@@ -75,7 +76,9 @@ impl Bound {
         let reload = signal(SignalKind::hangup()).map_err(failed)?;
         let handle = Handle::new();
         let worker = tokio::spawn(worker::run(app.clone()));
-        let ender = tokio::spawn(end_in_order(terminate?, interrupt?, handle.clone(), self.shutdown_time));
+        let background = app.background.clone();
+        let ender = end_in_order(terminate?, interrupt?, handle.clone(), background, self.shutdown_time);
+        let mut ender = tokio::spawn(ender);
         let reloader = tokio::spawn(reload_on_signal(reload, self.tls.clone()));
         let router = router
             .layer(axum::middleware::from_fn_with_state(app.clone(), take_a_place))
@@ -91,6 +94,13 @@ impl Bound {
                 server.acceptor(acceptor).serve(router).await
             }
         };
+        app.background.close();
+        tokio::select! {
+            () = app.background.wait() => {}
+            () = tokio::time::sleep(self.shutdown_time) => tracing::warn!("stopping before all work was done"),
+            // Who asks twice does not want to wait.
+            _ = &mut ender => {}
+        }
         for task in [&worker, &ender, &reloader] {
             task.abort();
         }
@@ -150,6 +160,7 @@ async fn end_in_order(
     mut terminate: Signal,
     mut interrupt: Signal,
     handle: Handle<SocketAddr>,
+    background: TaskTracker,
     patience: Duration,
 ) {
     tokio::select! {
@@ -157,6 +168,7 @@ async fn end_in_order(
         _ = interrupt.recv() => {}
     }
     tracing::info!(seconds = patience.as_secs(), "stopping; requests in flight may end");
+    background.close();
     handle.graceful_shutdown(Some(patience));
     // Who asks twice does not want to wait.
     tokio::select! {

@@ -41,6 +41,7 @@ pub mod worker;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use crate::app::acquainted::Acquainted;
 use crate::app::hasher::{Hasher, HasherOptions};
@@ -80,6 +81,8 @@ pub struct Parts {
     pub wake_worker: Notify,
     /// One for each request that may be under way.
     pub places: Semaphore,
+    /// Accepted work that no request waits for. Closed when the service is asked to stop, which then lets it end.
+    pub background: TaskTracker,
 }
 
 impl std::ops::Deref for App {
@@ -118,6 +121,7 @@ impl App {
             turns: Turns::default(),
             acquainted: Acquainted::default(),
             wake_worker: Notify::new(),
+            background: TaskTracker::new(),
         })))
     }
 }

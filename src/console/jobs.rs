@@ -1,6 +1,6 @@
 //! Work on many people: done one after another in the background, followed on a page of its own. A job
 //! lives in the memory of this node, for an hour; each of its lines is a change of its own, so that
-//! nothing hangs on the job.
+//! nothing hangs on the job. A service that stops lets it end, or cuts it off between two lines.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -111,11 +111,21 @@ impl Jobs {
         }
     }
 
-    async fn work_off<T, F>(self, id: String, items: Vec<T>, work: impl Fn(T) -> F)
+    /// Does the lines in their order; what is left when `stops` says so is not begun.
+    async fn work_off<T, F>(self, id: String, items: Vec<T>, stops: impl Fn() -> bool, work: impl Fn(T) -> F)
     where
         F: Future<Output = Result<Outcome>> + Send + 'static,
     {
+        let so_many = items.len();
         for (place, item) in items.into_iter().enumerate() {
+            if stops() {
+                tracing::warn!(
+                    done = place,
+                    left = so_many - place,
+                    "a list of many ends early: the service stops"
+                );
+                return;
+            }
             // A task of its own: one that panics must not keep the job, and its passwords, from their end.
             let outcome = tokio::spawn(work(item)).await.unwrap_or_else(|cause| {
                 tracing::error!(%cause, "a line of a job panicked");
@@ -133,6 +143,15 @@ pub struct Outcome {
     pub password: Option<Secret>,
 }
 
+/// What becomes of the lines that are not begun when the service stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtStop {
+    /// They are done first.
+    Finish,
+    /// They are left as they are: nobody could fetch the passwords that they bring any more.
+    Leave,
+}
+
 /// Begins a job; answers the path of its page. `work` does one line, in their order.
 ///
 /// # Errors
@@ -143,6 +162,7 @@ pub fn begin<T, F>(
     visitor: &Visitor,
     title: String,
     lines: Vec<(String, T)>,
+    at_stop: AtStop,
     work: impl Fn(T) -> F + Send + 'static,
 ) -> Result<String>
 where
@@ -162,7 +182,9 @@ where
     };
     jobs.keep(&id, job)?;
     let path = format!("/jobs/{id}");
-    tokio::spawn(jobs.clone().work_off(id, items, work));
+    let background = app.background.clone();
+    let stops = move || at_stop == AtStop::Leave && background.is_closed();
+    app.background.spawn(jobs.clone().work_off(id, items, stops, work));
     Ok(path)
 }
 
@@ -366,7 +388,7 @@ mod tests {
             assert!(!bad, "this is on purpose");
             Ok(Outcome { user: None, change: None, password: Some(Secret::new("secret")) })
         };
-        jobs.clone().work_off("one".to_owned(), vec![false, true, false], work).await;
+        jobs.clone().work_off("one".to_owned(), vec![false, true, false], || false, work).await;
         let all = jobs.lock();
         assert!(all["one"].complete());
         let fates: Vec<_> =
@@ -376,5 +398,24 @@ mod tests {
             "{:?}",
             all["one"].lines.iter().map(|line| &line.fate).collect::<Vec<_>>()
         );
+    }
+
+    #[tokio::test]
+    async fn a_job_is_cut_off_between_two_lines() {
+        let jobs = Jobs::default();
+        let waiting = || Entry { name: String::new(), user: None, fate: Fate::Waiting, password: None };
+        jobs.keep("one", Job { lines: vec![waiting(), waiting()], ..job(1, 0, Fate::Waiting, None) })
+            .expect("there is room");
+        let background = tokio_util::task::TaskTracker::new();
+        let closing = background.clone();
+        let work = move |()| {
+            closing.close();
+            async { Ok(Outcome { user: None, change: None, password: None }) }
+        };
+        let stops = move || background.is_closed();
+        jobs.clone().work_off("one".to_owned(), vec![(), ()], stops, work).await;
+        let all = jobs.lock();
+        let fates: Vec<_> = all["one"].lines.iter().map(|line| &line.fate).collect();
+        assert!(matches!(fates[..], [Fate::Done(_), Fate::Waiting]), "{fates:?}");
     }
 }

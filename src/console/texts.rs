@@ -421,6 +421,7 @@ texts! {
     bulk_title = "{}: {}";
     bulk_changes_one = "{} user changes";
     bulk_changes = "{} users change";
+    bulk_not_oneself = "You are left out: nobody does this to the own account.";
     bulk_cannot = "{}: {}";
     job_count = "{} of {} done, {} of them failed.";
     job_hint = "Each line is a change of its own and stands in the history. This list is kept for an hour in the memory of the server that does the work. What was done stays done when it is gone; one-time passwords that nobody fetched go with it.";
@@ -439,7 +440,7 @@ texts! {
     last_name = "Last name";
     display_name_hint = "Left empty, it is made of the two names.";
     list = "The list";
-    list_hint = "A line of heads (address, first name, last name, display name), then a line for each person; with commas, semicolons or tabs, as a spreadsheet copies or saves it. At most 500 people at once.";
+    list_hint = "A line of heads (address, first name, last name, display name), then a line for each person; with commas, semicolons or tabs, as a spreadsheet copies or saves it. At most 500 people at once, and some 200 where names are in other scripts than Latin.";
     check_list = "Check the list";
     change_list = "Change the list";
     list_checked = "{} of {} lines are good";

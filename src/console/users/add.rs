@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::app::accounts::create::{self, NewUser};
 use crate::app::{password, people};
 use crate::console::form::Form;
-use crate::console::jobs::{self, Jobs, Outcome};
+use crate::console::jobs::{self, AtStop, Jobs, Outcome};
 use crate::console::page::{Frame, Tab, answer, ok};
 use crate::console::refusals::{self, Trouble};
 use crate::console::texts::{ENGLISH, count, fill};
@@ -322,7 +322,7 @@ pub async fn import(
             Ok(Outcome { user: Some(account.user), change: Some(change), password: Some(password) })
         }
     };
-    match jobs::begin(&jobs, &app, &visitor, title(lines.len()), lines, work) {
+    match jobs::begin(&jobs, &app, &visitor, title(lines.len()), lines, AtStop::Leave, work) {
         Ok(path) => Ok(visitor.guest.go(&path)),
         Err(error) => Ok(bad(&error)),
     }

@@ -12,7 +12,7 @@ use crate::app::password;
 use crate::app::people::{self, Listed};
 use crate::console::asked::Asked;
 use crate::console::form::Form;
-use crate::console::jobs::{self, Jobs, Outcome};
+use crate::console::jobs::{self, AtStop, Jobs, Outcome};
 use crate::console::page::{Frame, Tab, ok};
 use crate::console::refusals;
 use crate::console::texts::{ENGLISH, count, fill};
@@ -67,12 +67,25 @@ fn what(form: &Form) -> Result<(Action, Vec<UserId>)> {
     Ok((action, users))
 }
 
-async fn chosen(app: &App, visitor: &Visitor, users: &[UserId]) -> Result<Vec<Listed>> {
-    let listed = people::some(app, &visitor.caller(app), visitor.organization(), users).await?;
+/// Whom it is about: without oneself, where nobody does it to oneself.
+struct Chosen {
+    listed: Vec<Listed>,
+    /// What is said of who was left out.
+    left_out: Option<String>,
+}
+
+async fn chosen(app: &App, visitor: &Visitor, action: Action, users: &[UserId]) -> Result<Chosen> {
+    let mut listed = people::some(app, &visitor.caller(app), visitor.organization(), users).await?;
     if listed.is_empty() {
         return Err(Error::NotFound(ENGLISH.no_such_user.to_owned()));
     }
-    Ok(listed)
+    let so_many = listed.len();
+    listed.retain(|one| !(action.is_for_others() && one.account.user == visitor.account.user));
+    let left_out = (listed.len() < so_many).then(|| ENGLISH.bulk_not_oneself.to_owned());
+    match left_out {
+        Some(why) if listed.is_empty() => Err(Error::Refused(why)),
+        left_out => Ok(Chosen { listed, left_out }),
+    }
 }
 
 fn title(action: Action, listed: &[Listed]) -> String {
@@ -83,7 +96,7 @@ fn title(action: Action, listed: &[Listed]) -> String {
 /// `GET /users/bulk`: what would be done, and to whom.
 pub async fn ask(State(app): State<App>, visitor: Visitor, asked: Asked) -> Result<Response> {
     let (action, users) = what(&asked)?;
-    let listed = chosen(&app, &visitor, &users).await?;
+    let Chosen { listed, left_out } = chosen(&app, &visitor, action, &users).await?;
     let numbers = match visitor.guest.partial || !asked.text("numbers").is_empty() {
         true => Some(foretell(&app, &visitor, action, &listed).await),
         false => None,
@@ -102,7 +115,7 @@ pub async fn ask(State(app): State<App>, visitor: Visitor, asked: Asked) -> Resu
         title: title(action, &listed),
         reason: asked.text("reason").to_owned(),
         also: ALSO.iter().any(|name| asked.ticked(name)),
-        problem: None,
+        problem: left_out,
         numbers,
         ask_numbers: format!("{here}&numbers=yes"),
         prove: must_prove.then(|| prove_at(&here)),
@@ -167,21 +180,23 @@ pub async fn start(
             return Ok(first);
         }
     }
-    let listed = chosen(&app, &visitor, &users).await?;
+    let Chosen { listed, .. } = chosen(&app, &visitor, action, &users).await?;
     let reason = Reason::parse(form.text("reason"))?;
     let context = visitor.context(&app, reason);
     let form = std::sync::Arc::new(form);
     let lines = listed.iter().map(|one| (one.account.primary.to_string(), one.account.user)).collect();
     let (worker, doer) = (app.clone(), visitor.clone());
-    let path = jobs::begin(&jobs, &app, &visitor, title(action, &listed), lines, move |user: UserId| {
-        let (app, visitor, context, form) = (worker.clone(), doer.clone(), context.clone(), form.clone());
-        async move {
-            let password = password::one_time(&app, visitor.organization()).await?;
-            let mode = action.mode(&form, &password)?;
-            let done = change::run(&app, &context, asking(&visitor, user, mode)).await?;
-            let password = (action == Action::ResetPassword).then_some(password);
-            Ok(Outcome { user: Some(user), change: done.change, password })
-        }
-    })?;
+    let at_stop = if action == Action::ResetPassword { AtStop::Leave } else { AtStop::Finish };
+    let path =
+        jobs::begin(&jobs, &app, &visitor, title(action, &listed), lines, at_stop, move |user: UserId| {
+            let (app, visitor, context, form) = (worker.clone(), doer.clone(), context.clone(), form.clone());
+            async move {
+                let password = password::one_time(&app, visitor.organization()).await?;
+                let mode = action.mode(&form, &password)?;
+                let done = change::run(&app, &context, asking(&visitor, user, mode)).await?;
+                let password = (action == Action::ResetPassword).then_some(password);
+                Ok(Outcome { user: Some(user), change: done.change, password })
+            }
+        })?;
     Ok(visitor.guest.go(&path))
 }

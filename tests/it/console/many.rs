@@ -80,6 +80,24 @@ both_engines! {
         assert_eq!(visitor.post(&format!("{path}/passwords"), &[]).await.status, StatusCode::BAD_REQUEST, "once");
     }
 
+    async fn nobody_resets_oneself_among_many_and_loses_the_passwords_with_the_session(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
+        let (own, member) = (world.admin.zuid.to_string(), world.member.zuid.to_string());
+        let page = visitor.get(&format!("/users/bulk?what=reset-password&user={own}&user={member}")).await;
+        assert!(page.text.contains("You are left out"), "{}", page.text);
+        assert!(!page.text.contains(&format!("value=\"{own}\"")), "{}", page.text);
+        let before = world.account(&world.admin).await;
+        let fields = [("what", "reset-password"), ("user", own.as_str()), ("user", member.as_str())];
+        let started = visitor.post("/users/bulk", &fields).await;
+        let (path, page) = finish(&mut visitor, started).await;
+        assert!(page.contains("1 of 1 done"), "{page}");
+        assert_eq!(world.account(&world.admin).await, before);
+        assert_eq!(visitor.post(&format!("{path}/passwords"), &[]).await.status, StatusCode::OK);
+        let alone = visitor.get(&format!("/users/bulk?what=reset-password&user={own}")).await;
+        assert_eq!(alone.status, StatusCode::BAD_REQUEST);
+    }
+
     async fn passwords_that_were_not_fetched_do_not_go_for_a_new_list(db: Db) {
         let world = World::start(db).await;
         let mut visitor = Visitor::signed_in(&world, &world.admin.email, PASSWORD).await;
