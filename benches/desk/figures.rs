@@ -180,7 +180,7 @@ impl Bench {
         }
     }
 
-    /// A load on a server, and the processor time that the server spent on it.
+    /// A load on a server for a turn, and the processor time that the server spent on it.
     async fn load(
         &self,
         server: &Server,
@@ -188,8 +188,19 @@ impl Bench {
         connections: usize,
         make: impl Fn(usize, u64) -> Call + Clone + 'static,
     ) -> Result<(Load, f64)> {
+        self.load_for(self.arguments.turn(), server, world, connections, make).await
+    }
+
+    async fn load_for(
+        &self,
+        time: Duration,
+        server: &Server,
+        world: &World,
+        connections: usize,
+        make: impl Fn(usize, u64) -> Call + Clone + 'static,
+    ) -> Result<(Load, f64)> {
         let before = server.cpu_seconds()?;
-        let load = drive(server.address, &world.token, connections, self.arguments.round(), make).await?;
+        let load = drive(server.address, &world.token, connections, time, make).await?;
         Ok((load, server.cpu_seconds()? - before))
     }
 
@@ -231,7 +242,7 @@ impl Bench {
         let slapd = self.slapd().await;
         let (mut ours, mut theirs, mut openldap) = <(Rounds, Rounds, Rounds)>::default();
         let (mut together, mut bare_together) = (Vec::new(), Vec::new());
-        for _ in 0..self.arguments.rounds() {
+        for _ in 0..self.arguments.turns() {
             let before = bare::commits_so_far(&file)?;
             let (load, cpu) = self.load(&server, &self.many, MANY, self.switches(&self.many)).await?;
             together.push(per_commit(&load, before, &file, MANY)?);
@@ -242,7 +253,7 @@ impl Bench {
             theirs.take(&load, Some(cpu));
             if let Ok((directory, slapd)) = &slapd {
                 let before = slapd.cpu_seconds()?;
-                let load = directory.modify(slapd, MANY, self.arguments.round(), &self.pairs).await?;
+                let load = directory.modify(slapd, MANY, self.arguments.turn(), &self.pairs).await?;
                 openldap.take(&load, Some(slapd.cpu_seconds()? - before));
             }
         }
@@ -265,14 +276,14 @@ impl Bench {
         let file = PathBuf::from(self.many.url.trim_start_matches("sqlite:"));
         let mut commits = Commits::open(&self.bare_file)?;
         let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
-        for _ in 0..self.arguments.rounds() {
+        for _ in 0..self.arguments.turns() {
             let before = bare::commits_so_far(&file)?;
             let (load, cpu) = self.load(&server, &self.many, 1, self.switches(&self.many)).await?;
             per_commit(&load, before, &file, 1)?;
             ours.take(&load, Some(cpu));
             let before = bare::commits_so_far(&self.bare_file)?;
             let rows = self.arguments.accounts();
-            let load = repeat(self.arguments.round(), async || commits.commit(rows)).await?;
+            let load = repeat(self.arguments.turn(), async || commits.commit(rows)).await?;
             per_commit(&load, before, &self.bare_file, 1)?;
             theirs.take(&load, None);
         }
@@ -290,8 +301,8 @@ impl Bench {
         let (mut ours, mut hand, mut single, mut one) =
             (Rounds::default(), Rounds::default(), Rounds::default(), Rounds::default());
         let (mut per_flush, mut runs) = (Vec::new(), Vec::new());
-        let time = self.arguments.round();
-        for _ in 0..self.arguments.rounds() {
+        let time = self.arguments.turn();
+        for _ in 0..self.arguments.turns() {
             let before = Stored::read(&world.url).await?;
             let (load, cpu) = self.load(&server, world, MANY, self.switches(world)).await?;
             let calls = i64::try_from(load.calls())?;
@@ -330,14 +341,14 @@ impl Bench {
         let bare_server = server::bare(&["bare-get", file, &bytes.to_string()])?;
         let slapd = self.slapd().await;
         let (mut ours, mut theirs, mut openldap) = <(Rounds, Rounds, Rounds)>::default();
-        for _ in 0..self.arguments.rounds() {
+        for _ in 0..self.arguments.turns() {
             let (load, cpu) = self.load(&server, &self.many, MANY, gets(&self.many)).await?;
             ours.take(&load, Some(cpu));
             let (load, cpu) = self.load(&bare_server, &self.many, MANY, gets(&self.many)).await?;
             theirs.take(&load, Some(cpu));
             if let Ok((directory, slapd)) = &slapd {
                 let before = slapd.cpu_seconds()?;
-                let load = directory.search(slapd, MANY, self.arguments.round(), &self.pairs).await?;
+                let load = directory.search(slapd, MANY, self.arguments.turn(), &self.pairs).await?;
                 openldap.take(&load, Some(slapd.cpu_seconds()? - before));
             }
         }
@@ -359,7 +370,7 @@ impl Bench {
         for (name, world) in [("sqlite", &self.many), ("postgres", postgres)] {
             let server = self.start(world, true).await?;
             let (mut start, mut deep) = (Rounds::default(), Rounds::default());
-            for _ in 0..self.arguments.rounds() {
+            for _ in 0..self.arguments.turns() {
                 for (rounds, from) in [(&mut start, 0), (&mut deep, self.arguments.accounts())] {
                     let page = world.list(from, PAGE);
                     let make = move |_, _| Call::get(page.clone());
@@ -395,13 +406,13 @@ impl Bench {
         };
         let (numbers, ids) = (Counter::from(1), Arc::new(Ids::new(db.clone())));
         let (mut counted, mut uncounted) = <(Rounds, Rounds)>::default();
-        for _ in 0..self.arguments.rounds() {
+        for _ in 0..self.arguments.turns() {
             for (is_counted, rounds) in [(true, &mut counted), (false, &mut uncounted)] {
                 let tasks: Vec<_> = (0..MANY)
                     .map(|_| {
                         let (db, template, numbers) = (db.clone(), template.clone(), Arc::clone(&numbers));
                         let ids = Arc::clone(&ids);
-                        let time = self.arguments.round();
+                        let time = self.arguments.turn();
                         tokio::task::spawn_local(repeat(time, async move || {
                             let number = numbers.next();
                             let mut account = template.clone();
@@ -440,7 +451,7 @@ impl Bench {
         let (mut p50, mut p99) = (Vec::new(), Vec::new());
         for operation in ["get", "list", "switch", "reset"] {
             let (mut small, mut large) = (Vec::new(), Vec::new());
-            for _ in 0..self.arguments.rounds() {
+            for _ in 0..self.arguments.turns() {
                 for (loads, server, world) in [(&mut small, &few, &self.few), (&mut large, &many, &self.many)]
                 {
                     loads.push(match operation {
@@ -512,14 +523,18 @@ impl Bench {
 
     pub async fn projection(&mut self) -> Result<Figure> {
         let mut figure = Figure::new("projection");
+        let time = self.arguments.round();
         let mut with = (Rounds::default(), Rounds::default());
         let mut without = (Rounds::default(), Rounds::default());
-        for _ in 0..self.arguments.rounds() {
+        // Each turn starts a server anew.
+        for _ in 0..self.arguments.rounds().max(5) {
             for (projection, (many, one)) in [(true, &mut with), (false, &mut without)] {
                 let server = self.start(&self.many, projection).await?;
-                let (load, cpu) = self.load(&server, &self.many, MANY, self.switches(&self.many)).await?;
+                let (load, cpu) =
+                    self.load_for(time, &server, &self.many, MANY, self.switches(&self.many)).await?;
                 many.take(&load, Some(cpu));
-                let (load, cpu) = self.load(&server, &self.many, 1, self.switches(&self.many)).await?;
+                let (load, cpu) =
+                    self.load_for(time, &server, &self.many, 1, self.switches(&self.many)).await?;
                 one.take(&load, Some(cpu));
                 server.stop()?;
             }

@@ -59,6 +59,8 @@ pub const PAGE: usize = 200;
 pub const SESSIONS: usize = 3;
 /// Entries of OpenLDAP at most: more would only make it slower.
 pub const MOST_ENTRIES: i64 = 1_000_000;
+/// Turns in a round, where things that are compared run one after the other.
+const TURNS: usize = 3;
 /// Passwords that are reset at the same time.
 pub const RESETTERS: usize = 8;
 
@@ -70,6 +72,17 @@ impl Arguments {
     /// How long one round of one figure runs.
     pub fn round(&self) -> Duration {
         Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 1.0 } else { 10.0 }))
+    }
+
+    /// The pieces that a round is cut into where two things run in turn: the shorter the turns, the less it matters
+    /// that a neighbour of the machine is busy for a second.
+    pub fn turns(&self) -> usize {
+        self.rounds() * TURNS
+    }
+
+    /// How long one of them runs.
+    pub fn turn(&self) -> Duration {
+        self.round() / TURNS as u32
     }
 
     pub fn accounts(&self) -> i64 {
@@ -120,6 +133,7 @@ impl Arguments {
             "connections": format!("{MANY} and 1"),
             "rounds": self.rounds(),
             "secondsPerRound": self.round().as_secs_f64(),
+            "turnsPerRound": TURNS,
             "accounts": format!("{FEW_ACCOUNTS} and {}", self.accounts()),
             "loadAverageAtStart": read("/proc/loadavg"),
             "log": "level info, to a file",

@@ -53,11 +53,11 @@ pub async fn list(
     let ((start, limit), named) = call.or_bad_token(&app, asked.await).await?;
     let page = match named {
         None => read::page(&app, &call.context.caller, zoid, start, limit).await?,
-        Some(named) => match read::one(&app, &call.context.caller, zoid, &named).await {
-            Err(Error::NotFound(_)) => Vec::new(),
+        Some(named) => {
+            let found = read::find(&app, &call.context.caller, zoid, &named).await?;
             // A list of one, of which there are pages as of any.
-            found => [found?].into_iter().filter(|_| start == 0 && limit > 0).collect(),
-        },
+            found.into_iter().filter(|_| start == 0 && limit > 0).collect()
+        }
     };
     let viewing = Viewing::of(&app, Reader::Administrator);
     Ok(success(page.iter().map(|listed| User { listed, viewing: &viewing }).collect::<Vec<_>>()))

@@ -9,6 +9,7 @@ use crate::api::envelope::success;
 use crate::api::views;
 use crate::app::App;
 use crate::app::accounts::read;
+use crate::domain::email_address::DomainName;
 use crate::error::{Error, Result};
 
 /// The caller's own organization.
@@ -53,7 +54,8 @@ pub async fn domain(
 ) -> Result<Response> {
     let zoid = call.zoid(&app, &zoid).await?;
     let domains = read::domains(&app, &call.context.caller, zoid).await?;
-    let found = domains.iter().find(|domain| domain.name.as_str().eq_ignore_ascii_case(&name));
+    let name = DomainName::parse(&name).ok();
+    let found = domains.iter().find(|domain| Some(&domain.name) == name.as_ref());
     let found = found.ok_or_else(|| Error::NotFound("this organization has no such domain".to_owned()))?;
     Ok(success(views::domain(found, &app.config.public_url())))
 }

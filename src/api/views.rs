@@ -6,10 +6,10 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::app::accounts::read::Listed;
-use crate::app::accounts::read::OrganizationView;
+use crate::app::accounts::read::{Listed, OrganizationView};
+use crate::app::accounts::update_personal_info::Term;
 use crate::app::organizations::Domain;
-use crate::clock::{DAY, Millis};
+use crate::clock::Millis;
 use crate::domain::account::{Account, Profile};
 use crate::domain::actor::Role;
 use crate::domain::email_address::EmailAddress;
@@ -121,7 +121,7 @@ impl Serialize for User<'_> {
             "oneTimePassword": account.credential.kind == PasswordKind::OneTime,
             "accountCreationTime": account.created_at,
             "mailboxCreationTime": account.created_at,
-            "userExpiry": expiry_days(account.expires_at, viewing.now),
+            "userExpiry": Term::left(account.expires_at, viewing.now),
             "usedStorage": 0,
             "allowedStorage": 0,
             "planStorage": 0,
@@ -245,11 +245,6 @@ impl Serialize for Sender<'_> {
         });
         object.end()
     }
-}
-
-/// Days until the term ends, counted up; -1 for never.
-fn expiry_days(expires_at: Option<Millis>, now: Millis) -> i64 {
-    expires_at.map_or(-1, |at| ((at - now).max(0) + DAY - 1) / DAY)
 }
 
 pub fn organization(view: &OrganizationView, public_url: &str) -> Value {

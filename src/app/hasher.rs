@@ -279,9 +279,9 @@ fn work(pool: &Pool) {
 
 /// Lets every other thread of the machine go first. Without the right to, hashing works as well.
 fn yield_to_requests() {
-    // On Linux a priority belongs to a thread, although the call speaks of a process.
+    // On Linux a priority belongs to a thread, although the call speaks of a process. Beyond what the process has.
     #[cfg(target_os = "linux")]
-    rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10).ok();
+    rustix::process::nice(10).ok();
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::app::change::plan::{self, names};
 use crate::app::web_sessions;
 use crate::domain::account::Account;
 use crate::domain::actor::Actor;
+use crate::domain::email_address::DomainName;
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{OrganizationId, UserId, no_such_account};
 use crate::domain::rights::{self, Forms, Names, Route, View};
@@ -78,11 +79,21 @@ impl Way {
         if let Some(number) = term.parse().ok().filter(|number| Handle::of(*number).is_some()) {
             return Self::Number(number);
         }
+        // Addresses are kept with the domain's A-label.
+        let term = match term.split_once('@') {
+            Some((local, domain)) if !domain.is_ascii() => match DomainName::parse(domain) {
+                Ok(domain) => format!("{local}@{domain}"),
+                Err(_) => term,
+            },
+            Some(_) | None => term,
+        };
         let runs = term.split(|c: char| !c.is_alphanumeric()).map(|run| run.chars().count());
         match (runs.max().unwrap_or(0), term.chars().count()) {
             // Two letters at the edge of a word are three signs for an index, too.
             (RUN.., _) | (2, 4..) => Self::Text(term),
             (_, 0 | 1) => Self::Everybody,
+            // No address begins with it.
+            _ if !term.is_ascii() => Self::Everybody,
             _ => Self::Start(term),
         }
     }
@@ -306,6 +317,8 @@ mod tests {
         assert_eq!(Way::of("  "), Way::Everybody);
         assert_eq!(Way::of("m"), Way::Everybody);
         assert_eq!(Way::of("Mi"), Way::Start("mi".to_owned()));
+        assert_eq!(Way::of("\u{674e}\u{660e}"), Way::Everybody);
+        assert_eq!(Way::of("Mia@B\u{fc}cher.example"), Way::Text("mia@xn--bcher-kva.example".to_owned()));
         assert_eq!(Way::of("j.d"), Way::Start("j.d".to_owned()));
         assert_eq!(Way::of(" MIA  ada "), Way::Text("mia ada".to_owned()));
         assert_eq!(Way::of("1000000000001"), Way::Number(1_000_000_000_001));

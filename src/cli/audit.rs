@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::app::App;
 use crate::app::audit::head::{self, Head};
 use crate::app::audit::verify::{self, Verdict};
 use crate::app::audit::{export, seal};
@@ -13,6 +14,7 @@ use crate::app::operator;
 use crate::cli::desk::{Desk, OrgName};
 use crate::cli::exit;
 use crate::clock::rfc3339;
+use crate::domain::ids::UserId;
 use crate::error::{Error, Result};
 use crate::machine::files;
 use crate::store::audit::AuditRow;
@@ -112,16 +114,23 @@ impl Audit {
 
 async fn list(desk: &Desk, user: Option<String>, limit: i64, org: &OrgName) -> Result<()> {
     let app = desk.open().await?;
-    let (zoid, person) = match user {
-        Some(user) => {
-            let account = operator::user(&app, &user, org.zoid()?).await?;
-            (account.organization, Some(account.user))
-        }
-        None => (org.find(&app).await?, None),
+    let rows = match user {
+        Some(user) => match operator::user(&app, &user, org.zoid()?).await {
+            Ok(account) => operator::audit(&app, account.organization, Some(account.user), limit).await?,
+            Err(missing @ Error::NotFound(_)) => of_deleted(&app, &user, limit, org).await?.ok_or(missing)?,
+            Err(error) => return Err(error),
+        },
+        None => operator::audit(&app, org.find(&app).await?, None, limit).await?,
     };
-    let rows = operator::audit(&app, zoid, person, limit).await?;
     let entries = rows.iter().map(entry).collect::<Result<Vec<Value>>>()?;
     desk.answer(|| entries.iter().map(|entry| line(entry) + "\n").collect(), || entries.clone().into())
+}
+
+/// Of somebody who is gone only the zuid is left; `None` where the log knows nothing of it either.
+async fn of_deleted(app: &App, user: &str, limit: i64, org: &OrgName) -> Result<Option<Vec<AuditRow>>> {
+    let Ok(user) = user.parse::<UserId>() else { return Ok(None) };
+    let rows = operator::audit(app, org.find(app).await?, Some(user), limit).await?;
+    Ok(Some(rows).filter(|rows| !rows.is_empty()))
 }
 
 /// JSON in any case: they are made for files.

@@ -172,13 +172,13 @@ impl Actor {
         }
     }
 
-    /// The rank with which a block is set on a user of that role. The clock acts for whoever gave
-    /// the term, so that the same rank can lift what it set.
+    /// The rank with which a block is set on a user of that role. The clock acts for the lowest rank that may
+    /// give such a user a term, so that whoever gave it can lift what it set.
     pub fn rank_over(&self, role: Role) -> Rank {
         match (self, role) {
             (Self::User(_) | Self::Operator { .. }, _) => self.rank(),
-            (Self::Clock, Role::Member) => Rank::Admin,
-            (Self::Clock, Role::HelpDesk | Role::Admin | Role::SuperAdmin) => Rank::SuperAdmin,
+            (Self::Clock, Role::Member | Role::HelpDesk) => Rank::Admin,
+            (Self::Clock, Role::Admin | Role::SuperAdmin) => Rank::SuperAdmin,
         }
     }
 
@@ -237,7 +237,7 @@ mod tests {
             assert_eq!(signed(role).rank(), role.rank());
             assert_eq!(signed(role).rank_over(Role::Member), role.rank());
             assert_eq!(operator.rank_over(role), Rank::Operator);
-            let for_whoever_gave_the_term = if role == Role::Member { Rank::Admin } else { Rank::SuperAdmin };
+            let for_whoever_gave_the_term = if role < Role::Admin { Rank::Admin } else { Rank::SuperAdmin };
             assert_eq!(Actor::Clock.rank_over(role), for_whoever_gave_the_term);
         }
     }

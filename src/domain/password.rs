@@ -155,6 +155,9 @@ impl PasswordPolicy {
         if password.expose().chars().count() < min_length {
             return Err(bad(format!("the password is too short; use at least {min_length} characters")));
         }
+        if password.expose().trim().is_empty() {
+            return Err(bad("the password is nothing but blanks; use letters, digits or signs"));
+        }
         match kind {
             PasswordKind::OneTime => Ok(()),
             PasswordKind::Permanent => self.check_words(password, personal),

@@ -397,10 +397,14 @@ pub async fn sweep(tx: &mut Tx, before: Millis) -> Result<(i64, i64)> {
     Ok(swept)
 }
 
-/// Ends whatever waits for a target that is there no more, with that remark.
+/// Ends whatever waits for a target that is there no more, with that remark, unless the target has confirmed
+/// something: that stays known.
 pub async fn abandon(tx: &mut Tx, target: &str, remark: &str, now: Millis) -> Result<()> {
     tx.execute(
-        "UPDATE outbox SET due_at = NULL, done_at = $2, outcome = $3 WHERE target = $1 AND due_at IS NOT NULL",
+        r#"UPDATE outbox
+           SET due_at = NULL, done_at = $2,
+               outcome = CASE WHEN outcome LIKE '{"sweeps":%' AND outcome NOT LIKE '{"sweeps":0,%' THEN outcome ELSE $3 END
+           WHERE target = $1 AND due_at IS NOT NULL"#,
         params![target, now, remark],
     )
     .await

@@ -49,6 +49,24 @@ pub async fn page(
 /// # Errors
 /// Rights; `NotFound` for an unknown or foreign id or address.
 pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &TargetName) -> Result<Listed> {
+    find(app, caller, zoid, named).await?.ok_or_else(|| match named {
+        TargetName::Number(number) => no_such_account(*number),
+        TargetName::Address(address) => {
+            Error::NotFound(format!("no user of this organization has the address {address}"))
+        }
+    })
+}
+
+/// The same; `None` where the organization has no such user.
+///
+/// # Errors
+/// Rights; `NotFound` for an organization that is not the caller's.
+pub async fn find(
+    app: &App,
+    caller: &Caller,
+    zoid: OrganizationId,
+    named: &TargetName,
+) -> Result<Option<Listed>> {
     let mut tx = app.db.look().await?;
     let now = app.clock.now();
     prefetch_caller(&mut tx, caller, now);
@@ -58,17 +76,18 @@ pub async fn one(app: &App, caller: &Caller, zoid: OrganizationId, named: &Targe
         store::lists::prefetch_one(&mut tx, zoid, handle);
     }
     let actor = looks_at(&mut tx, caller, now, View::Users(zoid)).await?;
-    let (handle, missing) = match named {
-        TargetName::Number(number) => (Handle::of(*number), no_such_account(*number)),
+    let handle = match named {
+        TargetName::Number(number) => Handle::of(*number),
         TargetName::Address(address) => {
-            let missing = Error::NotFound(format!("no user of this organization has the address {address}"));
             let address = address.without_detail(app.config.addresses.recipient_delimiter);
-            (store::addresses::handle_of(&mut tx, zoid, &address).await?, missing)
+            store::addresses::handle_of(&mut tx, zoid, &address).await?
         }
     };
-    let Some(handle) = handle else { return Err(missing) };
-    let listed = store::lists::one(&mut tx, zoid, handle).await?.ok_or(missing)?;
-    rights::may_see(&actor, &listed.account)?;
+    let Some(handle) = handle else { return Ok(None) };
+    let listed = store::lists::one(&mut tx, zoid, handle).await?;
+    if let Some(listed) = &listed {
+        rights::may_see(&actor, &listed.account)?;
+    }
     Ok(listed)
 }
 

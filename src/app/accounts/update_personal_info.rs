@@ -62,6 +62,19 @@ impl Term {
         Self::of_days(text.parse::<u16>().map_or(0, i64::from))
     }
 
+    /// What is left of a term, in days counted up.
+    pub fn left(end: Option<Millis>, now: Millis) -> i64 {
+        end.map_or(-1, |end| ((end - now).max(0) + DAY - 1) / DAY)
+    }
+
+    /// As `userExpiry` says it: days, or -1.
+    fn days(self) -> i64 {
+        match self {
+            Self::Days(days) => days.into(),
+            Self::Forever => -1,
+        }
+    }
+
     /// When it ends that begins now.
     pub fn end(self, now: Millis) -> Option<Millis> {
         match self {
@@ -133,9 +146,13 @@ impl Mode for UpdatePersonalInfo {
 
     fn apply(&self, change: &mut Transition<'_>, _: &Prepared) -> Result<()> {
         self.fill(&mut change.account.profile);
+        let now = change.hand.at;
         match self.term {
-            Some(term) => change.set_term(term.end(change.hand.at)),
-            None => Ok(()),
+            // What was shown may be sent back; it does not move the end.
+            Some(term) if term.days() != Term::left(change.account.expires_at, now) => {
+                change.set_term(term.end(now))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 }

@@ -178,10 +178,12 @@ fn part(app: &App, effect: &Waiting) -> Part {
                 (true, true) => State::Verified,
                 (true, false) => State::Applied,
             };
-            let what = match (&progress.error, done && progress.sweeps == 0) {
-                (Some(error), _) => format!("not yet: {error}"),
-                (None, true) => outcome,
-                (None, false) => format!("{} sessions ended in {} sweeps", progress.ended, progress.sweeps),
+            let what = match (done, &progress.error) {
+                (false, Some(error)) => format!("not yet: {error}"),
+                (true, _) if progress.sweeps == 0 => outcome,
+                (true | false, _) => {
+                    format!("{} sessions ended in {} sweeps", progress.ended, progress.sweeps)
+                }
             };
             (state, what, Some(progress.ended))
         }

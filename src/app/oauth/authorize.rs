@@ -21,6 +21,7 @@ use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::clients::Client;
 use crate::store::connections::{Connection, Consent};
+use crate::store::engine::Tx;
 use crate::wire::Params;
 
 /// A request whose client and redirect address are known to belong together, and which can be granted.
@@ -231,19 +232,12 @@ pub async fn begin(app: &App, context: &Context, request: &Request) -> Result<Be
         let mut tx = app.db.snapshot().await?;
         let actor = authenticate(&mut tx, &context.caller, app.clock.now()).await?;
         let signed = browsing(context, actor.person()?, request)?;
-        let owner = store::tokens::resource_owner(&mut tx, signed.organization, signed.user).await?;
-        let id = &request.client.id;
-        let known = store::connections::load(&mut tx, signed.organization, signed.user, id).await?;
-        let known = known.filter(|known| {
-            known.consent.as_ref().is_some_and(|consent| request.scope.is_subset_of(&consent.scope))
-                && owner.is_some_and(|owner| owner.epoch == known.epoch)
-                && (known.offline || !request.offline)
-        });
+        let known = said_yes_before(&mut tx, signed, request).await?;
         let owner = Handle::User(request.client.owner);
         let owner = store::accounts::load(&mut tx, request.client.organization, owner).await?;
         (known, owner.map(|owner| owner.primary.to_string()).unwrap_or_default())
     };
-    if known.is_some() && request.may_be_remembered() {
+    if known && request.may_be_remembered() {
         // As with the original, a refresh token comes with a yes, and not with silence.
         return give(app, context, request, false).await.map(Begun::Answered);
     }
@@ -252,6 +246,17 @@ pub async fn begin(app: &App, context: &Context, request: &Request) -> Result<Be
         return Ok(Begun::Answered(back));
     }
     Ok(Begun::Ask { owner })
+}
+
+/// Whether the person has allowed all of this before, and nothing has ended it since.
+async fn said_yes_before(tx: &mut Tx, signed: &Signed, request: &Request) -> Result<bool> {
+    let owner = store::tokens::resource_owner(tx, signed.organization, signed.user).await?;
+    let known = store::connections::load(tx, signed.organization, signed.user, &request.client.id).await?;
+    Ok(known.is_some_and(|known| {
+        known.consent.as_ref().is_some_and(|consent| request.scope.is_subset_of(&consent.scope))
+            && owner.is_some_and(|owner| owner.epoch == known.epoch)
+            && (known.offline || !request.offline)
+    }))
 }
 
 /// The person said yes.
@@ -279,11 +284,15 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
         .write(async move |tx| {
             let actor = authenticate(tx, &context.caller, now).await?;
             let signed = browsing(&context, actor.person()?, &wanted)?;
+            // The application may have been disconnected since it was looked at.
+            if !asked && !said_yes_before(tx, signed, &wanted).await? {
+                return Ok(Err((Denial::ConsentRequired, "the person has to be asked")));
+            }
             let client = &wanted.client;
             let since = now - LIMIT_WINDOW;
             let recent = store::tokens::codes_of_person_since(tx, &client.id, signed.user, since).await?;
             if recent >= limits.codes_per_client {
-                return Ok(false);
+                return Ok(Err((Denial::AccessDenied, "too many codes within ten minutes")));
             }
             let wish = CodeWish {
                 client: client.id.clone(),
@@ -319,11 +328,11 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
                 let act = Act { context: &context, actor: actor.clone(), account: &account, stamp };
                 act.note(tx, notes, &[]).await?;
             }
-            Ok(true)
+            Ok(Ok(()))
         })
         .await?;
-    if !given {
-        return Ok(request.place.denied(app, Denial::AccessDenied, "too many codes within ten minutes"));
+    if let Err((denial, why)) = given {
+        return Ok(request.place.denied(app, denial, why));
     }
     let url = app.config.public_url();
     let answer = [("code", code.expose()), ("location", LOCATION), ("accounts-server", &url)];

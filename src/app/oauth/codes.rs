@@ -3,11 +3,13 @@
 use crate::app::App;
 use crate::app::oauth::LIMIT_WINDOW;
 use crate::clock::{Millis, SECOND};
+use crate::domain::client::ClientKind;
 use crate::domain::ids::{GrantId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{Secret, new_token};
 use crate::error::{Error, Result};
 use crate::store;
+
 use crate::store::engine::Tx;
 use crate::store::tokens::{Fingerprint, GrantCode, ResourceOwner};
 
@@ -66,8 +68,14 @@ pub(super) async fn write(
     now: Millis,
 ) -> Result<ResourceOwner> {
     let client = store::clients::load(tx, &wish.client).await?;
-    if client.is_none_or(|client| client.disabled.is_some()) {
-        return Err(Error::NotFound(format!("there is no enabled client {}", wish.client)));
+    let client = client.filter(|client| client.disabled.is_none());
+    let client =
+        client.ok_or_else(|| Error::NotFound(format!("there is no enabled client {}", wish.client)))?;
+    if client.kind == ClientKind::Public && wish.challenge.is_none() {
+        return Err(Error::Refused(
+            "a public client gets its codes from the person's browser: without its challenge (PKCE) nobody could exchange this one"
+                .to_owned(),
+        ));
     }
     let owner = store::tokens::resource_owner(tx, wish.organization, wish.user).await?;
     let owner = owner

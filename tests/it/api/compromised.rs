@@ -3,11 +3,13 @@
 use mailward::clock::DAY;
 use mailward::domain::ids::UserId;
 use mailward::store;
+use mailward::store::migrations::STEPS;
 use mailward::store::recovery::RecoveryAddress;
 use serde_json::{Value, json};
 
 use super::{change_id, effects, entries, lives, none};
-use crate::support::databases::TestDb;
+use crate::support::databases::{TestDb, on_postgres};
+use crate::support::postgres;
 use crate::support::visitor::Visitor;
 use crate::support::world::{Answer, PASSWORD, START, Someone, World};
 
@@ -43,6 +45,28 @@ async fn factors_and_address(world: &World, of: &Someone) -> (bool, bool) {
 
 fn verbs(entries: &Value) -> Vec<&str> {
     entries.as_array().expect("entries").iter().filter_map(|entry| entry["verb"].as_str()).collect()
+}
+
+/// From the next commit on nobody can read passkeys: what a failing disk or a lost database does, to the statement.
+const NEXT_COMMIT_HIDES_PASSKEYS: &str = "
+    CREATE FUNCTION hide() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN ALTER TABLE passkey RENAME TO passkey_hidden; RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER hide AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hide()";
+
+#[test]
+fn the_new_password_is_shown_although_what_is_read_after_the_commit_fails() {
+    on_postgres(STEPS, async |test| {
+        let url = test.url.clone();
+        let world = World::start(test).await;
+        let administrator = postgres::connect(&url).await;
+        administrator.batch_execute(NEXT_COMMIT_HIDES_PASSKEYS).await.expect("a trigger");
+        let report = press(&world, &world.admin, &world.member).await.ok().json()["data"].clone();
+        assert_eq!(report["secondFactorsLeft"], true, "nobody knows, so it is not denied");
+        let back = "DROP TRIGGER hide ON audit; ALTER TABLE passkey_hidden RENAME TO passkey";
+        administrator.batch_execute(back).await.expect("as before");
+        let password = report["password"].as_str().expect("a password");
+        world.self_password(&world.member.email, password, "something-new-5").await.ok();
+    });
 }
 
 both_engines! {

@@ -335,23 +335,21 @@ both_engines! {
         assert_eq!(client.secret, "");
         let verifier = "a-verifier-of-at-least-43-characters-as-rfc-7636-says";
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
-        let new_code = async |challenge: Option<&str>| {
-            let mut wish = client.wish(&world, &world.member);
-            (wish.redirect_uri, wish.challenge) = (Some("https://app.example/callback".to_owned()), challenge.map(str::to_owned));
-            code(&world, wish).await
-        };
+        let mut wish = client.wish(&world, &world.member);
+        (wish.redirect_uri, wish.challenge) = (Some("https://app.example/callback".to_owned()), Some(challenge.clone()));
         let exchange = async |code: &str, verifier: Option<&str>| {
             let mut fields = vec![("grant_type", "authorization_code"), ("client_id", client.id.as_str()), ("code", code), ("redirect_uri", "https://app.example/callback")];
             fields.extend(verifier.map(|verifier| ("code_verifier", verifier)));
             world.form(TOKEN, &fields).await
         };
-        let proven = new_code(Some(&challenge)).await;
+        let proven = code(&world, wish).await;
         refused(&exchange(&proven, None).await, "invalid_code");
         refused(&exchange(&proven, Some("another-verifier")).await, "invalid_code");
         refused(&exchange(&proven, Some(&challenge)).await, "invalid_code");
         given(&exchange(&proven, Some(verifier)).await);
-        refused(&exchange(&new_code(None).await, Some(verifier)).await, "invalid_code");
-        refused(&exchange(&new_code(None).await, None).await, "invalid_code");
+        // A code that nobody could exchange is not made.
+        let unproven = oauth::make_code(&world.app, client.wish(&world, &world.member)).await;
+        assert!(unproven.expect_err("refused").to_string().contains("nobody could exchange"));
         // A client with a secret that asked for it is held to it too.
         let web = Client::new(&world, ClientKind::Web).await;
         let mut wish = web.wish(&world, &world.member);

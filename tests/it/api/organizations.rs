@@ -63,6 +63,8 @@ both_engines! {
         organizations::change_domain(&world.app, &operator(), world.zoid, &late, DomainChange::Verify).await.expect("verified");
         organizations::change_domain(&world.app, &operator(), world.zoid, &late, DomainChange::Disable).await.expect("off");
         let shown = world.get(&world.admin.org_token, &format!("{path}/xn--bcher-kva.example/")).await.ok().json()["data"].clone();
+        let by_letters = world.get(&world.admin.org_token, &format!("{path}/b%C3%BCcher.example")).await.ok().json()["data"].clone();
+        assert_eq!(by_letters, shown);
         assert_eq!((&shown["verificationStatus"], &shown["status"], &shown["mailHostingEnabled"]), (&json!(true), &json!("disabled"), &json!(false)));
     }
 
@@ -73,6 +75,7 @@ both_engines! {
             for path in [
                 format!("/api/organization/{organization}"),
                 format!("/api/organization/{organization}/accounts"),
+                format!("/api/organization/{organization}/accounts?emailId={}", world.member.email),
                 format!("/api/organization/{organization}/accounts/{}", world.member.zuid),
                 format!("/api/organization/{organization}/domains"),
                 format!("/api/organization/{organization}/domains/{domain}"),

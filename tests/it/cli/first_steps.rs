@@ -191,6 +191,13 @@ fn what_was_done_is_in_the_audit_log_with_name_and_reason() {
     assert_eq!(receipt["entries"][0], entries[0]);
     assert_eq!(receipt["effects"][0]["effect"], "project");
     place.run(&["change", "show", "200000000999999999"]).refused(4);
+
+    // Of somebody who is gone the log still tells.
+    let zuid = text(&place.json(&["user", "show", "tom@example.org"]), "zuid");
+    place.run(&["user", "delete", &zuid, "--yes"]).good();
+    let entries = place.json(&["audit", "list", "--user", &zuid, "--limit", "1"]);
+    assert_eq!(entries[0]["verb"], "deleteUser");
+    place.run(&["audit", "list", "--user", "1000000000999"]).refused(4);
 }
 
 #[test]

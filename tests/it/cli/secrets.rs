@@ -46,6 +46,24 @@ fn what_is_shown_once_is_nowhere_afterwards() {
     let code = place.run(&["client", "code", &client, "--user", "tom@example.org", "--scope", scope]).good();
     let code = code.out.trim().to_owned();
 
+    let phone = [
+        "client",
+        "add",
+        "--owner",
+        "tom@example.org",
+        "--name",
+        "phone",
+        "--kind",
+        "public",
+        "--redirect-uri",
+        "https://x.example/",
+    ];
+    let phone = text(&place.json(&phone), "client_id");
+    let refused =
+        place.run(&["client", "code", &phone, "--user", "tom@example.org", "--scope", scope]).refused(3);
+    assert!(refused.contains("nobody could exchange"), "{refused}");
+    place.run(&["client", "add", "--owner", "tom@example.org", "--name", " "]).refused(2);
+
     let secrets = [password.as_str(), &token, &secret, &code];
     for command in [
         &["audit", "list"][..],

@@ -333,7 +333,7 @@ fn nothing_that_a_request_says_of_its_host_is_read() {
         wrong.extend(spoken.map(|text| format!("{}: {text:?}", source.path)));
         let named = ["HOST", "FORWARDED", "REFERER", "OriginalUri"];
         // The clients that speak to Dovecot and to a node say whom they mean.
-        let clients = ["src/mailserver/doveadm.rs", "src/app/mail/agents/run.rs"];
+        let clients = ["src/mailserver/doveadm.rs", "src/mailserver/link.rs"];
         let words =
             source.words().filter(|word| named.contains(word) && !clients.contains(&source.path.as_str()));
         wrong.extend(words.map(|word| format!("{}: {word}", source.path)));

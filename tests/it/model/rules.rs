@@ -610,7 +610,7 @@ impl Model {
         }
         // When a term ends, it is as if whoever may give one had ended it.
         let rank = match (hand.by, self.people[person].role) {
-            (By::Clock, Rank::Member) => Rank::Admin,
+            (By::Clock, Rank::Member | Rank::HelpDesk) => Rank::Admin,
             (By::Clock, _) => Rank::SuperAdmin,
             (By::Person(_) | By::Operator, _) => hand.rank,
         };
