@@ -89,16 +89,12 @@ impl Guest {
         self.cookie.as_ref().map(csrf_of).unwrap_or_default()
     }
 
-    /// Reads a form, and refuses one that no page of ours sent.
-    async fn form(&self, stream: Stream) -> Result<Form> {
-        let form = Form::parse(&door::bytes(stream).await?)?;
+    /// Whether a page that this browser got from us has sent the form.
+    fn sent(&self, form: &Form) -> bool {
         let expected = self.csrf();
         // Digests are compared, so that the time says nothing of the token.
         let same = fingerprint(form.text(CSRF)) == fingerprint(&expected);
-        if self.foreign || expected.is_empty() || !same {
-            return Err(Error::Forbidden(texts::ENGLISH.forged_form.to_owned()));
-        }
-        Ok(form)
+        !self.foreign && !expected.is_empty() && same
     }
 
     /// What `app` wants to know of a call by the owner of a session in whatever stage.
@@ -248,8 +244,11 @@ impl FromRequest<App> for Posted {
         let (mut parts, stream) = request.into_parts();
         let Ok(guest) = Guest::from_request_parts(&mut parts, app).await;
         let visitor = Visitor::of(guest, app).await?;
-        let form = visitor.guest.form(stream).await.map_err(IntoResponse::into_response)?;
-        Ok(Self { visitor, form })
+        let form = read(stream).await.map_err(IntoResponse::into_response)?;
+        match visitor.guest.sent(&form) {
+            true => Ok(Self { visitor, form }),
+            false => Err(forged().into_response()),
+        }
     }
 }
 
@@ -265,14 +264,27 @@ impl FromRequest<App> for PostedByGuest {
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
         let (mut parts, stream) = request.into_parts();
         let Ok(mut guest) = Guest::from_request_parts(&mut parts, app).await;
-        // Who has no session yet has the cookie of forms instead.
         let session = guest.held(app).await.map_err(IntoResponse::into_response)?;
+        let form = read(stream).await.map_err(IntoResponse::into_response)?;
+        let mut is_ours = guest.sent(&form);
+        // Who has no session yet has the cookie of forms instead. One that has ended meanwhile is no forgery.
         if session.is_none() {
             guest.cookie = cookie(&parts.headers, form_cookie(app));
+            is_ours |= guest.sent(&form);
         }
-        let form = guest.form(stream).await.map_err(IntoResponse::into_response)?;
-        Ok(Self { guest, form })
+        match is_ours {
+            true => Ok(Self { guest, form }),
+            false => Err(forged().into_response()),
+        }
     }
+}
+
+async fn read(stream: Stream) -> Result<Form> {
+    Form::parse(&door::bytes(stream).await?)
+}
+
+fn forged() -> Error {
+    Error::Forbidden(texts::ENGLISH.forged_form.to_owned())
 }
 
 /// The page that a session of that stage belongs on.

@@ -7,7 +7,7 @@ use mailward::app::call::{Context, Door};
 use mailward::app::password::{Factor, OwnChange};
 use mailward::app::web_sessions::Browser;
 use mailward::app::{factors, organizations, password, web_sessions};
-use mailward::clock::SECOND;
+use mailward::clock::{MINUTE, SECOND};
 use mailward::domain::password::Password;
 use mailward::domain::policy::SecondFactor;
 use mailward::error::Error;
@@ -148,6 +148,17 @@ both_engines! {
         let mut other = half_way(&world, &world.member).await;
         let replayed = other.post("/second-factor", &[("code", &code)]).await;
         assert_eq!(replayed.status, StatusCode::BAD_REQUEST, "a code opens once");
+    }
+
+    async fn a_code_that_comes_too_late_leads_back_to_the_sign_in(db: Db) {
+        let world = World::start(db).await;
+        let telephone = with_factor(&world, &world.member).await;
+        let mut visitor = half_way(&world, &world.member).await;
+        world.app.clock.advance(16 * MINUTE);
+        let late = visitor.post("/second-factor", &[("code", &telephone.code(&world))]).await;
+        assert_eq!(late.status, StatusCode::SEE_OTHER, "{}", late.text);
+        assert_eq!(late.headers["location"], "/");
+        assert_eq!(visitor.get("/me").await.headers["location"], "/?next=%2Fme");
     }
 
     async fn whoever_sees_a_user_sees_whether_a_second_factor_is_in_use(db: Db) {
