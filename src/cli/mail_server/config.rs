@@ -304,9 +304,6 @@ impl Config {
 const ROLES: [(&str, &str); 2] =
     [("mw_dovecot", "mail.dovecot_password_file"), ("mw_postfix", "mail.postfix_password_file")];
 
-/// Where Debian keeps the authorities that everybody trusts.
-const PUBLIC_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 fn placeholder(file: &str) -> SecretString {
     SecretString::from(format!("(the first line of {file})"))
 }
@@ -386,12 +383,13 @@ fn contract(options: &Options, password: Option<SecretString>) -> Result<Contrac
         })?;
         let password = password.unwrap_or_default();
         let (dovecot_password, postfix_password) = (password.clone(), password);
-        let root_cert = options.database.tls_root_cert.clone();
-        let demanded = (demands_tls || root_cert.is_some()) && !host.starts_with('/');
-        let tls = demanded.then(|| PostgresTls {
-            mode: "verify-full",
-            root_cert: root_cert.unwrap_or_else(|| PUBLIC_AUTHORITIES.into()),
-        });
+        let tls = match &options.database.tls_root_cert {
+            _ if host.starts_with('/') => None,
+            Some(file) => Some(PostgresTls::Of(fs::read_to_string(file).map_err(|cause| {
+                Error::bad_value("database.tls_root_cert", format!("cannot read {}: {cause}", file.display()))
+            })?)),
+            None => demands_tls.then_some(PostgresTls::Public),
+        };
         return Ok(Contract::Postgres { host, port, database, dovecot_password, postfix_password, tls });
     }
     let (Some(auth), Some(maps)) = (&mail.auth_dir, &mail.maps_dir) else {

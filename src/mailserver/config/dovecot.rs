@@ -1,11 +1,11 @@
 //! Dovecot's files, for 2.3 and 2.4.
 
+use std::path::Path;
+
 use secrecy::ExposeSecret;
 
 use super::queries;
-use super::{
-    ConfigFile, Contract, DovecotVersion, Environment, PolicyServer, PostgresTls, Settings, Tls, fill,
-};
+use super::{ConfigFile, Contract, DovecotVersion, Environment, PolicyServer, Settings, Tls, fill};
 
 /// The files of Dovecot, complete; the one with the doveadm key and those with a database password
 /// can be read by root alone, or by Dovecot's group.
@@ -36,7 +36,7 @@ pub fn dovecot(settings: &Settings, version: DovecotVersion) -> Vec<ConfigFile> 
                     format!("password_query = {}", queries.gate),
                 ),
             ] {
-                let (driver, connect) = connect(&settings.contract);
+                let (driver, connect) = connect(&settings.contract, &conf);
                 let values = [
                     ("WHAT", what.to_owned()),
                     ("DRIVER", driver.to_owned()),
@@ -51,6 +51,7 @@ pub fn dovecot(settings: &Settings, version: DovecotVersion) -> Vec<ConfigFile> 
         DovecotVersion::V2_4 => include_str!("templates/dovecot-2.4.conf"),
     };
 
+    files.extend(settings.contract.authorities(&conf));
     let mut doveadm = String::new();
     if let Some(door) = &settings.doveadm {
         files.push(file("mailward-doveadm.conf.ext", 0o600, None, key_file(door.key.expose_secret())));
@@ -96,10 +97,11 @@ pub fn dovecot(settings: &Settings, version: DovecotVersion) -> Vec<ConfigFile> 
         ("SESSIONS", settings.most_sessions.to_string()),
         // A session is in touch with it while it begins, as login processes and Postfix always are.
         ("AUTH_CLIENTS", (settings.most_sessions + 1000).to_string()),
+        ("STATS_CLIENTS", (2 * settings.most_sessions + 1000).to_string()),
         ("POSTMASTER", settings.postmaster.clone()),
         ("DOVEADM", doveadm),
         ("POLICY", policy_include),
-        ("SQL", sql(&settings.contract)),
+        ("SQL", sql(&settings.contract, &conf)),
         ("QUERY_APP", queries.app),
         ("QUERY_LOGIN", queries.login),
         ("QUERY_GATE", queries.gate),
@@ -121,7 +123,7 @@ fn key_file(key: &str) -> String {
     )
 }
 
-fn connect(contract: &Contract) -> (&'static str, String) {
+fn connect(contract: &Contract, conf: &Path) -> (&'static str, String) {
     match contract {
         Contract::Sqlite { auth_file, .. } => ("sqlite", auth_file.display().to_string()),
         Contract::Postgres { host, port, database, dovecot_password, tls, .. } => (
@@ -129,20 +131,21 @@ fn connect(contract: &Contract) -> (&'static str, String) {
             format!(
                 "host={host} port={port} dbname={database} user=mw_dovecot password='{}'{}",
                 dovecot_password.expose_secret().replace('\\', "\\\\").replace('\'', "\\'"),
-                tls.as_ref().map(PostgresTls::words).unwrap_or_default()
+                tls.as_ref().map(|tls| tls.words(conf)).unwrap_or_default()
             ),
         ),
     }
 }
 
-fn sql(contract: &Contract) -> String {
+fn sql(contract: &Contract, conf: &Path) -> String {
     match contract {
         Contract::Sqlite { auth_file, .. } => {
             format!("\nsql_driver = sqlite\nsqlite_path = {}\n", auth_file.display())
         }
         Contract::Postgres { host, port, database, dovecot_password, tls, .. } => {
-            let tls = tls.as_ref().map(|PostgresTls { mode, root_cert }| {
-                format!("    sslmode = {mode}\n    sslrootcert = {}\n", root_cert.display())
+            let tls = tls.as_ref().map(|tls| {
+                let authorities = tls.authorities_in(conf);
+                format!("    sslmode = verify-full\n    sslrootcert = {}\n", authorities.display())
             });
             format!(
                 "\nsql_driver = pgsql\npgsql {host} {{\n  parameters {{\n    port = {port}\n    dbname = {database}\n    \

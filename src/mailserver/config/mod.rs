@@ -7,7 +7,7 @@ mod queries;
 mod systemd;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
@@ -59,19 +59,44 @@ pub enum Contract {
     },
 }
 
-/// Demanded TLS to PostgreSQL, in libpq's words.
+/// Demanded TLS to PostgreSQL, with a certificate that names it.
 #[derive(Debug, Clone)]
-pub struct PostgresTls {
-    /// An `sslmode`, such as `verify-full`.
-    pub mode: &'static str,
-    /// The authorities from which its certificate must descend, PEM.
-    pub root_cert: PathBuf,
+pub enum PostgresTls {
+    /// From an authority that everybody trusts.
+    Public,
+    /// From one of these authorities, PEM. Each server gets a file of its own with them, which it can read.
+    Of(String),
 }
 
+/// Where Debian keeps the authorities that everybody trusts.
+const PUBLIC_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+const AUTHORITIES: &str = "mailward-database-ca.pem";
+
 impl PostgresTls {
+    /// The file that libpq reads, for a server whose files are in that folder.
+    fn authorities_in(&self, conf: &Path) -> PathBuf {
+        match self {
+            Self::Public => PUBLIC_AUTHORITIES.into(),
+            Self::Of(_) => conf.join(AUTHORITIES),
+        }
+    }
+
     /// As words of a connection string, with a blank before each.
-    fn words(&self) -> String {
-        format!(" sslmode={} sslrootcert={}", self.mode, self.root_cert.display())
+    fn words(&self, conf: &Path) -> String {
+        format!(" sslmode=verify-full sslrootcert={}", self.authorities_in(conf).display())
+    }
+}
+
+impl Contract {
+    /// The authorities of the database's certificate, for a server whose files are in that folder.
+    fn authorities(&self, conf: &Path) -> Option<ConfigFile> {
+        match self {
+            Self::Postgres { tls: Some(PostgresTls::Of(pem)), .. } => {
+                let path = conf.join(AUTHORITIES);
+                Some(ConfigFile { path, group: None, mode: 0o644, text: pem.clone() })
+            }
+            Self::Postgres { .. } | Self::Sqlite { .. } => None,
+        }
     }
 }
 

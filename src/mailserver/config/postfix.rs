@@ -1,5 +1,7 @@
 //! Postfix's files, for 3.7.
 
+use std::path::Path;
+
 use secrecy::ExposeSecret;
 
 use super::queries;
@@ -63,6 +65,7 @@ pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
         file("master.cf", 0o644, None, master),
         file("mailward-session.regexp", 0o644, None, queries::SESSION_NAMES.to_owned()),
     ];
+    files.extend(settings.contract.authorities(&conf));
     let own_mail = queries::own_mail(&settings.hostname);
     let own_mail = host.then_some((
         OWN_MAIL,
@@ -72,27 +75,27 @@ pub fn postfix(settings: &Settings) -> Vec<ConfigFile> {
     for (name, what, query) in queries::POSTFIX.into_iter().chain(own_mail) {
         let text = format!(
             "# {what}\n# Written by Mailward; contract version 1 (docs/contract.md).\n{}query = {query}\n",
-            connect(&settings.contract)
+            connect(&settings.contract, &conf)
         );
         files.push(file(name, 0o640, Some("postfix"), text));
     }
     files
 }
 
-fn connect(contract: &Contract) -> String {
+fn connect(contract: &Contract, conf: &Path) -> String {
     match contract {
         Contract::Sqlite { maps_file, .. } => format!("dbpath = {}\n", maps_file.display()),
         Contract::Postgres { host, port, database, postfix_password, tls: Some(tls), .. } => {
             let encoded = |text: &str| {
                 url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
             };
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             format!(
-                "hosts = postgresql://mw_postfix:{}@{host}:{port}/{}?sslmode={}&sslrootcert={}\n\
+                "hosts = postgresql://mw_postfix:{}@{host}:{port}/{}?sslmode=verify-full&sslrootcert={}\n\
                  # The address above says it all; Postfix asks for this one nevertheless.\ndbname = {database}\n",
                 encoded(postfix_password.expose_secret()),
                 encoded(database),
-                tls.mode,
-                encoded(&tls.root_cert.display().to_string()),
+                encoded(&tls.authorities_in(conf).display().to_string()),
             )
         }
         Contract::Postgres { host, port, database, postfix_password, tls: None, .. } => {

@@ -144,7 +144,11 @@ fn the_files_are_of_one_mind_with_mailward_about_details_and_sessions() {
         let text = named(&files, "dovecot.conf");
         assert!(text.contains("\nrecipient_delimiter = \"#\"\n"), "{text}");
         assert_eq!(text.matches("process_limit = 300\n").count(), 2);
-        assert_eq!(text.matches("client_limit = 1300\n").count(), 1);
+        // Of auth, and of stats, which Dovecot does not warn of.
+        assert_eq!(
+            [1300, 1600].map(|limit| text.matches(&format!("client_limit = {limit}\n")).count()),
+            [1, 1]
+        );
     }
 }
 
@@ -153,14 +157,19 @@ fn demanded_tls_to_the_database_is_demanded_by_both_servers() {
     let Contract::Postgres { host, port, database, dovecot_password, .. } = postgres() else {
         unreachable!()
     };
-    let tls = Some(PostgresTls { mode: "verify-full", root_cert: "/etc/mailward/ca.pem".into() });
+    let tls = Some(PostgresTls::Of("the authority".to_owned()));
     let postfix_password = "p@ss/word".to_owned().into();
     let contract = Contract::Postgres { host, port, database, dovecot_password, postfix_password, tls };
     let files = everything(&settings(contract));
     let dovecot = named(&files, "dovecot/mailward-login.conf.ext");
-    assert!(dovecot.contains(" sslmode=verify-full sslrootcert=/etc/mailward/ca.pem\n"), "{dovecot}");
+    let file = "/etc/dovecot/mailward-database-ca.pem";
+    assert!(dovecot.contains(&format!(" sslmode=verify-full sslrootcert={file}\n")), "{dovecot}");
+    for folder in ["dovecot", "postfix"] {
+        // Where Mailward has them the servers' users may not look.
+        assert_eq!(named(&files, &format!("{folder}/mailward-database-ca.pem")), "the authority");
+    }
     let postfix = named(&files, "postfix/mailward-mailbox.cf");
     let uri = "hosts = postgresql://mw_postfix:p%40ss%2Fword@db.example.test:5432/mailward?sslmode=verify-full&\
-               sslrootcert=%2Fetc%2Fmailward%2Fca.pem\n";
+               sslrootcert=%2Fetc%2Fpostfix%2Fmailward-database-ca.pem\n";
     assert!(postfix.contains(uri), "{postfix}");
 }

@@ -14,7 +14,6 @@ mod views;
 mod what_ends;
 
 use std::ops::Deref;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -139,11 +138,8 @@ impl MailWorld {
 
     /// The mail servers demand a certificate of the database.
     pub fn postgres_over_tls() -> Self {
-        let dir = LabDir::new();
-        let root_cert = dir.path.join("authority.pem");
-        std::fs::copy(postgres::tls_folder().join("server.crt"), &root_cert).expect("copies");
-        std::fs::set_permissions(&root_cert, PermissionsExt::from_mode(0o644)).expect("permits");
-        Self::on_postgres(dir, Some(PostgresTls { mode: "verify-full", root_cert }), |_, _| {})
+        let authority = std::fs::read_to_string(postgres::tls_folder().join("server.crt")).expect("readable");
+        Self::on_postgres(LabDir::new(), Some(PostgresTls::Of(authority)), |_, _| {})
     }
 
     fn on_postgres(dir: LabDir, tls: Option<PostgresTls>, edit: impl FnOnce(&mut Config, &Ports)) -> Self {
