@@ -19,6 +19,9 @@ pub async fn connect(url: &str) -> Result<Client> {
     Ok(client)
 }
 
+/// How often a change is run that meets others: without a pause between, bad luck lasts.
+const RUNS: u32 = 1000;
+
 /// What all connections share.
 pub struct Shared {
     world: World,
@@ -199,7 +202,7 @@ impl Hand {
     }
 
     async fn switch(&self, number: i64, disable: bool) -> Result<()> {
-        for _ in 0..20 {
+        for _ in 0..RUNS {
             match self.attempt(number, disable).await {
                 Ok(()) => return Ok(()),
                 Err(cause) if cause.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => {
@@ -208,7 +211,7 @@ impl Hand {
                 Err(cause) => return Err(cause.into()),
             }
         }
-        bail!("twenty runs of one change met others")
+        bail!("{RUNS} runs of one change met others")
     }
 
     async fn attempt(&self, number: i64, disable: bool) -> std::result::Result<(), tokio_postgres::Error> {
