@@ -329,7 +329,7 @@ pub async fn delete(
 #[utoipa::path(delete, path = "/api/organization/{zoid}/accounts/{id}/throttle", tag = "users",
     params(("zoid" = i64, Path, description = "The organization"),
            ("id" = String, Path, description = "The user's zuid or accountId")),
-    responses((status = 200, description = "Nothing is counted on the account any more")))]
+    responses((status = 200, description = "No wrong password is counted on the account any more; no wrong code of a second factor either, where the caller may remove it")))]
 pub async fn clear_throttle(
     State(app): State<App>,
     mut call: Call,

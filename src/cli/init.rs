@@ -18,7 +18,9 @@ use crate::cli::password::PasswordArgs;
 use crate::clock::Clock;
 use crate::config::{self, Config, Database};
 use crate::domain::actor::Role;
+use crate::domain::claim::check_local_part;
 use crate::domain::email_address::{DomainName, EmailAddress};
+use crate::domain::plain_text;
 use crate::domain::policy::Policy;
 use crate::error::{Error, Result};
 use crate::machine::files;
@@ -100,6 +102,8 @@ impl Init {
         }
         // Everything that can be refused is asked before anything is made.
         let policy = Policy::default();
+        plain_text::some_name("--organization", &self.organization)?;
+        check_local_part(&address, config.addresses.recipient_delimiter)?;
         let chosen = self.password.choose(&app, &policy.password)?;
         policy.password.check(&chosen.password, chosen.kind, &[address.as_str(), &self.name])?;
         let mut new = create::simple(address, chosen.password.clone(), Role::SuperAdmin, &self.name)?;

@@ -1,6 +1,6 @@
 //! Work on many people: done one after another in the background, followed on a page of its own. A job
 //! lives in the memory of this node, for an hour; each of its lines is a change of its own, so that
-//! nothing hangs on the job. A service that stops lets it end, or cuts it off between two lines.
+//! nothing hangs on the job. A service that stops lets it end for a while, or cuts it off between two lines.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

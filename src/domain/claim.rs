@@ -75,18 +75,7 @@ pub fn claim(
             )));
         }
     }
-    if address.has_delimiter(facts.delimiter) {
-        return Err(Error::BadAddress(format!(
-            "an address cannot contain '{0}' before the @: mail to name{0}anything already reaches name",
-            facts.delimiter
-        )));
-    }
-    if let Some(sign) = address.local().chars().find(|sign| !opens_a_mailbox(*sign)) {
-        return Err(Error::BadAddress(format!(
-            "an address here has letters, digits, dots, hyphens and underscores before the @: with {sign} nobody \
-             could log in, and mail would come back"
-        )));
-    }
+    check_local_part(address, facts.delimiter)?;
     if hand.rank < Rank::Admin && is_reserved(address.local(), &facts.policy.reserved_names) {
         return Err(Error::BadAddress(format!(
             "the name {} is reserved; an administrator can give it out",
@@ -123,6 +112,25 @@ pub fn taken(address: &EmailAddress) -> Error {
     Error::AddressTaken(format!(
         "email address already exists: {address} is already in use; choose another one"
     ))
+}
+
+/// Whether somebody with that address could log in and receive.
+///
+/// # Errors
+/// `BadAddress`.
+pub fn check_local_part(address: &EmailAddress, delimiter: char) -> Result<(), Error> {
+    if address.has_delimiter(delimiter) {
+        return Err(Error::BadAddress(format!(
+            "an address cannot contain '{delimiter}' before the @: mail to name{delimiter}anything already reaches name"
+        )));
+    }
+    match address.local().chars().find(|sign| !opens_a_mailbox(*sign)) {
+        None => Ok(()),
+        Some(sign) => Err(Error::BadAddress(format!(
+            "an address here has letters, digits, dots, hyphens and underscores before the @: with {sign} nobody \
+             could log in, and mail would come back"
+        ))),
+    }
 }
 
 /// Dovecot's default `auth_username_chars`, which guards its queries: it knows no user with any other sign, though

@@ -247,6 +247,21 @@ both_engines! {
         assert_eq!((after.due_at, after.done_at, after.outcome), (None, done.done_at, done.outcome));
     }
 
+    async fn what_a_server_has_confirmed_stays_known_when_it_is_removed(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        let confirmed = reset(&world, &world.member).await;
+        world.settle().await;
+        let untold = reset(&world, &world.other).await;
+        let now = world.app.clock.now();
+        world.app.db.write(async move |tx| outbox::abandon(tx, MAIL_SERVER, "removed", now).await).await.expect("written");
+        let confirmed = effects(&world, &confirmed, MAIL_SERVER).await.remove(0);
+        assert!(confirmed.done_at.is_some());
+        assert!(confirmed.outcome.is_some_and(|outcome| outcome.contains(r#""sweeps":1,"#)));
+        let untold = effects(&world, &untold, MAIL_SERVER).await.remove(0);
+        assert_eq!(untold.outcome.as_deref(), Some("removed"));
+    }
+
     async fn a_person_is_told_once(db: Db) {
         let (address, mut mails) = postbox().await;
         let world = World::start_with(db, with_notices(&address)).await;

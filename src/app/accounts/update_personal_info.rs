@@ -115,7 +115,7 @@ impl Mode for UpdatePersonalInfo {
             Parameter::may(
                 "userExpiry",
                 ParameterKind::Number,
-                "Days from now until the user is disabled; -1 for never. Not for the own account.",
+                "Days from now until the user is disabled; -1 for never. As many as are shown leave the end where it is. Not for the own account.",
             ),
         ],
         sample: r#"{"zuid": "11111111", "mode": "updatePersonalInfo", "displayName": "Rebecca Anderson", "gender": "FEMALE", "country": "in", "phoneNumer": "0441234567", "mobileNumber": "9876543210", "address": {"streetAddr": "1 Main Street", "city": "Chennai", "postalCode": "600001", "state": "TN"}}"#,

@@ -239,7 +239,9 @@ pub async fn begin(app: &App, context: &Context, request: &Request) -> Result<Be
     };
     if known && request.may_be_remembered() {
         // As with the original, a refresh token comes with a yes, and not with silence.
-        return give(app, context, request, false).await.map(Begun::Answered);
+        if let Some(back) = give(app, context, request, Yes::Before).await? {
+            return Ok(Begun::Answered(back));
+        }
     }
     if request.prompt == Prompt::Nothing {
         let back = request.place.denied(app, Denial::ConsentRequired, "the person has to be asked");
@@ -264,7 +266,8 @@ async fn said_yes_before(tx: &mut Tx, signed: &Signed, request: &Request) -> Res
 /// # Errors
 /// As `begin`.
 pub async fn allow(app: &App, context: &Context, request: &Request) -> Result<Back> {
-    give(app, context, request, true).await
+    let given = give(app, context, request, Yes::Now).await?;
+    given.ok_or_else(|| Error::internal("a yes that was just said was looked for"))
 }
 
 /// The person said no.
@@ -272,7 +275,22 @@ pub fn deny(app: &App, request: &Request) -> Back {
     request.place.denied(app, Denial::AccessDenied, "the person said no")
 }
 
-async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> Result<Back> {
+/// When the person said yes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Yes {
+    Now,
+    Before,
+}
+
+/// What came of it in the database.
+enum Given {
+    Code,
+    TooMany,
+    Nothing,
+}
+
+/// Gives a code; `None` where the yes of before has been taken back meanwhile.
+async fn give(app: &App, context: &Context, request: &Request, yes: Yes) -> Result<Option<Back>> {
     let limits = app.config.oauth.clone();
     let grant: GrantId = app.ids.next().await?;
     let stamp = Stamp::new(app, context, "authorizeApplication").await?;
@@ -284,15 +302,14 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
         .write(async move |tx| {
             let actor = authenticate(tx, &context.caller, now).await?;
             let signed = browsing(&context, actor.person()?, &wanted)?;
-            // The application may have been disconnected since it was looked at.
-            if !asked && !said_yes_before(tx, signed, &wanted).await? {
-                return Ok(Err((Denial::ConsentRequired, "the person has to be asked")));
+            if yes == Yes::Before && !said_yes_before(tx, signed, &wanted).await? {
+                return Ok(Given::Nothing);
             }
             let client = &wanted.client;
             let since = now - LIMIT_WINDOW;
             let recent = store::tokens::codes_of_person_since(tx, &client.id, signed.user, since).await?;
             if recent >= limits.codes_per_client {
-                return Ok(Err((Denial::AccessDenied, "too many codes within ten minutes")));
+                return Ok(Given::TooMany);
             }
             let wish = CodeWish {
                 client: client.id.clone(),
@@ -300,12 +317,12 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
                 user: signed.user,
                 scope: wanted.scope.clone(),
                 life: limits.code_seconds * SECOND,
-                offline: wanted.offline && asked,
+                offline: wanted.offline && yes == Yes::Now,
                 redirect_uri: Some(wanted.place.redirect_uri.clone()),
                 challenge: wanted.challenge.clone(),
             };
             let owner = codes::write(tx, &hash, &wish, grant, now).await?;
-            if asked {
+            if yes == Yes::Now {
                 let connection = Connection {
                     organization: signed.organization,
                     user: signed.user,
@@ -328,15 +345,20 @@ async fn give(app: &App, context: &Context, request: &Request, asked: bool) -> R
                 let act = Act { context: &context, actor: actor.clone(), account: &account, stamp };
                 act.note(tx, notes, &[]).await?;
             }
-            Ok(Ok(()))
+            Ok(Given::Code)
         })
         .await?;
-    if let Err((denial, why)) = given {
-        return Ok(request.place.denied(app, denial, why));
+    match given {
+        Given::Code => {}
+        Given::Nothing => return Ok(None),
+        Given::TooMany => {
+            let back = request.place.denied(app, Denial::AccessDenied, "too many codes within ten minutes");
+            return Ok(Some(back));
+        }
     }
     let url = app.config.public_url();
     let answer = [("code", code.expose()), ("location", LOCATION), ("accounts-server", &url)];
-    Ok(request.place.with(app, &answer))
+    Ok(Some(request.place.with(app, &answer)))
 }
 
 /// Who is signed in in the browser, if the application is one of the own organization: whoever made

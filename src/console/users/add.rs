@@ -93,16 +93,16 @@ pub async fn show(State(app): State<App>, visitor: Visitor, Query(typed): Query<
 /// Somebody with a one-time password.
 fn somebody(address: &str, names: [&str; 3], role: Role, password: &Secret) -> Result<NewUser> {
     let [first, last, display] = names;
-    let joined = format!("{} {}", first.trim(), last.trim());
-    let display = if display.trim().is_empty() { joined.trim() } else { display };
+    let mut profile = Profile {
+        first_name: name("firstName", first)?,
+        last_name: name("lastName", last)?,
+        display_name: name("displayName", display)?,
+        ..Profile::default()
+    };
+    profile.name_if_unnamed();
     Ok(NewUser {
         kind: PasswordKind::OneTime,
-        profile: Profile {
-            first_name: name("firstName", first)?,
-            last_name: name("lastName", last)?,
-            display_name: name("displayName", display)?,
-            ..Profile::default()
-        },
+        profile,
         ..create::simple(
             EmailAddress::parse(address.trim())?,
             Password::prepare(password.expose())?,
