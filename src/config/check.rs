@@ -39,9 +39,9 @@ impl Config {
                 "write one of + - = _ # ! % *, the same as Postfix's recipient_delimiter",
             ));
         }
-        // Debian's unit gives a process of Dovecot 65535 open files.
-        if !(1..=30_000).contains(&self.mail.most_sessions) {
-            return Err(Error::bad_value("mail.most_sessions", "write a number from 1 to 30000"));
+        // Four processes for a session of each protocol; Debian's unit gives Dovecot 65535 open files.
+        if !(1..=16_000).contains(&self.mail.most_sessions) {
+            return Err(Error::bad_value("mail.most_sessions", "write a number from 1 to 16000"));
         }
         tracing_subscriber::EnvFilter::try_new(&self.log.level).map_err(|cause| {
             Error::bad_value(

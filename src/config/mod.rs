@@ -278,7 +278,7 @@ pub struct Mail {
     pub mail_user: String,
     /// The number of that user and group.
     pub mail_uid: u32,
-    /// IMAP sessions that Dovecot serves at a time, and POP3 sessions besides; each is a process of its own.
+    /// IMAP sessions that Dovecot serves at a time, and POP3 sessions besides; each is two processes.
     pub most_sessions: u32,
     /// The mail host's name in SMTP, as `mx.example.org`; this machine's name when empty.
     pub hostname: String,
@@ -321,7 +321,7 @@ impl Default for Mail {
             mail_root: PathBuf::from("/var/vmail"),
             mail_user: "vmail".to_owned(),
             mail_uid: 5000,
-            most_sessions: 10_000,
+            most_sessions: 4000,
             hostname: String::new(),
             postmaster: String::new(),
             tls_cert: None,

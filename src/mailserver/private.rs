@@ -22,7 +22,7 @@ use super::config::{
 use crate::error::{Error, Result};
 
 /// Of a private pair.
-const MOST_SESSIONS: u32 = 5000;
+const MOST_SESSIONS: u32 = 2000;
 const POLL: Duration = Duration::from_millis(10);
 /// Twenty seconds; half a second is usual.
 const MOST_POLLS: u32 = 2000;

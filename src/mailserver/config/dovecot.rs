@@ -95,9 +95,9 @@ pub fn dovecot(settings: &Settings, version: DovecotVersion) -> Vec<ConfigFile> 
         ("ANVIL", anvil(&settings.place)),
         ("DELIMITER", settings.recipient_delimiter.to_string()),
         ("SESSIONS", settings.most_sessions.to_string()),
-        // A session is in touch with it while it begins, as login processes and Postfix always are.
-        ("AUTH_CLIENTS", (settings.most_sessions + 1000).to_string()),
-        ("STATS_CLIENTS", (2 * settings.most_sessions + 1000).to_string()),
+        // The login processes of both protocols, and Postfix.
+        ("LOGIN_CLIENTS", (2 * settings.most_sessions + 1000).to_string()),
+        ("STATS_CLIENTS", (4 * settings.most_sessions + 1000).to_string()),
         ("POSTMASTER", settings.postmaster.clone()),
         ("DOVEADM", doveadm),
         ("POLICY", policy_include),

@@ -143,11 +143,11 @@ fn the_files_are_of_one_mind_with_mailward_about_details_and_sessions() {
         let files = dovecot(&settings, version);
         let text = named(&files, "dovecot.conf");
         assert!(text.contains("\nrecipient_delimiter = \"#\"\n"), "{text}");
-        assert_eq!(text.matches("process_limit = 300\n").count(), 2);
-        // Of auth, and of stats, which Dovecot does not warn of.
+        assert_eq!(text.matches("process_limit = 300\n").count(), 4);
+        // Of auth and anvil, and of stats, which Dovecot does not warn of.
         assert_eq!(
-            [1300, 1600].map(|limit| text.matches(&format!("client_limit = {limit}\n")).count()),
-            [1, 1]
+            [1600, 2200].map(|limit| text.matches(&format!("client_limit = {limit}\n")).count()),
+            [2, 1]
         );
     }
 }
