@@ -409,17 +409,9 @@ fn of_dovecot(settings: &Settings, config: &Config) -> Vec<Finding> {
             "take auth_username_chars out, so that Dovecot's default holds",
         ));
     }
-    // Dovecot's own default.
+    // The plus is Dovecot's own default.
     let delimiter = settings.get("recipient_delimiter").unwrap_or("+").trim_matches('"');
-    if delimiter != config.addresses.recipient_delimiter.to_string() {
-        ill.push(wrong(
-            format!(
-                "Dovecot's recipient_delimiter is not {:?}, which Mailward has",
-                config.addresses.recipient_delimiter.to_string()
-            ),
-            "`mailward mail-server config dovecot` writes its files with addresses.recipient_delimiter",
-        ));
-    }
+    ill.extend(of_delimiter("Dovecot", delimiter, config));
     if settings.any(|path, value| path == "userdb/driver" && value == "prefetch") {
         ill.push(wrong(
             "a userdb with driver = prefetch skips the second look at the credential",
@@ -527,17 +519,25 @@ fn of_postfix(text: &str, config: &Config) -> Vec<Finding> {
             "put smtpd_sender_login_maps back as `mailward mail-server config postfix` has it",
         ));
     }
-    let delimiter = config.addresses.recipient_delimiter.to_string();
-    if get("recipient_delimiter").unwrap_or_default() != delimiter {
-        ill.push(wrong(
-            format!("Postfix's recipient_delimiter is not {delimiter:?}, which Mailward has"),
-            "`mailward mail-server config postfix` writes its files with addresses.recipient_delimiter",
-        ));
-    }
+    ill.extend(of_delimiter("Postfix", get("recipient_delimiter").unwrap_or_default(), config));
     if ill.is_empty() {
         ill.push(good("Postfix asks Mailward for addresses and senders"));
     }
     ill
+}
+
+/// Whether a server takes addresses apart as Mailward does.
+fn of_delimiter(server: &str, have: &str, config: &Config) -> Option<Finding> {
+    let wanted = config.addresses.recipient_delimiter.to_string();
+    (have != wanted).then(|| {
+        wrong(
+            format!("{server}'s recipient_delimiter is not {wanted:?}, which Mailward has"),
+            format!(
+                "`mailward mail-server config {}` writes its files with addresses.recipient_delimiter",
+                server.to_lowercase()
+            ),
+        )
+    })
 }
 
 // Packages ---------------------------------------------------------------------------------
@@ -577,6 +577,8 @@ fn output(program: &str, arguments: &[&str]) -> Option<std::result::Result<Strin
 mod tests {
     use super::super::State;
     use super::*;
+    use crate::domain::claim::check_local_part;
+    use crate::domain::email_address::EmailAddress;
 
     const GOOD: &str = "\
 # 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf
@@ -610,6 +612,15 @@ userdb {
     fn found(text: &str, word: &str) {
         let all = ill(text, &Config::default());
         assert!(all.len() == 1 && all[0].contains(word), "{all:?}");
+    }
+
+    #[test]
+    fn addresses_may_have_exactly_the_signs_that_dovecot_takes_for_logins() {
+        for sign in ('!'..='~').filter(|sign| *sign != '+') {
+            let Ok(address) = EmailAddress::parse(&format!("a{sign}b@zylker.example")) else { continue };
+            let can_log_in = USERNAME_CHARS.contains(sign);
+            assert_eq!(check_local_part(&address, '+').is_ok(), can_log_in, "{sign}");
+        }
     }
 
     #[test]

@@ -126,14 +126,17 @@ fn key_file(key: &str) -> String {
 fn connect(contract: &Contract, conf: &Path) -> (&'static str, String) {
     match contract {
         Contract::Sqlite { auth_file, .. } => ("sqlite", auth_file.display().to_string()),
-        Contract::Postgres { host, port, database, dovecot_password, tls, .. } => (
-            "pgsql",
-            format!(
+        Contract::Postgres { host, port, database, dovecot_password, tls, .. } => {
+            let tls = tls.as_ref().map(|tls| {
+                format!(" sslmode=verify-full sslrootcert={}", tls.authorities_in(conf).display())
+            });
+            let text = format!(
                 "host={host} port={port} dbname={database} user=mw_dovecot password='{}'{}",
                 dovecot_password.expose_secret().replace('\\', "\\\\").replace('\'', "\\'"),
-                tls.as_ref().map(|tls| tls.words(conf)).unwrap_or_default()
-            ),
-        ),
+                tls.unwrap_or_default()
+            );
+            ("pgsql", text)
+        }
     }
 }
 

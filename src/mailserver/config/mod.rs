@@ -80,11 +80,6 @@ impl PostgresTls {
             Self::Of(_) => conf.join(AUTHORITIES),
         }
     }
-
-    /// As words of a connection string, with a blank before each.
-    fn words(&self, conf: &Path) -> String {
-        format!(" sslmode=verify-full sslrootcert={}", self.authorities_in(conf).display())
-    }
 }
 
 impl Contract {
