@@ -126,15 +126,7 @@ impl Gender {
     }
 }
 
-impl std::str::FromStr for Gender {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|gender| gender.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| Error::bad_value("gender", "MALE, FEMALE, NON_BINARY or NOT_SPECIFIED"))
-    }
-}
+from_word!(Gender, str::eq_ignore_ascii_case, "gender", "MALE, FEMALE, NON_BINARY or NOT_SPECIFIED");
 
 /// What opens the account.
 #[derive(Debug, Clone, PartialEq)]

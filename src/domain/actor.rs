@@ -47,17 +47,12 @@ impl std::fmt::Display for Role {
     }
 }
 
-impl std::str::FromStr for Role {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|role| role.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
-            Error::bad_value(
-                "role",
-                "a role is member, admin or super_admin; the help desk is admin with isCustomAdmin",
-            )
-        })
-    }
-}
+from_word!(
+    Role,
+    str::eq_ignore_ascii_case,
+    "role",
+    "a role is member, admin or super_admin; the help desk is admin with isCustomAdmin"
+);
 
 /// How high somebody stands when a block is set or lifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,7 +1,5 @@
 //! What kinds of OAuth clients there are.
 
-use crate::error::{Error, Result};
-
 /// What a client can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientKind {
@@ -25,15 +23,7 @@ impl ClientKind {
     }
 }
 
-impl std::str::FromStr for ClientKind {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| Error::bad_value("kind", "a client is self, web or public"))
-    }
-}
+from_word!(ClientKind, str::eq, "kind", "a client is self, web or public");
 
 #[cfg(test)]
 mod tests {

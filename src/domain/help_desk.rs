@@ -36,15 +36,7 @@ impl Verb {
     }
 }
 
-impl std::str::FromStr for Verb {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|verb| verb.as_str().eq_ignore_ascii_case(text))
-            .ok_or_else(|| Error::bad_value("verbs", "each is read, reset, switches or rename"))
-    }
-}
+from_word!(Verb, str::eq_ignore_ascii_case, "verbs", "each is read, reset, switches or rename");
 
 /// What one help-desk administrator may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -84,15 +84,7 @@ impl PasswordKind {
     }
 }
 
-impl std::str::FromStr for PasswordKind {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| Error::bad_value("kind", "a password is permanent or one_time"))
-    }
-}
+from_word!(PasswordKind, str::eq, "kind", "a password is permanent or one_time");
 
 /// An organization's rules for passwords.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
