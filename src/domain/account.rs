@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
-use crate::domain::actor::{Rank, Role};
+use crate::domain::actor::{Actor, Rank, Role};
 use crate::domain::app_password::AppPassword;
 use crate::domain::claim::{AddressFacts, Claimed, DomainState, claim, switched_off};
 use crate::domain::effect::{Effect, Notice, Sessions};
@@ -350,7 +350,8 @@ impl<'a> Transition<'a> {
     }
 
     /// Turns a switch off. Who is let in after the end of a term has none any more, or the next
-    /// look at the clock would undo it.
+    /// look at the clock would undo it. So whoever lifts a block then decides about the term too, whoever set the
+    /// block: the clock passes by who is disabled already.
     ///
     /// # Errors
     /// `Forbidden` when this hand may not lift the block.
@@ -358,6 +359,14 @@ impl<'a> Transition<'a> {
         let lifted = switch::lift(self.account.switches.get_mut(name), &self.hand, name.in_words())?;
         let over = self.account.expires_at.is_some_and(|at| at <= self.hand.at);
         if lifted && over && name == SwitchName::UserDisabled {
+            let least = Actor::Clock.rank_over(self.account.role);
+            if self.hand.rank < least {
+                return Err(Error::Forbidden(format!(
+                    "the user's term has ended; only {} or a higher rank can lift {}",
+                    least.in_words(),
+                    name.in_words()
+                )));
+            }
             self.account.expires_at = None;
         }
         Ok(())

@@ -187,6 +187,26 @@ fn who_is_let_in_after_the_end_of_a_term_has_none_any_more() {
 }
 
 #[test]
+fn a_term_that_is_over_is_ended_by_nobody_below_who_may_give_one() {
+    let facts = Facts::default();
+    let lifted = |role: Role, expires_at: Millis, setter: Rank, lifter: Rank| {
+        let account = Account { role, expires_at: Some(expires_at), ..mia() };
+        let mut change = Transition::new(account, &facts, hand(setter, false), None);
+        change.set(SwitchName::UserDisabled).expect("disabled before the end");
+        change.hand = hand(lifter, false);
+        change.lift(SwitchName::UserDisabled).map(|()| change.account.expires_at)
+    };
+    let refused = |role, setter, lifter| forbidden(lifted(role, NOW, setter, lifter).map(drop));
+    let said = refused(Role::Member, Rank::HelpDesk, Rank::HelpDesk);
+    assert!(said.contains("term has ended") && said.contains("an administrator"), "{said}");
+    let said = refused(Role::Admin, Rank::Admin, Rank::Admin);
+    assert!(said.contains("a super administrator"), "{said}");
+    assert_eq!(lifted(Role::Member, NOW, Rank::HelpDesk, Rank::Admin).expect("lifted"), None);
+    let running = lifted(Role::Member, NOW + 1, Rank::HelpDesk, Rank::HelpDesk).expect("lifted");
+    assert_eq!(running, Some(NOW + 1), "a term that runs on is not decided about");
+}
+
+#[test]
 fn the_last_enabled_super_administrator_is_kept_whatever_is_tried() {
     let alone = Facts::default();
     let with_another = Facts { other_super_admins: 1, ..Facts::default() };

@@ -609,10 +609,9 @@ impl Model {
             self.keep_a_super_admin(person)?;
         }
         // When a term ends, it is as if whoever may give one had ended it.
-        let rank = match (hand.by, self.people[person].role) {
-            (By::Clock, Rank::Member | Rank::HelpDesk) => Rank::Admin,
-            (By::Clock, _) => Rank::SuperAdmin,
-            (By::Person(_) | By::Operator, _) => hand.rank,
+        let rank = match hand.by {
+            By::Clock => may_give_a_term(self.people[person].role),
+            By::Person(_) | By::Operator => hand.rank,
         };
         let block = Block { by: hand.by, rank, at: self.now, reason: hand.reason };
         let held = &mut self.people[person];
@@ -646,7 +645,10 @@ impl Model {
         }
         held.blocks.remove(&switch);
         if switch == Switch::User && held.expires_at.is_some_and(|at| at <= now) {
-            // The term is over and somebody decided that the person stays.
+            // The term is over, and whoever lets the person in decides that too.
+            if hand.rank < may_give_a_term(held.role) {
+                return Err(Answer::Forbidden);
+            }
             held.expires_at = None;
         }
         Ok(Vec::new())
@@ -875,6 +877,11 @@ impl Model {
         }
         touched
     }
+}
+
+/// The lowest rank that may give somebody of that role a term.
+fn may_give_a_term(role: Rank) -> Rank {
+    if role < Rank::Admin { Rank::Admin } else { Rank::SuperAdmin }
 }
 
 /// Those of RFC 2142 and of the shipped list that the calls use.
