@@ -10,6 +10,7 @@ use crate::app::journal::Stamp;
 use crate::app::keys::{Purpose, of_person};
 use crate::app::own::{self, Act, tell};
 use crate::app::throttle::{self, Subject};
+use crate::app::web_sessions::mark;
 use crate::clock::{DAY, Millis, SECOND};
 use crate::config::Throttle;
 use crate::domain::account::Account;
@@ -71,7 +72,7 @@ pub struct Proposal {
 }
 
 /// The session and the person that may set up a factor now. Who was let in by the password alone, to set up
-/// the first factor, may not once there is one: it could be somebody else's.
+/// the first factor, may not once there is one: it could be somebody else's. Nor once there is another password.
 ///
 /// # Errors
 /// `BadToken`.
@@ -82,7 +83,8 @@ pub(super) async fn setting_up(
 ) -> Result<(LiveSession, Account)> {
     let (held, account) = own::owner(tx, context, &[Stage::SignedIn, Stage::SetUpFactor], now).await?;
     if held.session.stage == Stage::SetUpFactor
-        && store::factors::any(tx, account.organization, account.user).await?
+        && (held.session.password_mark != mark(&account)
+            || store::factors::any(tx, account.organization, account.user).await?)
     {
         return Err(Error::BadToken);
     }

@@ -440,6 +440,31 @@ both_engines! {
         assert!(!enrolled.app && enrolled.passkeys.len() == 1);
     }
 
+    async fn who_was_let_in_by_a_password_that_is_replaced_since_sets_up_no_factor(db: Db) {
+        let world = World::start(db).await;
+        demand(&world, SecondFactor::Everyone).await;
+        let mut thief = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        thief.get("/me/security").await;
+        thief.post("/me/security/app", &[]).await;
+        let page = thief.get("/me/security/app").await;
+        let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
+        let telephone = Telephone { seed, recovery_codes: Vec::new() };
+
+        // What is open stays open, but the password is another one.
+        let reset = json!({"password": "a-better-one-9", "oneTimePassword": false, "resetAuthToken": false});
+        world.mode(&world.owner, &world.member, "resetPassword", reset).await.ok();
+
+        let late = thief.post("/me/security/app/confirm", &[("code", &telephone.code(&world))]).await;
+        assert_ne!(late.status, StatusCode::OK, "{}", late.text);
+        assert!(texts(&late.text, "<li><code>").is_empty(), "no recovery codes: {}", late.text);
+        let again = thief.post("/me/security/app", &[]).await;
+        assert_ne!(again.headers.get("location").map(|to| to.to_str().unwrap()), Some("/me/security/app"));
+        let account = world.account(&world.member).await;
+        assert!(!factors::enrolled(&world.app, &account).await.expect("readable").any());
+        let mut own = Visitor::signed_in(&world, &world.member.email, "a-better-one-9").await;
+        assert_eq!(set_up(&world, &mut own).await.recovery_codes.len(), 10);
+    }
+
     async fn no_session_begins_with_a_password_that_somebody_else_has_set_meanwhile(db: Db) {
         let world = World::start(db).await;
         let wish = OwnChange {
