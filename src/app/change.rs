@@ -18,6 +18,7 @@ use crate::app::forecast::{Counted, Forecast, OnAccount, look_at_servers};
 use crate::app::journal::{self, Entry, Stamp};
 use crate::app::mail::projector::{Fresh, NEWEST};
 use crate::app::once::Claim;
+use crate::app::password::Candidate;
 use crate::app::{compromise, password, verifier, web_sessions};
 use crate::clock::{DAY, Millis};
 use crate::crash::{self, Point};
@@ -103,6 +104,8 @@ impl Rules {
 pub struct Prepared {
     pub password: Option<NewPassword>,
     pub proof: Proof,
+    /// How it was counted, where it was compared with what is or was in use.
+    pub(super) candidate: Option<Candidate>,
 }
 
 /// Whether the caller proved to be the person, beyond the credential of the call. Tokens can be
@@ -144,7 +147,7 @@ impl Prepared {
             "$argon2id$v=19$m=8,t=1,p=1$cmVoZWFyc2Fs$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         )
         .expect("a constant in the form of a hash");
-        Self { password: Some(NewPassword { hash, kind }), proof: Proof::Missing }
+        Self { password: Some(NewPassword { hash, kind }), ..Self::default() }
     }
 }
 
@@ -209,6 +212,9 @@ async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
         }
         for step in plan.steps.iter().filter(|step| step.removes_factors()) {
             store::factors::remove_all(tx, step.before.organization, step.before.user).await?;
+        }
+        if let Some(candidate) = &prepared.candidate {
+            candidate.take_back(tx).await?;
         }
         store_plan(tx, &inner, plan, stamp, rules).await
     })
@@ -337,10 +343,13 @@ async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
         plan(&mut snapshot, context, ask, &rehearsed, Rules::of(app), now).await?
     };
     let policy = &plan.organization.policy.password;
+    let mut candidate = None;
     for step in &plan.steps {
         policy.check(password, kind, &step.before.personal_words())?;
         // A dry run would tell whoever asks often enough what the password is, and nobody would notice.
         if policy.history > 0 && kind == PasswordKind::Permanent && !context.dry_run {
+            // Here it would, too, if the caller hung up before the change.
+            candidate = Some(Candidate::count(app, &step.before).await?);
             // The current one, and as many former ones as the policy says.
             let credential = &step.before.credential;
             let former = credential.history.iter().take(policy.remembered());
@@ -351,7 +360,7 @@ async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
         return Ok(rehearsed);
     }
     let hash = app.hasher.hash(password, app.random.salt()).await?;
-    Ok(Prepared { password: Some(NewPassword { hash, kind }), ..Prepared::default() })
+    Ok(Prepared { password: Some(NewPassword { hash, kind }), candidate, ..Prepared::default() })
 }
 
 /// Has somebody who acts on the own account prove to be there, by the current password or, in a

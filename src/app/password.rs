@@ -9,6 +9,7 @@ use crate::app::change::{Done, Pass, Prepared, Rules, store_plan, transact};
 use crate::app::journal::Stamp;
 use crate::app::throttle::{self, Subject};
 use crate::app::{factors, own, recovery, verifier};
+use crate::clock::Millis;
 use crate::domain::account::{Account, Ends, NewPassword, Transition};
 use crate::domain::effect::Notice;
 use crate::domain::ids::{ChangeId, OrganizationId};
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
 use crate::store::engine::Tx;
+use crate::store::throttle::take_back;
 
 /// A person's wish for a new password.
 pub struct OwnChange {
@@ -87,16 +89,17 @@ pub async fn run(app: &App, context: &Context, wish: OwnChange) -> Result<Done> 
     }
     // A code that was typed is looked at last, so that none is spent on a password that is refused, or that there is no
     // time to hash.
-    if matches!(wish.factor, Factor::Typed(Some(_))) && !context.dry_run {
-        count_candidate(app, &known).await?;
-    }
-    fits(app, context, &known, &wish.new_password).await?;
+    let counted = match &wish.factor {
+        Factor::Typed(Some(_)) if !context.dry_run => Some(Candidate::count(app, &known).await?),
+        Factor::Typed(_) | Factor::InSession => None,
+    };
+    let candidate = fits(app, context, &known, &wish.new_password, counted).await?;
     let new = hashed(app, context, &wish.new_password).await?;
     if let Factor::Typed(code) = &wish.factor {
         demand_factor(app, context, &known, code.as_ref()).await?;
     }
     let ends = if wish.end_everything { Ends::OldPassword } else { Ends::Nothing };
-    replace(app, context, known, new, Way::own(ends)).await
+    replace(app, context, known, new, Way::own(ends, candidate)).await
 }
 
 /// Who has a second factor shows it before the password changes: a password alone must not open the
@@ -128,7 +131,7 @@ async fn demand_factor(
 /// left it.
 ///
 /// # Errors
-/// `BadCredentials` when `known` is no longer how the account stands; `BadPassword`.
+/// `BadCredentials` when `known` is no longer how the account stands; `BadPassword`; `TooMany` for this person.
 pub async fn choose(
     app: &App,
     context: &Context,
@@ -136,9 +139,9 @@ pub async fn choose(
     new: &Password,
 ) -> Result<(ChangeId, Account)> {
     refuse_the_same(app, &known, new).await?;
-    fits(app, context, &known, new).await?;
+    let candidate = fits(app, context, &known, new, None).await?;
     let new = hashed(app, context, new).await?;
-    changed(replace(app, context, known, new, Way::own(Ends::OldPassword)).await?)
+    changed(replace(app, context, known, new, Way::own(Ends::OldPassword, candidate)).await?)
 }
 
 async fn refuse_the_same(app: &App, known: &Account, new: &Password) -> Result<()> {
@@ -161,26 +164,44 @@ pub(super) async fn recover(
     link: [u8; 32],
 ) -> Result<ChangeId> {
     // Whoever reads the letters must not find out by trying what the password is.
-    count_candidate(app, &known).await?;
+    let counted = Candidate::count(app, &known).await?;
     refuse_the_same(app, &known, new).await?;
-    fits(app, context, &known, new).await?;
+    let candidate = fits(app, context, &known, new, Some(counted)).await?;
     let new = hashed(app, context, new).await?;
     demand_factor(app, context, &known, code).await?;
-    let way = Way { notice: Notice::PasswordRecovered, ends: Ends::OldPassword, link: Some(link) };
+    let (notice, ends) = (Notice::PasswordRecovered, Ends::OldPassword);
+    let way = Way { notice, ends, link: Some(link), candidate };
     changed(replace(app, context, known, new, way).await?).map(|(change, _)| change)
 }
 
-/// Counts a new password of somebody who has not proved everything yet, since its refusal may tell of passwords that
-/// were used: no more may be tried than at a sign-in.
-///
-/// # Errors
-/// `TooMany`.
-async fn count_candidate(app: &App, known: &Account) -> Result<()> {
-    let (limits, subject, now) = (app.config.throttle.clone(), Subject::candidate(known.id), app.clock.now());
-    let count = async move |tx: &mut Tx| {
-        throttle::count(tx, &subject, limits.wrong_per_account, limits.window(), now).await
-    };
-    app.db.write(count).await.map(drop)
+/// A new password that is tried. Its refusal may tell of passwords that were used, so no more may be tried than at a
+/// sign-in, by whoever it is: each counts until the password was really changed, which its owner is told. Whoever
+/// stops waiting before that has used up the try.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    subject: Subject,
+    /// The end of the window that it counts in.
+    until: Millis,
+}
+
+impl Candidate {
+    /// # Errors
+    /// `TooMany`.
+    pub(super) async fn count(app: &App, known: &Account) -> Result<Self> {
+        let (limits, now) = (app.config.throttle.clone(), app.clock.now());
+        let subject = Subject::candidate(known.id);
+        let count = async move |tx: &mut Tx| {
+            let (most, window) = (limits.wrong_per_account, limits.window());
+            let until = throttle::count(tx, &subject, most, window, now).await?;
+            Ok(Self { subject: subject.clone(), until })
+        };
+        app.db.write(count).await
+    }
+
+    /// In the transaction that changes the password.
+    pub(super) async fn take_back(&self, tx: &mut Tx) -> Result<()> {
+        take_back(tx, self.subject.as_str(), self.until).await
+    }
 }
 
 /// In which way a password is replaced by its owner.
@@ -189,12 +210,14 @@ struct Way {
     ends: Ends,
     /// The link that is spent by it.
     link: Option<[u8; 32]>,
+    /// How it was counted, where it was.
+    candidate: Option<Candidate>,
 }
 
 impl Way {
     /// A self change leaves app passwords alone: the person knows where they are typed.
-    fn own(ends: Ends) -> Self {
-        Self { notice: Notice::PasswordChanged, ends, link: None }
+    fn own(ends: Ends, candidate: Option<Candidate>) -> Self {
+        Self { notice: Notice::PasswordChanged, ends, link: None, candidate }
     }
 }
 
@@ -207,18 +230,31 @@ fn same_again() -> Error {
 }
 
 /// Whether the policy takes the password. A dry run does not compare it with former ones: it would tell whoever asks
-/// often enough what these are, and nobody would notice.
-async fn fits(app: &App, context: &Context, known: &Account, new: &Password) -> Result<()> {
+/// often enough what these are, and nobody would notice. Otherwise it is counted before that, unless it was `counted`
+/// already; the answer says how it is counted.
+async fn fits(
+    app: &App,
+    context: &Context,
+    known: &Account,
+    new: &Password,
+    counted: Option<Candidate>,
+) -> Result<Option<Candidate>> {
     let organization = {
         let mut tx = app.db.read().await?;
         store::organizations::load(&mut tx, known.organization).await?.ok_or(Error::BadCredentials)?
     };
     let policy = &organization.policy.password;
     policy.check(new, PasswordKind::Permanent, &known.personal_words())?;
-    if context.dry_run {
-        return Ok(());
+    let mut former = known.credential.history.iter().take(policy.remembered()).peekable();
+    if context.dry_run || former.peek().is_none() {
+        return Ok(counted);
     }
-    refuse_remembered(app, new, known.credential.history.iter().take(policy.remembered())).await
+    let counted = match counted {
+        Some(counted) => counted,
+        None => Candidate::count(app, known).await?,
+    };
+    refuse_remembered(app, new, former).await?;
+    Ok(Some(counted))
 }
 
 /// Refuses a password that one of these hashes is of; each costs as much as a sign-in. The words are those of the
@@ -252,7 +288,7 @@ async fn hashed(app: &App, context: &Context, new: &Password) -> Result<NewPassw
 
 /// Stores a new permanent password that fits, provided the account is still as `known`.
 async fn replace(app: &App, context: &Context, known: Account, new: NewPassword, way: Way) -> Result<Done> {
-    let Way { notice, ends, link } = way;
+    let Way { notice, ends, link, candidate } = way;
     let stamp = Stamp::new(app, context, verb(link.is_some())).await?;
     let (inner, now, rules) = (context.clone(), stamp.at, Rules::of(app));
     transact(app, context, Pass::default(), stamp, async move |tx| {
@@ -284,6 +320,9 @@ async fn replace(app: &App, context: &Context, known: Account, new: NewPassword,
             Ok(())
         };
         let plan = Plan::of_one(actor, organization, before, hand, rules.delimiter, make)?;
+        if let Some(candidate) = &candidate {
+            candidate.take_back(tx).await?;
+        }
         store_plan(tx, &inner, plan, stamp, rules).await
     })
     .await

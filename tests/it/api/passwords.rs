@@ -1,6 +1,6 @@
 //! Passwords by an administrator's hand: resets, one-time passwords, the policy.
 
-use mailward::clock::{HOUR, SECOND};
+use mailward::clock::{HOUR, MINUTE, SECOND};
 use mailward::domain::password::PasswordKind;
 use mailward::store::engine::Db;
 use serde_json::{Value, json};
@@ -161,6 +161,36 @@ both_engines! {
         changed(&reset(&world, mia, permanent("third-one-here-3")).await);
         changed(&reset(&world, mia, permanent(PASSWORD)).await);
         assert_eq!(world.account(mia).await.credential.history.len(), 2);
+    }
+
+    async fn no_more_passwords_are_compared_with_remembered_ones_than_at_a_sign_in(db: Db) {
+        let world = World::start(db).await;
+        let mia = &world.member;
+        let permanent = |password: &str| json!({"password": password, "oneTimePassword": false});
+        // Where nothing is compared, nothing is counted.
+        for _ in 0..6 {
+            changed(&reset(&world, mia, permanent(NEWER)).await);
+            changed(&reset(&world, mia, permanent(NEW)).await);
+        }
+        policy(&world, |policy| policy.password.history = 2).await;
+        // What is really changed is taken back.
+        for number in 0..11 {
+            changed(&reset(&world, mia, permanent(&format!("quiet-marble-{number}"))).await);
+        }
+        for _ in 0..10 {
+            reset(&world, mia, permanent("quiet-marble-10")).await.refused(400, "INVALID_PASSWORD");
+        }
+        let closed = reset(&world, mia, permanent("not-one-of-them-9")).await;
+        closed.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
+        assert!(closed.headers.contains_key("retry-after"));
+        // The person is one of those who try; an administrator still helps with a one-time password.
+        let own = world.self_password(&mia.email, "quiet-marble-10", "not-one-of-them-9").await;
+        own.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
+        changed(&reset(&world, mia, json!({"password": "t*c9ma"})).await);
+        let chosen = world.self_password(&mia.email, "t*c9ma", "quiet-marble-10").await;
+        chosen.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
+        world.app.clock.advance(15 * MINUTE);
+        done(&world.self_password(&mia.email, "t*c9ma", "not-one-of-them-9").await);
     }
 
     async fn who_lacks_the_second_factor_learns_nothing_of_former_passwords(db: Db) {
