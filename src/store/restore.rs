@@ -20,8 +20,9 @@ const JUMP_A_SECOND: i64 = 16;
 const RESTORED: &str = "restored from a copy; enable it if it is still wanted";
 
 /// Voids every token, code, one-time password and app password, switches applications off, and moves ids, credential generations
-/// and session epochs past everything that may have been given since the copy was made. App
-/// passwords and recovery codes that were revoked or used since cannot be told from the others.
+/// and session epochs past everything that may have been given since the copy was made. App passwords, recovery codes and
+/// recovery addresses that were revoked, used or taken away since cannot be told from the others. Those who need more than
+/// another proof of their address have other ways in: only members recover a password by mail.
 pub async fn void(tx: &mut Tx, now: Millis) -> Result<()> {
     let jump = JUMP + JUMP_A_SECOND * (age(tx, now).await? / SECOND);
     tokens::void_all(tx).await?;
@@ -31,6 +32,7 @@ pub async fn void(tx: &mut Tx, now: Millis) -> Result<()> {
     tx.execute("UPDATE person SET password_phc = NULL WHERE password_kind = 'one_time'", params![]).await?;
     tx.execute("DELETE FROM app_password", params![]).await?;
     tx.execute("DELETE FROM recovery_code", params![]).await?;
+    tx.execute("DELETE FROM recovery_address", params![]).await?;
     // One that was deleted since is there again, with a secret that may be known.
     let block = Block {
         by: Who::Clock,

@@ -1,8 +1,10 @@
 //! What only the operator of the server may do, on both engines.
 
 use mailward::app::operator::{self, recover_super_admin};
-use mailward::app::{backup, open};
+use mailward::app::recovery::RecoveryAddress;
+use mailward::app::{backup, open, recovery};
 use mailward::error::Error;
+use mailward::store::engine::Tx;
 use mailward::store::{self, accounts::Handle};
 
 use crate::support::databases::TestDb;
@@ -14,6 +16,11 @@ both_engines! {
         let before = operator::user(&world.app, &world.member.email, None).await.expect("a user");
         assert_eq!(world.get(&world.member.user_token, "/api/accounts").await.status, 200);
         let now = world.app.clock.now();
+        let (zoid, user) = (before.organization, before.user);
+        // Its owner may have taken it away since the copy was made.
+        let address = RecoveryAddress { address: "mia@else.example".to_owned(), proved_at: now, serves_from: now };
+        let put = async move |tx: &mut Tx| store::recovery::put_address(tx, zoid, user, &address).await;
+        world.app.db.write(put).await.expect("a recovery address");
         let outcome = backup::after_pg_restore(&world.app.db, &context(), now).await;
         if open::is_embedded(&world.app.db) {
             assert!(matches!(outcome, Err(Error::Refused(_))), "{outcome:?}");
@@ -28,6 +35,7 @@ both_engines! {
         assert!(after.generation >= before.generation + store::restore::JUMP);
         assert!(after.session_epoch >= before.session_epoch + store::restore::JUMP);
         assert_eq!(after.credential, before.credential); // a permanent password stays
+        assert_eq!(recovery::address_of(&world.app, &after).await.expect("readable"), None);
     }
 
     async fn a_user_is_found_by_every_name(db: TestDb) {

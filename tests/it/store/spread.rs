@@ -61,6 +61,7 @@ const ABOUT_ALL: &[(&str, &str)] = &[
     ("DELETE FROM totp", "when the server's keys are lost"),
     ("DELETE FROM app_password", "after a restore"),
     ("DELETE FROM recovery_code", "after a restore"),
+    ("DELETE FROM recovery_address", "after a restore"),
     ("DELETE FROM connection", "after a restore"),
 ];
 

@@ -72,6 +72,7 @@ const WHOLE_TABLES: &[(&str, &str)] = &[
     ("DELETE FROM grant_code", "after a restore"),
     ("DELETE FROM app_password", "after a restore"),
     ("DELETE FROM recovery_code", "after a restore"),
+    ("DELETE FROM recovery_address", "after a restore"),
     ("SELECT subject, tries, window_end FROM throttle WHERE window_end > $1", "the operator's list"),
     ("DELETE FROM web_session", "after a restore"),
     ("DELETE FROM connection", "after a restore"),
