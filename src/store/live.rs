@@ -60,7 +60,7 @@ pub async fn of_organization(tx: &mut Tx, organization: OrganizationId, at: Mome
 }
 
 /// What people and accounts of a range have. The conditions are those of `store::tokens::holder` and
-/// `resource_owner`, of `store::web_sessions::holder`, and of the contract's own view of what a mail server
+/// `resource_owner`, of `store::web_sessions::holder` but for the demand of a second factor, and of the contract's own view of what a mail server
 /// lets in.
 async fn within(
     tx: &mut Tx,

@@ -5,12 +5,13 @@ use crate::clock::Millis;
 use crate::domain::actor::{Role, Signed};
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, OrganizationId, UserId, WebSessionId};
+use crate::domain::policy::Policy;
 use crate::domain::scope::ScopeSet;
 use crate::domain::web_session::Stage;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::tokens::Fingerprint;
-use crate::store::{id, opt_from_json, role};
+use crate::store::{from_json, id, opt_from_json, role};
 
 /// A session as it is stored.
 #[derive(Debug, Clone)]
@@ -89,7 +90,11 @@ pub async fn insert(tx: &mut Tx, hash: &Fingerprint, session: &WebSession) -> Re
 const HOLDER: &str =
     "SELECT s.id, s.organization_id, s.person_id, s.epoch, s.stage, s.password_mark, s.ceremony, s.created_at,
             s.proved_at, s.seen_at, s.expires_at, s.source, s.agent, p.role, p.help_desk,
-            a.id AS account_id
+            a.id AS account_id, o.policy,
+            EXISTS (SELECT 1 FROM totp t WHERE t.organization_id = s.organization_id AND t.person_id = s.person_id
+                                           AND t.confirmed_at IS NOT NULL)
+         OR EXISTS (SELECT 1 FROM passkey k WHERE k.organization_id = s.organization_id
+                                              AND k.person_id = s.person_id) AS has_factor
      FROM web_session s
      JOIN person p ON p.organization_id = s.organization_id AND p.id = s.person_id
      JOIN account a ON a.organization_id = s.organization_id AND a.person_id = s.person_id
@@ -103,23 +108,31 @@ pub fn prefetch_holder(tx: &mut Tx, hash: &Fingerprint, now: Millis, idle_since:
 }
 
 /// The session behind a cookie, if it lives: neither expired nor idle since `idle_since`, its epoch
-/// the person's, person and organization enabled.
+/// the person's, person and organization enabled. A complete one ends when a second factor comes to be demanded of
+/// somebody who has none: at the next sign-in one is set up.
 pub async fn holder(
     tx: &mut Tx,
     hash: &Fingerprint,
     now: Millis,
     idle_since: Millis,
 ) -> Result<Option<LiveSession>> {
-    tx.query_opt(HOLDER, params![&hash[..], now, idle_since], |row| {
-        Ok(LiveSession {
-            hash: *hash,
-            session: read(row)?,
-            account: id(row.get("account_id")?)?,
-            role: role(row)?,
-            help_desk: opt_from_json(row.get("help_desk")?)?,
+    let found = tx
+        .query_opt(HOLDER, params![&hash[..], now, idle_since], |row| {
+            let live = LiveSession {
+                hash: *hash,
+                session: read(row)?,
+                account: id(row.get("account_id")?)?,
+                role: role(row)?,
+                help_desk: opt_from_json(row.get("help_desk")?)?,
+            };
+            if live.session.stage != Stage::SignedIn || row.get("has_factor")? {
+                return Ok(Some(live));
+            }
+            let policy: Policy = from_json(row.get("policy")?)?;
+            Ok((!policy.second_factor.demands(live.role)).then_some(live))
         })
-    })
-    .await
+        .await?;
+    Ok(found.flatten())
 }
 
 /// A person's living sessions, the newest first.

@@ -351,6 +351,31 @@ both_engines! {
         assert_eq!(admin.sign_in(&world.admin.email, PASSWORD).await.headers["location"], "/me/security");
     }
 
+    async fn who_was_signed_in_before_a_factor_was_demanded_signs_in_again(db: Db) {
+        let world = World::start(db).await;
+        demand(&world, SecondFactor::Administrators).await;
+        let mut raised = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        let mut protected = Visitor::signed_in(&world, &world.other.email, PASSWORD).await;
+        set_up(&world, &mut protected).await;
+        for of in [&world.member, &world.other] {
+            let path = format!("/api/organization/{}/accounts", world.zoid);
+            let body = json!({"mode": "changeRole", "userList": [of.zuid], "role": "admin"});
+            world.put(&world.owner.org_token, &path, body).await.ok();
+        }
+        assert_eq!(raised.get("/users").await.headers["location"], "/?next=%2Fusers");
+        assert_eq!(raised.sign_in(&world.member.email, PASSWORD).await.headers["location"], "/me/security");
+        set_up(&world, &mut raised).await;
+        raised.get("/users").await.ok();
+        protected.get("/users").await.ok();
+
+        let mut plain = Visitor::new(&world);
+        let hans = world.someone("hans", mailward::domain::actor::Role::Member).await;
+        assert_eq!(plain.sign_in(&hans.email, PASSWORD).await.headers["location"], "/");
+        plain.get("/me").await.ok();
+        demand(&world, SecondFactor::Everyone).await;
+        assert_eq!(plain.get("/me").await.headers["location"], "/?next=%2Fme");
+    }
+
     async fn a_one_time_password_does_not_get_round_the_factor(db: Db) {
         let world = World::start(db).await;
         let telephone = with_factor(&world, &world.member).await;
