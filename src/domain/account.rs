@@ -380,11 +380,14 @@ impl<'a> Transition<'a> {
         if on { self.set(name) } else { self.lift(name) }
     }
 
-    /// Replaces the password; `ends` says what ends with the old one.
+    /// Replaces the password; `ends` says what ends with the old one. A one-time password is none to be remembered: it
+    /// would take the place of one that the person had chosen.
     pub fn replace_password(&mut self, new: NewPassword, ends: Ends, notice: Notice) {
         let remembered = self.facts.policy.password.remembered();
         let mut history = std::mem::take(&mut self.account.credential.history);
-        history.splice(0..0, self.account.credential.hash.take());
+        if self.account.credential.kind == PasswordKind::Permanent {
+            history.splice(0..0, self.account.credential.hash.take());
+        }
         history.truncate(remembered);
         self.put_password(new, history);
         if ends != Ends::Nothing {

@@ -456,6 +456,22 @@ fn an_alias_is_added_and_removed_by_itself() {
 }
 
 #[test]
+fn a_one_time_password_takes_no_place_among_the_remembered_ones() {
+    let mut facts = Facts::default();
+    facts.policy.password.history = 1;
+    let mut change = by_admin(mia(), &facts);
+    for (salt, kind) in [
+        (NEW, PasswordKind::OneTime),
+        ("b25lLXRpbWUtMg", PasswordKind::OneTime),
+        ("cGVybWFuZW50Mg", PasswordKind::Permanent),
+    ] {
+        let new = NewPassword { hash: hash(salt), kind };
+        change.replace_password(new, Ends::OldPassword, Notice::PasswordReset);
+        assert_eq!(change.account.credential.history, [hash(OLD)], "{kind:?}");
+    }
+}
+
+#[test]
 fn a_protected_address_is_given_out_with_its_reason_in_the_entry() {
     let reason = Reason::parse("her maiden name").expect("a reason").expect("one");
     let other = AccountId::new(2_560_636_000_000_008_009).expect("an accountId");
