@@ -660,7 +660,13 @@ impl<'a> Transition<'a> {
         let facts = self.facts.addresses.get(address).unwrap_or(&unknown);
         let claimed = claim(address, facts, self.account.id, &self.hand, self.release, self.facts)?;
         if let (Claimed::Released, Some(reason)) = (claimed, self.release) {
-            self.notes.insert("releasedAddress", format!("{address}: {}", reason.as_str()));
+            // One call has one reason, for every address that it releases.
+            let why = format!(": {}", reason.as_str());
+            let note = self.notes.entry("releasedAddress").or_default();
+            *note = match note.strip_suffix(&why) {
+                Some(others) => format!("{others} {address}{why}"),
+                None => format!("{address}{why}"),
+            };
         }
         Ok(())
     }

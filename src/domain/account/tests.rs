@@ -472,6 +472,24 @@ fn a_one_time_password_takes_no_place_among_the_remembered_ones() {
 }
 
 #[test]
+fn every_protected_address_that_is_given_out_is_in_the_entry() {
+    let reason = Reason::parse("two names: hers").expect("a reason").expect("one");
+    let other = AccountId::new(2_560_636_000_000_008_009).expect("an accountId");
+    let kept = AddressFacts {
+        domain: DomainState::Verified,
+        holder: Some(Holder::Former { account: other, until: NOW + DAY }),
+    };
+    let wanted = ["one@zylker.example", "two@zylker.example"].map(address);
+    let addresses = wanted.iter().map(|wanted| (wanted.clone(), kept.clone())).collect();
+    let facts = Facts { addresses, ..free(&[]) };
+    let mut change = Transition::new(mia(), &facts, hand(Rank::SuperAdmin, false), Some(&reason));
+    for wanted in &wanted {
+        change.add_alias(wanted).expect("released");
+    }
+    assert_eq!(change.notes["releasedAddress"], "one@zylker.example two@zylker.example: two names: hers");
+}
+
+#[test]
 fn a_protected_address_is_given_out_with_its_reason_in_the_entry() {
     let reason = Reason::parse("her maiden name").expect("a reason").expect("one");
     let other = AccountId::new(2_560_636_000_000_008_009).expect("an accountId");
