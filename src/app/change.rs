@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::app::App;
 use crate::app::accounts::AccountMode;
 use crate::app::call::{Caller, Context, known};
-use crate::app::change::plan::{Plan, Step, plan, prefetch};
+use crate::app::change::plan::{About, Plan, Step, plan, prefetch};
 use crate::app::confirmed;
 use crate::app::forecast::{Counted, Forecast, OnAccount, look_at_servers};
 use crate::app::journal::{self, Entry, Stamp};
@@ -157,13 +157,15 @@ impl Prepared {
 /// `BadToken`; what rights, rules and the mode refuse; `Unavailable`: after these nothing was changed.
 /// `Unconfirmed`: it was made, or it was not.
 pub async fn run(app: &App, context: &Context, ask: Ask) -> Result<Done> {
-    let outcome = attempt(app, context, &ask).await;
+    let about = About::default();
+    let outcome = attempt(app, context, &ask, &about).await;
     app.metrics.changed(ask.mode.info().name, &outcome);
     if let Err(error) = &outcome {
         if let Error::BadToken = error {
             app.acquainted.forget(&context.caller);
         }
-        let target = ask.mode.targets().first().map(ToString::to_string);
+        let target = about.whom().or_else(|| ask.mode.targets().first().cloned());
+        let target = target.map(|name| name.to_string());
         let named = target.or_else(|| ask.zuid.or(ask.path).map(|number| number.to_string()));
         let place = match ask.route {
             Route::Organization(zoid) => Some(zoid),
@@ -187,21 +189,21 @@ pub async fn forecast(app: &App, context: &Context, ask: Ask) -> Result<Forecast
     done.forecast.ok_or_else(|| Error::internal("a dry run without a forecast"))
 }
 
-async fn attempt(app: &App, context: &Context, ask: &Ask) -> Result<Done> {
+async fn attempt(app: &App, context: &Context, ask: &Ask, about: &About) -> Result<Done> {
     let pass = match enter(app, context).await? {
         Entrance::Pass(pass) => pass,
         Entrance::MadeBefore(done) => return Ok(done),
     };
     crash::at(Point::Entered);
-    let prepared = prepare(app, context, ask).await?;
+    let prepared = prepare(app, context, ask, about).await?;
     crash::at(Point::Prepared);
     let stamp = Stamp::new(app, context, ask.mode.info().name).await?;
     let rules = Rules::of(app);
-    let (inner, ask) = (context.clone(), ask.clone());
+    let (inner, ask, about) = (context.clone(), ask.clone(), about.clone());
     transact(app, context, pass, stamp, async move |tx| {
         crash::at(Point::Begun);
         prefetch(tx, &inner, &ask, stamp.at);
-        let mut plan = plan(tx, &inner, &ask, &prepared, rules, stamp.at).await?;
+        let mut plan = plan(tx, &inner, &ask, &prepared, &about, rules, stamp.at).await?;
         crash::at(Point::Planned);
         if ask.mode.takes_back_ways_in() {
             let factors_too = plan.actor.rank() >= Rank::SuperAdmin;
@@ -330,9 +332,9 @@ where
 
 /// Hashes the password of a call that has one, after a rehearsal of the whole change on a
 /// snapshot: a call that would be refused costs no hash, and a dry run costs none at all.
-async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
+async fn prepare(app: &App, context: &Context, ask: &Ask, about: &About) -> Result<Prepared> {
     if ask.mode.demands_proof() {
-        return Ok(Prepared { proof: prove(app, context, ask).await?, ..Prepared::default() });
+        return Ok(Prepared { proof: prove(app, context, ask, about).await?, ..Prepared::default() });
     }
     let Some((password, kind)) = ask.mode.password() else { return Ok(Prepared::default()) };
     let rehearsed = Prepared::rehearsal(kind);
@@ -340,7 +342,7 @@ async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
         let mut snapshot = app.db.snapshot().await?;
         let now = app.clock.now();
         prefetch(&mut snapshot, context, ask, now);
-        plan(&mut snapshot, context, ask, &rehearsed, Rules::of(app), now).await?
+        plan(&mut snapshot, context, ask, &rehearsed, about, Rules::of(app), now).await?
     };
     let policy = &plan.organization.policy.password;
     let mut candidate = None;
@@ -366,12 +368,12 @@ async fn prepare(app: &App, context: &Context, ask: &Ask) -> Result<Prepared> {
 /// Has somebody who acts on the own account prove to be there, by the current password or, in a
 /// browser, by having been asked for it just now. Rehearsed first: who may not make the call has no
 /// password tried.
-async fn prove(app: &App, context: &Context, ask: &Ask) -> Result<Proof> {
+async fn prove(app: &App, context: &Context, ask: &Ask, about: &About) -> Result<Proof> {
     let (rules, now) = (Rules::of(app), app.clock.now());
     let assumed = Prepared { proof: Proof::Assumed, ..Prepared::default() };
     let own = {
         let mut snapshot = app.db.snapshot().await?;
-        let plan = plan(&mut snapshot, context, ask, &assumed, rules, now).await?;
+        let plan = plan(&mut snapshot, context, ask, &assumed, about, rules, now).await?;
         let own = plan.steps.into_iter().map(|step| step.before).find(|one| plan.actor.is(one.user));
         let Some(own) = own else { return Ok(Proof::Missing) };
         if let Caller::Session { hash, idle } = &context.caller {

@@ -8,7 +8,7 @@ pub mod read;
 use std::fmt;
 
 use crate::app::change::Prepared;
-use crate::domain::account::Transition;
+use crate::domain::account::{Account, Transition};
 use crate::domain::actor::Role;
 use crate::domain::email_address::{DomainName, EmailAddress};
 use crate::domain::help_desk::{HelpDesk, Verb};
@@ -148,6 +148,16 @@ pub enum TargetName {
     /// A zuid or an accountId.
     Number(i64),
     Address(EmailAddress),
+}
+
+impl TargetName {
+    /// Whether it is a name of this account.
+    pub fn means(&self, account: &Account) -> bool {
+        match self {
+            Self::Number(number) => *number == account.user.get() || *number == account.id.get(),
+            Self::Address(address) => account.owns(address),
+        }
+    }
 }
 
 impl fmt::Display for TargetName {

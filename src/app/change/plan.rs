@@ -2,6 +2,7 @@
 //! the accounts as they were and as they will be.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::app::accounts::{AccountMode, Method, TargetName};
 use crate::app::call::{Context, authenticate, prefetch_caller};
@@ -71,6 +72,20 @@ impl Plan {
     }
 }
 
+/// Whom of a list a refusal is about, once that is known.
+#[derive(Clone, Default)]
+pub struct About(Arc<Mutex<Option<TargetName>>>);
+
+impl About {
+    fn set(&self, whom: Option<&TargetName>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = whom.cloned();
+    }
+
+    pub fn whom(&self) -> Option<TargetName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Queues the statements that [`plan`] will most likely run, so that PostgreSQL answers them in one round trip.
 /// No answer is looked at before `plan` has found that the caller may.
 pub(super) fn prefetch(tx: &mut Tx, context: &Context, ask: &Ask, now: Millis) {
@@ -84,21 +99,24 @@ pub(super) fn prefetch(tx: &mut Tx, context: &Context, ask: &Ask, now: Millis) {
     store::addresses::prefetch_facts(tx, zoid, &ask.mode.claims());
 }
 
-/// Loads, authorises and makes the transitions, without storing anything.
+/// Loads, authorises and makes the transitions, without storing anything. Where one of a list is why it is refused,
+/// `about` says who.
 pub async fn plan(
     tx: &mut Tx,
     context: &Context,
     ask: &Ask,
     prepared: &Prepared,
+    about: &About,
     rules: Rules,
     now: Millis,
 ) -> Result<Plan> {
+    about.set(None);
     let actor = authenticate(tx, &context.caller, now).await?;
     let info = ask.mode.info();
     let named = names(&actor, ask);
     let form = rights::form(&actor, ask.route, info.forms, info.operation, ask.mode.verb(), named)?;
     let organization = organization_of(tx, &actor, ask.route).await?;
-    let befores = targets(tx, &actor, form, organization.id, ask, rules).await?;
+    let befores = targets(tx, &actor, form, organization.id, ask, about, rules).await?;
     let claims = store::addresses::facts(tx, organization.id, &ask.mode.claims()).await?;
     know_domains(tx, organization.id, ask.mode.new_role().and_then(|given| given.help_desk)).await?;
     let mut facts = Facts {
@@ -121,11 +139,13 @@ pub async fn plan(
         if ask.mode.is_about_factors() {
             facts.second_factors = factors::in_words(tx, organization.id, before.user).await?;
         }
+        about.set(ask.mode.targets().iter().find(|name| name.means(&before)));
         let step = step(&actor, form, context, &ask.mode, prepared, &facts, before, now)?;
         let gone = step.before.is_enabled_super_admin() && !step.after.is_enabled_super_admin();
         gone_super_admins += i64::from(gone);
         steps.push(step);
     }
+    about.set(None);
     Ok(Plan { actor, organization, steps })
 }
 
@@ -220,17 +240,20 @@ async fn targets(
     form: Form,
     organization: OrganizationId,
     ask: &Ask,
+    about: &About,
     rules: Rules,
 ) -> Result<Vec<Account>> {
     let listed = ask.mode.targets();
     if !listed.is_empty() {
         let mut accounts: Vec<Account> = Vec::with_capacity(listed.len());
         for name in listed {
+            about.set(Some(name));
             let account = resolve(tx, organization, name).await?;
             if !accounts.iter().any(|known| known.id == account.id) {
                 accounts.push(account);
             }
         }
+        about.set(None);
         // Who is named beside the list must be on it: nobody else is meant.
         for number in [ask.path, ask.zuid].into_iter().flatten() {
             let beside = load_number(tx, organization, number).await?;

@@ -101,6 +101,26 @@ both_engines! {
         assert_eq!(world.account(&world.member).await.app_passwords.len(), 1);
     }
 
+    async fn a_refusal_of_a_list_names_whom_it_is_about(test: TestDb) {
+        let world = World::start(test.db.clone()).await;
+        let path = accounts_path(&world);
+        let (member, owner) = (&world.member, &world.owner);
+        let nobody = format!("nobody@{}", world.domain);
+        let role = json!({"mode": "changeRole", "userList": [member.zuid, owner.zuid], "role": "member"});
+        for (method, body, named) in [
+            ("PUT", role, owner.zuid.to_string()),
+            ("DELETE", json!({"emailList": [member.email, owner.email]}), owner.email.clone()),
+            ("DELETE", json!({"emailList": [member.email, nobody]}), nobody.clone()),
+        ] {
+            let answer = world.with_body(method, &owner.org_token, &path, body).await;
+            assert!(answer.status.is_client_error(), "{}", answer.text);
+            let counted = refusals(&world).await;
+            assert!(counted.iter().any(|row| row.2 == named), "{named}: {counted:?}");
+        }
+        let counted = refusals(&world).await;
+        assert!(counted.iter().all(|row| row.3 != Some(member.zuid)), "{counted:?}");
+    }
+
     async fn a_refusal_is_found_by_the_person_concerned_however_it_named_them(test: TestDb) {
         let world = World::start(test).await;
         let (admin, owner) = (world.admin.clone(), world.owner.clone());
