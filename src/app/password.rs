@@ -16,6 +16,7 @@ use crate::domain::ids::{ChangeId, OrganizationId};
 use crate::domain::password::{Password, PasswordHash, PasswordKind};
 use crate::domain::secret::{Secret, new_one_time_password};
 use crate::domain::switch::Hand;
+use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
@@ -127,8 +128,8 @@ async fn demand_factor(
     if context.dry_run { Ok(()) } else { factors::prove(app, context, known, typed).await }
 }
 
-/// Replaces the one-time password of somebody who has just proved to know it. Answers the account as the change
-/// left it.
+/// Replaces the one-time password of somebody who has just proved to know it, in the session of the context, which
+/// must still be there to choose with. Answers the account as the change left it.
 ///
 /// # Errors
 /// `BadCredentials` when `known` is no longer how the account stands; `BadPassword`; `TooMany` for this person.
@@ -141,7 +142,8 @@ pub async fn choose(
     refuse_the_same(app, &known, new).await?;
     let candidate = fits(app, context, &known, new, None).await?;
     let new = hashed(app, context, new).await?;
-    changed(replace(app, context, known, new, Way::own(Ends::OldPassword, candidate)).await?)
+    let way = Way { in_session: true, ..Way::own(Ends::OldPassword, candidate) };
+    changed(replace(app, context, known, new, way).await?)
 }
 
 async fn refuse_the_same(app: &App, known: &Account, new: &Password) -> Result<()> {
@@ -170,7 +172,7 @@ pub(super) async fn recover(
     let new = hashed(app, context, new).await?;
     demand_factor(app, context, &known, code).await?;
     let (notice, ends) = (Notice::PasswordRecovered, Ends::OldPassword);
-    let way = Way { notice, ends, link: Some(link), candidate };
+    let way = Way { notice, ends, link: Some(link), in_session: false, candidate };
     changed(replace(app, context, known, new, way).await?).map(|(change, _)| change)
 }
 
@@ -210,6 +212,8 @@ struct Way {
     ends: Ends,
     /// The link that is spent by it.
     link: Option<[u8; 32]>,
+    /// A session that a one-time password began is all there is to prove it.
+    in_session: bool,
     /// How it was counted, where it was.
     candidate: Option<Candidate>,
 }
@@ -217,7 +221,7 @@ struct Way {
 impl Way {
     /// A self change leaves app passwords alone: the person knows where they are typed.
     fn own(ends: Ends, candidate: Option<Candidate>) -> Self {
-        Self { notice: Notice::PasswordChanged, ends, link: None, candidate }
+        Self { notice: Notice::PasswordChanged, ends, link: None, in_session: false, candidate }
     }
 }
 
@@ -288,7 +292,7 @@ async fn hashed(app: &App, context: &Context, new: &Password) -> Result<NewPassw
 
 /// Stores a new permanent password that fits, provided the account is still as `known`.
 async fn replace(app: &App, context: &Context, known: Account, new: NewPassword, way: Way) -> Result<Done> {
-    let Way { notice, ends, link, candidate } = way;
+    let Way { notice, ends, link, in_session, candidate } = way;
     let stamp = Stamp::new(app, context, verb(link.is_some())).await?;
     let (inner, now, rules) = (context.clone(), stamp.at, Rules::of(app));
     transact(app, context, Pass::default(), stamp, async move |tx| {
@@ -303,6 +307,11 @@ async fn replace(app: &App, context: &Context, known: Account, new: NewPassword,
         let open = before.switches.user_disabled.is_none() && organization.disabled.is_none();
         if !same || !open || before.credential.is_over(now) {
             return Err(Error::BadCredentials);
+        }
+        // A second factor that was set up since has ended the session.
+        if in_session {
+            let held = own::owner(tx, &inner, &[Stage::ChoosePassword], now).await;
+            held.map_err(|error| if let Error::BadToken = error { Error::BadCredentials } else { error })?;
         }
         if let Some(link) = &link {
             // Decided once more: the person may have become an administrator, or the address another one.

@@ -271,11 +271,12 @@ pub async fn prove_again(
     app.db.write(async move |tx| store::web_sessions::proved(tx, &hash, now).await).await
 }
 
-/// Chooses a new password in a session that a one-time password began; the session is replaced. Where it cannot be,
+/// Chooses a new password in a session that a one-time password began, which is also the context's; it is replaced. Where it cannot be,
 /// the password is chosen all the same, and there is no new session.
 ///
 /// # Errors
-/// `BadCredentials` when the one-time password is no longer the account's; `BadPassword`.
+/// `BadCredentials` when the one-time password is no longer the account's, or the session has ended; as
+/// `password::choose`.
 pub async fn choose_password(
     app: &App,
     context: &Context,

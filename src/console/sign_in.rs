@@ -158,7 +158,8 @@ pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> R
     let Some(held) = guest.held(&app).await? else { return Ok(guest.go("/")) };
     let chosen = async {
         let new = sent.new_password()?;
-        web_sessions::choose_password(&app, &guest.unsigned(), &held, &guest.browser, &new).await
+        let context = guest.context(&app, &held);
+        web_sessions::choose_password(&app, &context, &held, &guest.browser, &new).await
     };
     match chosen.await {
         Ok((_, None)) => Ok(without_session(&app, guest.go("/?said=recovered"))),

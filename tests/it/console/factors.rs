@@ -420,6 +420,23 @@ both_engines! {
         assert_eq!(owner.get("/me").await.status, StatusCode::OK);
     }
 
+    async fn a_session_that_ends_while_its_new_password_is_hashed_chooses_none(db: Db) {
+        let world = World::start(db).await;
+        world.mode(&world.owner, &world.member, "resetPassword", json!({"password": "t*c9ma-once"})).await.ok();
+        let once = Password::prepare("t*c9ma-once").expect("a password");
+        let browser = Browser { source: None, agent: String::new() };
+        let begun = web_sessions::sign_in(&world.app, &world.member.email, Some(&once), &browser).await.expect("half way");
+        let held = web_sessions::held(&world.app, begun.cookie.fingerprint()).await.expect("readable").expect("a session");
+        // As a factor does that is set up meanwhile.
+        web_sessions::sign_out(&world.app, &held).await.expect("ended");
+        let context = Context::new(web_sessions::caller(&world.app, &held), Door::Console, "late".to_owned());
+        let new = Password::prepare("a-better-one-9").expect("a password");
+        let chosen = web_sessions::choose_password(&world.app, &context, &held, &browser, &new).await;
+        assert!(matches!(chosen, Err(Error::BadCredentials)), "{:?}", chosen.map(|(change, _)| change));
+        let anew = Visitor::new(&world).sign_in(&world.member.email, "a-better-one-9").await;
+        assert_eq!(anew.status, StatusCode::UNAUTHORIZED, "it was not chosen");
+    }
+
     async fn a_proposed_seed_belongs_to_the_session_that_asked_for_it(db: Db) {
         let world = World::start(db).await;
         let mut own = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
