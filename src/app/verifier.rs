@@ -37,7 +37,8 @@ impl Verified {
 /// Checks an address and a password. `None` means that what was sent cannot be a password at all: it is counted, and
 /// takes as long, as any wrong one.
 ///
-/// A try is counted before it is looked at and taken back when it was right (`throttle::admit`).
+/// A try is counted before it is looked at and taken back when it let somebody in (`throttle::admit`): the right
+/// password of who is disabled counts as any other, or the throttle would tell that it is the right one.
 ///
 /// # Errors
 /// `BadCredentials` for every reason: unknown address, wrong, expired, no password set, disabled,
@@ -67,11 +68,12 @@ pub async fn verify(
         compared?;
         return Err(Error::BadCredentials);
     };
-    if !matches!(compared, Ok(false)) {
+    let let_in = found.filter(|account| matches!(compared, Ok(true)) && opens(account, now));
+    if let_in.is_some() || compared.is_err() {
         counted.take_back(app).await?;
     }
-    let right = compared?;
-    match found.filter(|account| right && opens(account, now)) {
+    compared?;
+    match let_in {
         Some(account) => Ok(Verified { account }),
         None => Err(Error::BadCredentials),
     }

@@ -199,6 +199,19 @@ both_engines! {
         assert_eq!(visitor.sign_in(&world.other.email, &endless).await.status, StatusCode::TOO_MANY_REQUESTS);
     }
 
+    async fn the_right_password_that_opens_nothing_is_counted_as_any_wrong_one(db: Db) {
+        let world = World::start(db).await;
+        world.mode(&world.owner, &world.member, "disableUser", json!({})).await.ok();
+        world.mode(&world.owner, &world.other, "resetPassword", json!({"password": "t*c9ma-once"})).await.ok();
+        world.app.clock.advance(73 * 60 * MINUTE);
+        for (of, right) in [(&world.member, PASSWORD), (&world.other, "t*c9ma-once")] {
+            for _ in 0..10 {
+                world.self_password(&of.email, right, NEW).await.refused(401, "INVALID_CREDENTIALS");
+            }
+            world.self_password(&of.email, right, NEW).await.refused(429, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED");
+        }
+    }
+
     async fn an_administrator_lets_somebody_in_again(db: Db) {
         let world = World::start(db).await;
         let member = &world.member;

@@ -831,12 +831,12 @@ impl Model {
         if wrong >= MOST_WRONG_TRIES {
             return refused;
         }
-        if person.password != password {
+        // The right one that opens nothing counts as a wrong one.
+        let closed =
+            person.blocks.contains_key(&Switch::User) || person.until.is_some_and(|until| until <= now);
+        if person.password != password || closed {
             let end = if wrong == 0 { now + WRONG_TRIES_ARE_COUNTED } else { end };
             self.wrong.insert(number, (end, wrong + 1));
-            return refused;
-        }
-        if person.blocks.contains_key(&Switch::User) || person.until.is_some_and(|until| until <= now) {
             return refused;
         }
         if new == password || self.accept(person, new, false).is_err() {
