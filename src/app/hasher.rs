@@ -117,6 +117,24 @@ impl Hasher {
         self.compute(Algorithm::Argon2id, params, "", &[0; 16]).await.map(|_| ())
     }
 
+    /// The work that the verification of this hash lacks to the configured cost, for nothing: a hash from before the cost
+    /// was raised must take as long as an unknown address. One of a higher cost cannot be hidden.
+    ///
+    /// # Errors
+    /// As [`Hasher::burn`].
+    pub async fn burn_rest(&self, hash: &PasswordHash) -> Result<()> {
+        let full = self.handle.cost;
+        let work = |cost: Cost| u64::from(cost.memory_kib) * u64::from(cost.passes);
+        let lacking = work(full).saturating_sub(work(hash.cost())) / u64::from(full.passes);
+        let memory_kib = u32::try_from(lacking).unwrap_or(u32::MAX).min(full.memory_kib);
+        // Argon2 takes no less than two blocks for each quarter of a lane.
+        if memory_kib < 8 * full.lanes {
+            return Ok(());
+        }
+        let params = params(Cost { memory_kib, ..full }, HASH_BYTES)?;
+        self.compute(Algorithm::Argon2id, params, "", &[0; 16]).await.map(|_| ())
+    }
+
     /// How many passwords are waiting for a thread, abandoned ones among them.
     pub fn queued(&self) -> usize {
         self.handle.pool.lock().waiting.len()
@@ -491,6 +509,33 @@ mod tests {
         assert_eq!(grown.1, 8192);
         hasher.burn().await.expect("room");
         assert_eq!(look().await, grown);
+    }
+
+    #[tokio::test]
+    async fn a_hash_from_before_the_cost_was_raised_takes_as_long_as_one_from_after() {
+        let raised = Cost { memory_kib: 2048, passes: 2, lanes: 1 };
+        let hasher = Hasher::new(HasherOptions { threads: 1, queue: 8, cost: raised }).expect("a hasher");
+        // A new thread's memory shows how much it was made to fill.
+        let filled = async || {
+            let (tell, told) = mpsc::channel();
+            let task = move |memory: &mut Vec<Block>| {
+                tell.send(memory.len()).ok();
+                *memory = Vec::new();
+                nothing()
+            };
+            hasher.run(Box::new(task)).await.expect_err("the task of a test");
+            told.recv().expect("the task ran")
+        };
+        let form = |cost: &str| {
+            let rest = "MDEyMzQ1Njc4OWFiY2RlZg$gy5SuVm5Z7Vw7keB9se9p87QGcomaseB/S2U1OhTsM0";
+            PasswordHash::parse(&format!("$argon2id$v=19${cost}${rest}")).expect("a hash")
+        };
+        for (cost, rest) in
+            [("m=512,t=2,p=1", 1536), ("m=512,t=1,p=1", 1792), ("m=2048,t=2,p=1", 0), ("m=4096,t=2,p=1", 0)]
+        {
+            hasher.burn_rest(&form(cost)).await.expect("room");
+            assert_eq!(filled().await, rest, "{cost}");
+        }
     }
 
     #[tokio::test]
