@@ -71,7 +71,7 @@ impl NewUser {
             role,
             help_desk,
             profile,
-            term: personal.term.unwrap_or(Term::Forever),
+            term: personal.term.map_or(Ok(Term::Forever), Term::given)?,
         })
     }
 }

@@ -37,9 +37,18 @@ pub enum Term {
 }
 
 impl Term {
-    /// Reads `userExpiry`: days, or -1.
+    /// Reads `userExpiry`: days, or -1. None at all are how a term is shown that has ended; [`Self::given`] refuses them.
     fn read(body: &Body) -> Result<Option<Self>> {
-        body.long("userExpiry")?.map(Self::of_days).transpose()
+        let days = body.long("userExpiry")?;
+        days.map(|days| if days == 0 { Ok(Self::Days(0)) } else { Self::of_days(days) }).transpose()
+    }
+
+    /// The term, where it can be given to somebody.
+    ///
+    /// # Errors
+    /// `BadValue`.
+    pub fn given(self) -> Result<Self> {
+        Self::of_days(self.days())
     }
 
     fn of_days(days: i64) -> Result<Self> {
@@ -150,7 +159,7 @@ impl Mode for UpdatePersonalInfo {
         match self.term {
             // What was shown may be sent back; it does not move the end.
             Some(term) if term.days() != Term::left(change.account.expires_at, now) => {
-                change.set_term(term.end(now))
+                change.set_term(term.given()?.end(now))
             }
             Some(_) | None => Ok(()),
         }

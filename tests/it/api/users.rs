@@ -341,7 +341,8 @@ both_engines! {
         unchanged(&own(-1).await);
         world.app.clock.advance(DAY);
         worker::tidy(&world.app).await.expect("tidied");
-        assert_eq!(seen().await["enabled"], false);
+        assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(false), &json!(0)));
+        unchanged(&term(0).await);
 
         // Who gave the term can let the user in again, for good.
         changed(&world.mode(&world.admin, &guest, "enableUser", none()).await);
