@@ -34,4 +34,9 @@ pub const STEPS: &[Step] = &[
         name: "addresses of an account",
         sql: include_str!("../../migrations/0018_addresses_of_an_account.sql"),
     },
+    Step {
+        number: 19,
+        name: "look-ups by account",
+        sql: include_str!("../../migrations/0019_look_ups_by_account.sql"),
+    },
 ];

@@ -15,7 +15,7 @@ use super::clients::{Imap, Lines, Pop3, Smtp};
 use super::lab::{Lab, LabDir, free_ports, id_of, write};
 use super::world::{domains, options, person};
 
-fn settings(contract: Contract, dir: &Path, tls: Tls) -> Settings {
+pub fn settings(contract: Contract, dir: &Path, tls: Tls) -> Settings {
     Settings {
         hostname: "mx.example.test".into(),
         postmaster: "postmaster@example.test".into(),
