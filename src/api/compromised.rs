@@ -80,7 +80,7 @@ fn view(report: &Report) -> Value {
 }
 
 fn session(one: &Session) -> Value {
-    json!({"service": one.service, "source": one.ip, "credential": one.credential().unwrap_or_default()})
+    json!({"service": one.service, "source": one.ip, "credential": one.credential().map(String::from).unwrap_or_default()})
 }
 
 /// Entries as docs/audit.md describes them.

@@ -415,8 +415,8 @@ async fn meant(app: &App, forecast: &Forecast, open: &[Session]) -> Result<u64> 
     let mut ended = open.iter().filter(|one| masks.iter().any(|mask| mask.matches(&one.name))).count();
     if let Some(whole) = &forecast.whole {
         let mut tx = app.db.read().await?;
-        for session in open {
-            let owner = store::mailboxes::owner(&mut tx, session.mailbox()).await?;
+        for (mailbox, _) in open.iter().filter_map(Session::ours) {
+            let owner = store::mailboxes::owner(&mut tx, mailbox).await?;
             ended += usize::from(owner.is_some_and(|(zoid, domain)| match whole {
                 Whole::Organization(of) => *of == zoid,
                 Whole::Domain(name) => *name == domain,

@@ -31,5 +31,6 @@ pub mod policy;
 pub mod rights;
 pub mod scope;
 pub mod secret;
+pub mod session_credential;
 pub mod switch;
 pub mod web_session;

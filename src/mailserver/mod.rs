@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::session_credential::SessionCredential;
+
 use doveadm::{Doveadm, DoveadmError};
 use remote::Remote;
 
@@ -19,8 +21,8 @@ use remote::Remote;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionMask {
-    /// Those opened with one credential: `g41` is generation 41 of the main password, `a7` the app password 7.
-    Exact { mbox: String, credential: String },
+    /// Those opened with one credential.
+    Exact { mbox: String, credential: SessionCredential },
     /// Every session of a mailbox.
     All { mbox: String },
 }
@@ -36,10 +38,9 @@ impl SessionMask {
 
     /// Whether a session of this name is meant.
     pub fn matches(&self, session_name: &str) -> bool {
-        match (self, session_name.split_once('@')) {
-            (Self::Exact { mbox, credential }, Some((m, c))) => m == mbox && c == credential,
-            (Self::All { mbox }, Some((m, _))) => m == mbox,
-            (_, None) => false,
+        match self {
+            Self::Exact { .. } => session_name == self.as_doveadm(),
+            Self::All { mbox } => session_name.split_once('@').is_some_and(|(mailbox, _)| mailbox == mbox),
         }
     }
 }
@@ -57,14 +58,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// The mailbox that it is in: what stands before the credential.
-    pub fn mailbox(&self) -> &str {
-        self.name.split_once('@').map_or(&self.name, |(mailbox, _)| mailbox)
+    /// The mailbox that it is in, and the credential that opened it. None where Mailward let nobody in: Dovecot may
+    /// have other people besides, whose names may be addresses.
+    pub fn ours(&self) -> Option<(&str, SessionCredential)> {
+        let (mailbox, credential) = self.name.split_once('@')?;
+        Some((mailbox, credential.parse().ok()?))
     }
 
-    /// The credential that opened it, as masks write it; none in a name that is not ours.
-    pub fn credential(&self) -> Option<&str> {
-        self.name.split_once('@').map(|(_, credential)| credential)
+    /// The credential that opened it, where Mailward let it in.
+    pub fn credential(&self) -> Option<SessionCredential> {
+        self.ours().map(|(_, credential)| credential)
     }
 }
 
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_mask_means_one_credential_or_the_whole_mailbox_and_no_other() {
-        let exact = SessionMask::Exact { mbox: "10".into(), credential: "g4".into() };
+        let exact = SessionMask::Exact { mbox: "10".into(), credential: SessionCredential::Generation(4) };
         let all = SessionMask::All { mbox: "10".into() };
         assert_eq!((exact.as_doveadm().as_str(), all.as_doveadm().as_str()), ("10@g4", "10@*"));
         let meant =
@@ -222,10 +225,12 @@ mod tests {
 
     #[test]
     fn a_session_is_of_a_mailbox_and_says_what_opened_it() {
-        let parts =
-            |name| (session(name).mailbox().to_owned(), session(name).credential().map(str::to_owned));
-        assert_eq!(parts("m10@g4"), ("m10".to_owned(), Some("g4".to_owned())));
-        assert_eq!(parts("root"), ("root".to_owned(), None));
+        let by = |name| session(name).ours().map(|(mailbox, credential)| (mailbox.to_owned(), credential));
+        assert_eq!(by("m10@g4"), Some(("m10".to_owned(), SessionCredential::Generation(4))));
+        assert_eq!(by("m10@a7"), Some(("m10".to_owned(), SessionCredential::AppPassword(7))));
+        for others in ["root", "alice@legacy.example", "alice@g4.example"] {
+            assert_eq!(by(others), None, "{others}");
+        }
         let told = serde_json::to_value(session("m10@g4")).expect("JSON");
         assert_eq!(told["user"], "m10@g4", "agents of every version say it like this");
     }

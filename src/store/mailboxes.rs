@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Millis;
 use crate::domain::ids::{AccountId, OrganizationId};
+use crate::domain::session_credential::SessionCredential;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::id;
@@ -176,13 +177,12 @@ async fn add_belongings(
     Ok(())
 }
 
-/// Whether a session of this mailbox, opened with this credential (`g41` or `a7`) at this service
-/// (`imap`, `pop3`, …), may go on. A one-time password is no reason to end a session: which
+/// Whether a session of this mailbox, opened with this credential at this service (`imap`, `pop3`, …), may go on. A one-time password is no reason to end a session: which
 /// sessions a reset ends is said by the generation.
 pub async fn may_hold_session(
     tx: &mut Tx,
     mailbox: &str,
-    credential: &str,
+    credential: SessionCredential,
     service: &str,
     now: Millis,
 ) -> Result<bool> {
@@ -208,11 +208,9 @@ pub async fn may_hold_session(
         )
         .await?;
     let Some((true, organization, account, generation)) = live else { return Ok(false) };
-    if let Some(number) = credential.strip_prefix('g') {
-        return Ok(number.parse().ok() == generation && generation.is_some());
-    }
-    let Some(number) = credential.strip_prefix('a').and_then(|number| number.parse::<i64>().ok()) else {
-        return Ok(false);
+    let number = match credential {
+        SessionCredential::Generation(number) => return Ok(generation == Some(number)),
+        SessionCredential::AppPassword(number) => number,
     };
     let found = tx
         .query_opt(

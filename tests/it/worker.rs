@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mailward::app::accounts::create;
 use mailward::app::accounts::update_personal_info::Term;
+use mailward::app::mail::sessions;
 use mailward::app::random::Random;
 use mailward::app::{App, oauth, worker};
 use mailward::clock::{DAY, MINUTE, Millis, SECOND};
@@ -157,6 +158,20 @@ both_engines! {
         world.settle().await;
         assert_eq!(effects(&world, &answer, MAIL_SERVER).await[0].due_at, None);
         assert!(world.recorder.with(|recording| recording.sessions.is_empty()));
+    }
+
+    async fn the_people_whom_dovecot_knows_from_elsewhere_are_left_alone(db: Db) {
+        let world = World::start(db).await;
+        world.settle().await;
+        let dead = format!("m{}@g7", world.member.account_id);
+        let open = [dead.as_str(), "alice@legacy.example", "alice", "g1@g1.example"];
+        world.recorder.with(|recording| {
+            let session = |name: &str| Session { name: name.to_owned(), service: "imap".to_owned(), pid: None, ip: None };
+            recording.sessions = open.map(session).to_vec();
+        });
+        let server = MailServer::Recorder(world.recorder.clone());
+        assert_eq!(sessions::reconcile(&world.app, &server).await.expect("an answer"), 1);
+        assert_eq!(kicked(&world), [dead.as_str()]);
     }
 
     async fn what_waits_survives_a_restart(db: Db) {

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::clock::{MINUTE, Millis, SECOND};
 use crate::crash::{self, Point};
 use crate::domain::effect::{Effect, Sessions};
+use crate::domain::session_credential::SessionCredential;
 use crate::error::{Error, Result};
 use crate::mailserver::doveadm::DoveadmError;
 use crate::mailserver::{MailServer, Session, SessionMask};
@@ -222,8 +223,8 @@ pub fn mask(mailbox: &str, sessions: &Sessions) -> SessionMask {
     let exact = |credential| SessionMask::Exact { mbox: mailbox.to_owned(), credential };
     match sessions {
         Sessions::All => SessionMask::All { mbox: mailbox.to_owned() },
-        Sessions::Generation(number) => exact(format!("g{number}")),
-        Sessions::AppPassword(id) => exact(format!("a{id}")),
+        Sessions::Generation(number) => exact(SessionCredential::Generation(*number)),
+        Sessions::AppPassword(id) => exact(SessionCredential::AppPassword(id.get())),
     }
 }
 
@@ -271,18 +272,20 @@ pub async fn reconcile(app: &App, server: &MailServer) -> Result<u64> {
     Ok(ended)
 }
 
-/// The names among these sessions that nothing lets in any more, each once.
+/// The names among our sessions here that nothing lets in any more, each once.
 async fn dead(app: &App, sessions: &[Session]) -> Result<Vec<SessionMask>> {
-    let names: BTreeSet<(&str, &str, &str)> = sessions
+    let names: BTreeSet<(&str, SessionCredential, &str)> = sessions
         .iter()
-        .filter_map(|session| Some((session.mailbox(), session.credential()?, session.service.as_str())))
+        .filter_map(|session| {
+            session.ours().map(|(mailbox, credential)| (mailbox, credential, session.service.as_str()))
+        })
         .collect();
     let now = app.clock.now();
     let mut dead = Vec::new();
     let mut tx = app.db.read().await?;
     for (mailbox, credential, service) in names {
         if !store::mailboxes::may_hold_session(&mut tx, mailbox, credential, service, now).await? {
-            let mask = SessionMask::Exact { mbox: mailbox.to_owned(), credential: credential.to_owned() };
+            let mask = SessionMask::Exact { mbox: mailbox.to_owned(), credential };
             if dead.last() != Some(&mask) {
                 dead.push(mask);
             }

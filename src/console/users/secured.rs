@@ -20,6 +20,7 @@ use crate::console::users::handed::Handed;
 use crate::console::users::show::Seen;
 use crate::console::visit::Visitor;
 use crate::domain::ids::UserId;
+use crate::domain::session_credential::SessionCredential;
 use crate::domain::switch::Reason;
 use crate::error::{Error, Result};
 
@@ -132,7 +133,7 @@ fn present(report: &Report, now: Millis) -> Vec<Present> {
 /// A mail program, by its protocol and by which password let it in.
 fn program(server: &str, session: &Session) -> Present {
     let t = &ENGLISH;
-    let by_app = session.credential().is_some_and(|credential| credential.starts_with('a'));
+    let by_app = matches!(session.credential(), Some(SessionCredential::AppPassword(_)));
     let with = if by_app { t.with_app_password } else { t.with_main_password };
     Present {
         what: fill(t.mail_program_on, &[&session.service.to_uppercase(), &server, &with]),

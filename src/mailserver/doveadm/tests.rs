@@ -105,7 +105,7 @@ async fn one_mask_is_one_command_and_nobody_there_is_a_success() {
     let (port, asked) = dovecot(vec![(200, body.into())]).await;
     let exact = |mbox: &str, credential: &str| SessionMask::Exact {
         mbox: mbox.into(),
-        credential: credential.into(),
+        credential: credential.parse().expect("a credential"),
     };
     let masks = [exact("1", "g1"), exact("2", "a7"), SessionMask::All { mbox: "3".into() }];
     let ended = Files::new().client(port).kick(&masks).await.expect("answers");

@@ -126,7 +126,7 @@ pub fn phc(password: &str) -> String {
 }
 
 pub fn exact(mbox: &str, credential: &str) -> SessionMask {
-    SessionMask::Exact { mbox: mbox.into(), credential: credential.into() }
+    SessionMask::Exact { mbox: mbox.into(), credential: credential.parse().expect("a credential") }
 }
 
 pub fn all(mbox: &str) -> SessionMask {

@@ -26,6 +26,7 @@ use mailward::domain::ids::{ChangeId, PasskeyId, UserId, WebSessionId};
 use mailward::domain::password::Password;
 use mailward::domain::rights::Route;
 use mailward::domain::scope::ScopeSet;
+use mailward::domain::session_credential::SessionCredential;
 use mailward::mailserver::{MailServer, Session};
 use mailward::store;
 use mailward::store::engine::{EngineKind, executed, params};
@@ -672,8 +673,10 @@ async fn directly(world: &World) {
             assert!(!store::organizations::verified_domains(tx).await?.is_empty());
             let states = store::mailboxes::page(tx, zoid, 0, 10).await?;
             let mailbox = &states.first().expect("a mailbox").mbox;
-            store::mailboxes::may_hold_session(tx, mailbox, "g1", "imap", late).await?;
-            store::mailboxes::may_hold_session(tx, mailbox, "a100000000001", "imap", late).await?;
+            store::mailboxes::may_hold_session(tx, mailbox, SessionCredential::Generation(1), "imap", late)
+                .await?;
+            store::mailboxes::may_hold_session(tx, mailbox, SessionCredential::AppPassword(1), "imap", late)
+                .await?;
             let retained = store::mailboxes::retained(tx).await?;
             store::mailboxes::forget_retained(tx, &retained.first().expect("a deleted user's").mailbox)
                 .await?;
