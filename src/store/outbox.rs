@@ -77,7 +77,7 @@ pub fn project(tx: &mut Tx, origin: Origin) -> Result<Later<i64>> {
 }
 
 /// Writes an effect for every mail server there is, and for the agents of those hosts that have a domain of the
-/// organization; without any, that is noted as the outcome.
+/// organization; where that is nobody, it is noted as the outcome.
 pub fn for_mail_servers(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
     tx.send(
         "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, due_at, tries, outcome,
@@ -93,7 +93,9 @@ pub fn for_mail_servers(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<
          UNION ALL
          SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), '', CAST($4 AS TEXT), CAST($5 AS BIGINT),
                 NULL, 0, 'no mail server is configured; nothing was told', CAST($5 AS BIGINT)
-         WHERE NOT EXISTS (SELECT 1 FROM mail_server) AND NOT EXISTS (SELECT 1 FROM mail_agent_domain)",
+         WHERE NOT EXISTS (SELECT 1 FROM mail_server)
+           AND NOT EXISTS (SELECT 1 FROM mail_agent_domain
+                           WHERE domain = '*' OR domain IN (SELECT name FROM domain WHERE organization_id = $2))",
         params![
             origin.change.get(),
             origin.organization.get(),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use mailward::app::accounts::create;
 use mailward::app::accounts::update_personal_info::Term;
-use mailward::app::mail::sessions;
+use mailward::app::mail::{agents, sessions};
 use mailward::app::random::Random;
 use mailward::app::{App, oauth, worker};
-use mailward::clock::{DAY, MINUTE, Millis, SECOND};
+use mailward::clock::{Clock, DAY, MINUTE, Millis, SECOND};
 use mailward::config::Config;
 use mailward::domain::account::Account;
 use mailward::domain::actor::{Role, Who};
@@ -31,7 +31,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::postbox::postbox;
-use crate::support::world::{self, Answer, ORGANIZATION_SCOPES, PASSWORD, Someone, World, config, operator};
+use crate::support::world::{
+    self, Answer, ORGANIZATION_SCOPES, PASSWORD, START, Someone, World, config, operator,
+};
 
 const MAIL_SERVER: &str = "mx1";
 
@@ -158,6 +160,23 @@ both_engines! {
         world.settle().await;
         assert_eq!(effects(&world, &answer, MAIL_SERVER).await[0].due_at, None);
         assert!(world.recorder.with(|recording| recording.sessions.is_empty()));
+    }
+
+    async fn a_receipt_says_that_nobody_was_told_though_another_organization_has_an_agent(db: Db) {
+        let app = App::new(db, config(), Clock::at(START), Random::seeded(7)).await.expect("a good configuration");
+        let world = World::around(app).await;
+        world::organization(&world.app, "Other", "other.example").await;
+        for (domains, told) in [("other.example", ("", "not configured")), (&world.domain, ("imap2", "pending"))] {
+            let name = if domains == world.domain { "imap2" } else { "imap1" };
+            agents::add(&world.app, &operator(), name, &[domains.to_owned()]).await.expect("a new agent");
+            let change = reset(&world, &world.member).await.change().expect("a change");
+            let path = format!("/api/organization/{}/changes/{change}", world.zoid);
+            let receipt = world.get(&world.owner.org_token, &path).await.ok().json();
+            let parts = receipt["data"]["effects"].as_array().expect("effects").clone();
+            let ends: Vec<_> = parts.iter().filter(|part| part["effect"] == "end_sessions").collect();
+            let shown = ends.iter().map(|part| (part["server"].as_str().unwrap_or("?"), part["state"].as_str().unwrap_or("?")));
+            assert_eq!(shown.collect::<Vec<_>>(), [told], "{receipt:#}");
+        }
     }
 
     async fn the_people_whom_dovecot_knows_from_elsewhere_are_left_alone(db: Db) {
