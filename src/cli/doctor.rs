@@ -18,6 +18,7 @@ use crate::clock::{Clock, MINUTE, Millis, rfc3339};
 use crate::config::Config;
 use crate::error::Result;
 use crate::machine::files;
+use crate::machine::finding::{Finding, State, good, warning, wrong};
 use crate::store::engine::{Db, PostgresPlace};
 use crate::store::outbox::Backlog;
 
@@ -32,42 +33,6 @@ use crate::store::outbox::Backlog;
     after_help = "Examples:\n  mailward doctor\n  mailward doctor --json | jq '.findings[] | select(.state != \"good\")'"
 )]
 pub struct Doctor {}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Good,
-    Warning,
-    Wrong,
-}
-
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Warning => "warning",
-            Self::Wrong => "wrong",
-        }
-    }
-}
-
-struct Finding {
-    state: State,
-    what: String,
-    /// What to do; empty when nothing is to be done.
-    cure: String,
-}
-
-fn good(what: impl Into<String>) -> Finding {
-    Finding { state: State::Good, what: what.into(), cure: String::new() }
-}
-
-fn warning(what: impl Into<String>, cure: impl Into<String>) -> Finding {
-    Finding { state: State::Warning, what: what.into(), cure: cure.into() }
-}
-
-fn wrong(what: impl Into<String>, cure: impl Into<String>) -> Finding {
-    Finding { state: State::Wrong, what: what.into(), cure: cure.into() }
-}
 
 impl Doctor {
     /// # Errors

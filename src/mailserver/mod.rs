@@ -1,9 +1,10 @@
-//! What Mailward has to do with the mail servers beyond the projection: their configuration files, and
-//! ending sessions that are open. Start at [`MailServer`]; `doveadm` is how a real one is asked.
+//! What Mailward has to do with the mail servers beyond the projection: their configuration files,
+//! what is wrong with those in force, and ending sessions that are open. Start at [`MailServer`]; `doveadm` is how a real one is asked.
 
 pub mod config;
 pub mod connection;
 pub mod doveadm;
+pub mod examine;
 pub mod link;
 pub mod private;
 pub mod remote;
