@@ -44,13 +44,8 @@ pub async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
     let zoid = call.zoid(&app, &zoid).await?;
-    let asked = async {
-        let params = Params::query(query.as_deref())?;
-        let asked = (window(&params)?, email_id(&params)?);
-        door::strict_query(&app, &params)?;
-        Ok(asked)
-    };
-    let ((start, limit), named) = call.or_bad_token(&app, asked.await).await?;
+    let asked = |params: &Params| Ok((window(params)?, email_id(params)?));
+    let ((start, limit), named) = call.query(&app, query.as_deref(), asked).await?;
     let page = match named {
         None => read::page(&app, &call.context.caller, zoid, start, limit).await?,
         Some(named) => {
@@ -139,12 +134,7 @@ pub async fn history(
     RawQuery(query): RawQuery,
 ) -> Result<Response> {
     let number = call.number(&app, &id).await?;
-    let asked = Params::query(query.as_deref()).and_then(|params| {
-        let window = window(&params)?;
-        door::strict_query(&app, &params)?;
-        Ok(window)
-    });
-    let (start, limit) = call.or_bad_token(&app, asked).await?;
+    let (start, limit) = call.query(&app, query.as_deref(), window).await?;
     let entries = history::own(&app, &call.context.caller, number, start, limit).await?;
     Ok(success(entries))
 }
@@ -161,14 +151,7 @@ pub async fn create(
     stream: Stream,
 ) -> Result<Response> {
     let zoid = call.zoid(&app, &zoid).await?;
-    let parsed = async {
-        let body = Body::parse(&call.body(stream).await?)?;
-        let new = NewUser::from_body(&body)?;
-        door::strict(&app, &body)?;
-        Ok(new)
-    };
-    let parsed = parsed.await;
-    let new = call.or_bad_token(&app, parsed).await?;
+    let new = call.read(&app, stream, NewUser::from_body).await?;
     let again = app.clone();
     call.answers(Answer::Kept(Arc::new(move |made| {
         let data = made.accounts.first().map(|account| created(&again, account));
@@ -235,20 +218,19 @@ pub async fn change_own(
 }
 
 async fn put(app: &App, mut call: Call, route: Route, path: Option<i64>, stream: Stream) -> Result<Response> {
-    let parsed = async {
-        let body = Body::parse(&call.body(stream).await?)?;
+    let ask = call.read_bytes(app, stream, |bytes| {
+        let body = Body::parse(bytes)?;
         let zuid = body.long("zuid")?;
-        let mode = AccountMode::from_body(&body).and_then(|mode| door::strict(app, &body).map(|()| mode));
-        match mode {
+        match door::known_in(app, &body, AccountMode::from_body) {
             // The original looks for it before anything else.
             Err(_) if app.config.compat.strict && zuid.is_none() && names_one(route, &body) => {
                 Err(Error::Refused("zuid is null".to_owned()))
             }
             mode => Ok(Ask { route, path, zuid, mode: mode? }),
         }
-    };
-    let parsed = parsed.await;
-    run(app, &call, call.or_bad_token(app, parsed).await?).await
+    });
+    let ask = ask.await?;
+    run(app, &call, ask).await
 }
 
 fn names_one(route: Route, body: &Body) -> bool {
@@ -273,8 +255,8 @@ pub async fn delete_listed(
     stream: Stream,
 ) -> Result<Response> {
     let zoid = call.zoid(&app, &zoid).await?;
-    let parsed = async {
-        let deletion = Deletion::read(&app, query.as_deref(), &call.body(stream).await?)?;
+    let ask = call.read_bytes(&app, stream, |bytes| {
+        let deletion = Deletion::read(&app, query.as_deref(), bytes)?;
         if deletion.names_nobody() {
             return Err(Error::bad_value(
                 "accountList",
@@ -282,9 +264,9 @@ pub async fn delete_listed(
             ));
         }
         Ok(deletion.ask(Route::Organization(zoid), None))
-    };
-    let parsed = parsed.await;
-    run(&app, &call, call.or_bad_token(&app, parsed).await?).await
+    });
+    let ask = ask.await?;
+    run(&app, &call, ask).await
 }
 
 /// Deletes the user that the path names.
@@ -301,13 +283,13 @@ pub async fn delete(
     stream: Stream,
 ) -> Result<Response> {
     let zoid = call.zoid(&app, &zoid).await?;
-    let parsed = async {
+    let ask = call.read_bytes(&app, stream, |bytes| {
         let in_path = match wire::id_segment(&id) {
             PathId::Number(number) => TargetName::Number(number),
             PathId::Address(text) => TargetName::Address(EmailAddress::parse(&text)?),
             PathId::Nonsense => return Err(no_such_path()),
         };
-        let mut deletion = Deletion::read(&app, query.as_deref(), &call.body(stream).await?)?;
+        let mut deletion = Deletion::read(&app, query.as_deref(), bytes)?;
         if deletion.users.is_empty() {
             deletion.users.push(in_path);
             return Ok(deletion.ask(Route::Organization(zoid), None));
@@ -320,9 +302,9 @@ pub async fn delete(
                 "{address} is not on the list in the body; name the same users in both"
             ))),
         }
-    };
-    let parsed = parsed.await;
-    run(&app, &call, call.or_bad_token(&app, parsed).await?).await
+    });
+    let ask = ask.await?;
+    run(&app, &call, ask).await
 }
 
 /// Forgets the wrong passwords that were tried on an account, so that its owner can sign in again.
@@ -350,16 +332,12 @@ struct Deletion {
 
 impl Deletion {
     fn read(app: &App, query: Option<&str>, bytes: &[u8]) -> Result<Self> {
-        let params = Params::query(query)?;
-        let in_query = params.long("zuid")?;
-        door::strict_query(app, &params)?;
+        let in_query = door::known_query(app, query, |params| params.long("zuid"))?;
         if bytes.is_empty() {
             return Ok(Self { users: Vec::new(), zuid: in_query });
         }
-        let body = Body::parse(bytes)?;
-        let in_body = body.long("zuid")?;
-        let users = DeleteUser::parse(&body)?.users;
-        door::strict(app, &body)?;
+        let (in_body, users) =
+            door::known(app, bytes, |body| Ok((body.long("zuid")?, DeleteUser::parse(body)?.users)))?;
         match (in_query, in_body) {
             (Some(one), Some(other)) if one != other => {
                 Err(Malformed::Repeated { name: "zuid".to_owned() }.into())

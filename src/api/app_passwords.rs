@@ -19,7 +19,6 @@ use crate::domain::app_password::AppPassword;
 use crate::domain::ids::AppPasswordId;
 use crate::domain::rights::Route;
 use crate::error::{Error, Result};
-use crate::wire::Body;
 
 fn view(app: &AppPassword) -> Value {
     json!({
@@ -53,14 +52,7 @@ pub async fn create(
     stream: Stream,
 ) -> Result<Response> {
     let number = call.number(&app, &id).await?;
-    let parsed = async {
-        let body = Body::parse(&call.body(stream).await?)?;
-        let wish = CreateAppPassword::parse(&body)?;
-        door::strict(&app, &body)?;
-        Ok(wish)
-    };
-    let parsed = parsed.await;
-    let wish = call.or_bad_token(&app, parsed).await?;
+    let wish = call.read(&app, stream, CreateAppPassword::parse).await?;
     call.answers(Answer::Secret("revoke the app password that it made, and make another one with a new key"));
     let made = app_passwords::make(&app, &call.context, Route::Own, number, wish).await?;
     Ok(door::done(&made.done, |_| match made.stored() {

@@ -11,7 +11,6 @@ use crate::app::App;
 use crate::app::compromise::{self, AuditRow, Report, Session};
 use crate::app::once::Answer;
 use crate::error::{Error, Result};
-use crate::wire::Body;
 
 /// Takes an account back: a new one-time password, every token and session ends, app passwords and
 /// the recovery address go, sending is blocked. Answers the password, once, and who came in lately.
@@ -27,16 +26,8 @@ pub async fn secure(
 ) -> Result<Response> {
     let zoid = call.zoid(&app, &zoid).await?;
     let number = call.number(&app, &id).await?;
-    let parsed = async {
-        let bytes = call.body(stream).await?;
-        if !bytes.is_empty() {
-            door::strict(&app, &Body::parse(&bytes)?)?;
-        }
-        Ok(())
-    };
-    if let Err(error) = parsed.await {
-        return Err(call.instead(&app, error).await);
-    }
+    let nothing = |bytes: &[u8]| if bytes.is_empty() { Ok(()) } else { door::known(&app, bytes, |_| Ok(())) };
+    call.read_bytes(&app, stream, nothing).await?;
     call.answers(Answer::Secret("reset the password, or make the call again with a new key"));
     let (done, report) = compromise::secure(&app, &call.context, zoid, number).await?;
     Ok(door::done(&done, |_| match &report {

@@ -113,11 +113,8 @@ pub async fn untried(request: Request, next: Next) -> Result<Response> {
 }
 
 impl Call {
-    /// Reads the body. With an idempotency key, a repeat must have the same.
-    ///
-    /// # Errors
-    /// `Malformed`.
-    pub async fn body(&mut self, stream: Stream) -> Result<Vec<u8>> {
+    /// The body. With an idempotency key, a repeat must have the same.
+    async fn body(&mut self, stream: Stream) -> Result<Vec<u8>> {
         let bytes = door::bytes(stream).await?;
         self.asks(&bytes);
         Ok(bytes)
@@ -157,11 +154,48 @@ impl Call {
         }
     }
 
-    /// What was read of the request; if nothing could be, the refusal, but that of a bad token first.
+    /// What `read` makes of the body; in strict mode the body has nothing else.
     ///
     /// # Errors
-    /// As [`instead`](Self::instead).
-    pub async fn or_bad_token<T>(&self, app: &App, read: Result<T>) -> Result<T> {
+    /// `Malformed`, or what `read` refuses; that of a bad token first.
+    pub async fn read<T>(
+        &mut self,
+        app: &App,
+        stream: Stream,
+        read: impl FnOnce(&Body) -> Result<T>,
+    ) -> Result<T> {
+        self.read_bytes(app, stream, |bytes| known(app, bytes, read)).await
+    }
+
+    /// The same of a body that need not be an object.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_bytes<T>(
+        &mut self,
+        app: &App,
+        stream: Stream,
+        read: impl FnOnce(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let parsed = self.body(stream).await.and_then(|bytes| read(&bytes));
+        self.or_bad_token(app, parsed).await
+    }
+
+    /// What `read` makes of the query; in strict mode the query has nothing else.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn query<T>(
+        &self,
+        app: &App,
+        query: Option<&str>,
+        read: impl FnOnce(&Params) -> Result<T>,
+    ) -> Result<T> {
+        self.or_bad_token(app, known_query(app, query, read)).await
+    }
+
+    /// What was read of the request; if nothing could be, the refusal, but that of a bad token first.
+    async fn or_bad_token<T>(&self, app: &App, read: Result<T>) -> Result<T> {
         match read {
             Ok(read) => Ok(read),
             Err(error) => Err(self.instead(app, error).await),
@@ -192,20 +226,37 @@ impl Call {
     }
 }
 
-/// Refuses what a body has that nothing was read of, where that is wanted (`compat.strict`).
+/// What `read` makes of a body; in strict mode (`compat.strict`) the body has nothing else.
 ///
 /// # Errors
-/// `Malformed`.
-pub fn strict(app: &App, body: &Body) -> Result<()> {
-    if app.config.compat.strict { body.refuse_unknown() } else { Ok(()) }
+/// `Malformed`, or what `read` refuses.
+pub fn known<T>(app: &App, bytes: &[u8], read: impl FnOnce(&Body) -> Result<T>) -> Result<T> {
+    known_in(app, &Body::parse(bytes)?, read)
+}
+
+/// The same of a body that was parsed.
+///
+/// # Errors
+/// As [`known`].
+pub fn known_in<T>(app: &App, body: &Body, read: impl FnOnce(&Body) -> Result<T>) -> Result<T> {
+    let read = read(body)?;
+    if app.config.compat.strict {
+        body.refuse_unknown()?;
+    }
+    Ok(read)
 }
 
 /// The same of a query.
 ///
 /// # Errors
-/// `Malformed`.
-pub fn strict_query(app: &App, params: &Params) -> Result<()> {
-    if app.config.compat.strict { params.refuse_unknown() } else { Ok(()) }
+/// As [`known`].
+pub fn known_query<T>(app: &App, query: Option<&str>, read: impl FnOnce(&Params) -> Result<T>) -> Result<T> {
+    let params = Params::query(query)?;
+    let read = read(&params)?;
+    if app.config.compat.strict {
+        params.refuse_unknown()?;
+    }
+    Ok(read)
 }
 
 /// The segments of the path, percent-decoded. Bytes that are no text name nothing.

@@ -55,33 +55,21 @@ pub async fn change(
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let (address, current, new, everything, code) = if form {
-        let form = Params::parse(None, &bytes)?;
-        (
-            form.text_required(ADDRESS)?.to_owned(),
-            form.secret_required(CURRENT)?,
-            form.secret_required(NEW)?,
-            form.flag("resetAuthToken")?,
-            form.secret([CODE])?,
-        )
-    } else {
-        let body = Body::parse(&bytes)?;
-        (
-            body.text_required(ADDRESS)?.to_owned(),
-            body.secret_required(CURRENT)?,
-            body.secret_required(NEW)?,
-            body.flag("resetAuthToken")?,
-            body.secret([CODE])?,
-        )
-    };
-    let wish = OwnChange {
+    let wish = if form { wish(Params::parse(None, &bytes)?.fields())? } else { wish(&Body::parse(&bytes)?)? };
+    let context = Context { dry_run, ..unsigned.context };
+    let done = password::run(&app, &context, wish).await?;
+    Ok(door::done(&done, |_| bare_success()))
+}
+
+fn wish(fields: &Body) -> Result<OwnChange> {
+    let address = fields.text_required(ADDRESS)?.to_owned();
+    let (current, new) = (fields.secret_required(CURRENT)?, fields.secret_required(NEW)?);
+    let (everything, code) = (fields.flag("resetAuthToken")?, fields.secret([CODE])?);
+    Ok(OwnChange {
         address,
         password: Password::prepare(current.expose_secret()).ok(),
         new_password: Password::prepare(new.expose_secret())?,
         end_everything: everything.unwrap_or(true),
         factor: Factor::Typed(code),
-    };
-    let context = Context { dry_run, ..unsigned.context };
-    let done = password::run(&app, &context, wish).await?;
-    Ok(door::done(&done, |_| bare_success()))
+    })
 }

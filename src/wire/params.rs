@@ -45,6 +45,11 @@ impl Params {
         Self::parse(query, b"")
     }
 
+    /// The parameters as the fields of a body, for what both are read by.
+    pub fn fields(&self) -> &Body {
+        &self.0
+    }
+
     pub fn text(&self, names: impl Names) -> Result<Option<&str>> {
         self.0.text(names)
     }
