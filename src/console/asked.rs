@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 
 use crate::app::App;
 use crate::console::form::Form;
+use crate::console::said::Said;
 
 pub struct Asked {
     form: Form,
@@ -23,6 +24,16 @@ impl std::ops::Deref for Asked {
 }
 
 impl Asked {
+    /// What was done before the browser came here.
+    pub fn said(&self) -> Option<Said> {
+        Said::of(self.text("said"))
+    }
+
+    /// The same in words, for a page of somebody who is signed in.
+    pub fn notice(&self) -> Option<String> {
+        self.said().filter(|said| !said.is_outside()).map(|said| said.text().to_owned())
+    }
+
     pub fn number(&self, name: &str) -> Option<i64> {
         self.text(name).parse().ok()
     }

@@ -20,6 +20,7 @@ mod me;
 mod page;
 mod recover;
 mod refusals;
+mod said;
 mod security;
 mod sign_in;
 mod texts;

@@ -2,15 +2,16 @@
 //! that it takes. Opening a link spends nothing, since scanners of mail open links; a button does.
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::app::App;
 use crate::app::recovery::{self, Purpose};
-use crate::console::me::{Said, notice};
+use crate::console::asked::Asked;
 use crate::console::page::{Frame, Tab, answer};
 use crate::console::refusals::{self, Trouble};
+use crate::console::said::Said;
 use crate::console::texts::{ENGLISH, fill, with};
 use crate::console::times::Time;
 use crate::console::visit::{FormToken, Guest, Posted, PostedByGuest, Visitor};
@@ -45,8 +46,8 @@ struct AskPage {
 }
 
 /// `GET /recover`
-pub async fn show(State(app): State<App>, guest: Guest, Query(said): Query<Said>) -> Result<Response> {
-    let sent = said.said == "sent";
+pub async fn show(State(app): State<App>, guest: Guest, asked: Asked) -> Result<Response> {
+    let sent = asked.said() == Some(Said::RecoveryAsked);
     outside(&app, &guest, ENGLISH.recover, StatusCode::OK, |frame| AskPage {
         frame,
         problem: None,
@@ -65,7 +66,7 @@ pub async fn ask(State(app): State<App>, posted: PostedByGuest) -> Result<Respon
         Err(error) => Err(error),
     };
     match asked {
-        Ok(()) => Ok(guest.go("/recover?said=sent")),
+        Ok(()) => Ok(guest.go(&Said::RecoveryAsked.at("/recover"))),
         Err(error) => {
             let Trouble { status, problem } = refusals::beside_own(error)?;
             outside(&app, &guest, ENGLISH.recover, status, |frame| AskPage {
@@ -126,7 +127,7 @@ pub async fn choose_password(
         recovery::recover(&app, &guest.unsigned(), &link, &new, Some(&code)).await
     };
     match chosen.await {
-        Ok(_) => Ok(guest.go("/?said=recovered")),
+        Ok(_) => Ok(guest.go(&Said::Recovered.at("/"))),
         // The page says by itself that the link is over.
         Err(Error::BadCredentials) => {
             choice(&app, &guest, &link, Trouble { status: StatusCode::NOT_FOUND, problem: None }).await
@@ -195,8 +196,8 @@ struct AddressPage {
 }
 
 /// `GET /me/recovery`
-pub async fn own(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Result<Response> {
-    own_page(&app, &visitor, notice(&said.said), Trouble::NONE, "").await
+pub async fn own(State(app): State<App>, visitor: Visitor, asked: Asked) -> Result<Response> {
+    own_page(&app, &visitor, asked.notice(), Trouble::NONE, "").await
 }
 
 async fn own_page(
@@ -230,7 +231,7 @@ pub async fn propose(State(app): State<App>, Posted { visitor, form }: Posted) -
         Err(error) => Err(error),
     };
     match proposed {
-        Ok(()) => Ok(visitor.guest.go("/me/recovery?said=link-sent")),
+        Ok(()) => Ok(visitor.guest.go(&Said::LinkSent.at("/me/recovery"))),
         Err(error) => own_page(&app, &visitor, None, refusals::beside_own(error)?, typed).await,
     }
 }
@@ -242,7 +243,7 @@ pub async fn remove(State(app): State<App>, Posted { visitor, .. }: Posted) -> R
     }
     match recovery::remove_address(&app, &visitor.context(&app, None)).await {
         // That there is none is what was wanted.
-        Ok(()) | Err(Error::NotFound(_)) => Ok(visitor.guest.go("/me/recovery?said=recovery-removed")),
+        Ok(()) | Err(Error::NotFound(_)) => Ok(visitor.guest.go(&Said::RecoveryRemoved.at("/me/recovery"))),
         Err(other) => Err(other),
     }
 }

@@ -8,11 +8,12 @@ use qrcode::{Color, QrCode};
 
 use crate::app::App;
 use crate::app::{factors, passkeys, web_sessions};
+use crate::console::asked::Asked;
 use crate::console::assets::NAMES;
 use crate::console::form::Form;
-use crate::console::me::{Said, notice};
 use crate::console::page::{Frame, Tab, answer, ok};
 use crate::console::refusals::{self, Trouble};
+use crate::console::said::Said;
 use crate::console::texts::{ENGLISH, count};
 use crate::console::times::Time;
 use crate::console::visit::{Guest, Posted, PostedByGuest, Visitor, page_of, with_session};
@@ -71,9 +72,9 @@ struct SecurityPage {
 }
 
 /// `GET /me/security`
-pub async fn show(State(app): State<App>, guest: Guest, Query(said): Query<Said>) -> Result<Response> {
+pub async fn show(State(app): State<App>, guest: Guest, asked: Asked) -> Result<Response> {
     match keeper(&app, &guest).await? {
-        Ok(visitor) => page(&app, &visitor, notice(&said.said), Trouble::NONE, "").await,
+        Ok(visitor) => page(&app, &visitor, asked.notice(), Trouble::NONE, "").await,
         Err(elsewhere) => Ok(elsewhere),
     }
 }
@@ -206,7 +207,7 @@ async fn set_up(app: &App, visitor: &Visitor, codes: Option<Vec<Secret>>) -> Res
     let response = match codes {
         Some(codes) => codes_page(visitor, &codes, go_on),
         None if held_up(visitor) => visitor.guest.go("/"),
-        None => visitor.guest.go("/me/security?said=factor-added"),
+        None => visitor.guest.go(&Said::FactorAdded.at("/me/security")),
     };
     if !held_up(visitor) {
         return Ok(response);
@@ -238,7 +239,7 @@ pub async fn remove_app(State(app): State<App>, Posted { visitor, form }: Posted
         factors::remove_app(&app, &visitor.context(&app, None)).await
     };
     match removed.await {
-        Ok(()) => Ok(visitor.guest.go("/me/security?said=factor-removed")),
+        Ok(()) => Ok(visitor.guest.go(&Said::FactorRemoved.at("/me/security"))),
         Err(error) => not_removed(&app, &visitor, error).await,
     }
 }
@@ -308,7 +309,7 @@ pub async fn remove_passkey(State(app): State<App>, Posted { visitor, form }: Po
         passkeys::remove(&app, &visitor.context(&app, None), id).await
     };
     match removed.await {
-        Ok(()) => Ok(visitor.guest.go("/me/security?said=factor-removed")),
+        Ok(()) => Ok(visitor.guest.go(&Said::FactorRemoved.at("/me/security"))),
         Err(error) => not_removed(&app, &visitor, error).await,
     }
 }

@@ -2,15 +2,16 @@
 //! something dangerous, and the way out.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
 
 use crate::app::web_sessions::{self, Started};
 use crate::app::{App, passkeys};
+use crate::console::asked::Asked;
 use crate::console::assets::NAMES;
 use crate::console::page::{Frame, Tab, answer};
 use crate::console::refusals::Trouble;
+use crate::console::said::Said;
 use crate::console::texts::ENGLISH;
 use crate::console::visit::{
     FormToken, Guest, Posted, PostedByGuest, Visitor, own_path, page_of, sign_in_first, with_session,
@@ -19,15 +20,6 @@ use crate::console::visit::{
 use crate::domain::actor::Role;
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
-
-/// Where to go on afterwards.
-#[derive(Deserialize, Default)]
-pub struct Next {
-    #[serde(default)]
-    next: String,
-    #[serde(default)]
-    said: String,
-}
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -41,20 +33,17 @@ struct SignInPage {
 }
 
 /// `GET /`
-pub async fn show(State(app): State<App>, guest: Guest, Query(next): Query<Next>) -> Result<Response> {
+pub async fn show(State(app): State<App>, guest: Guest, asked: Asked) -> Result<Response> {
     if let Some(held) = guest.held(&app).await? {
         return Ok(match held.session.stage {
-            Stage::SignedIn if next.next.is_empty() => guest.go(home(held.role)),
-            Stage::SignedIn => guest.go(&next.next),
+            Stage::SignedIn if asked.text("next").is_empty() => guest.go(home(held.role)),
+            Stage::SignedIn => guest.go(asked.text("next")),
             stage => guest.go(page_of(stage)),
         });
     }
-    let notice = match next.said.as_str() {
-        "signed-out" => Some(ENGLISH.you_are_signed_out.to_owned()),
-        "recovered" => Some(ENGLISH.recover_done.to_owned()),
-        _ => None,
-    };
-    Ok(form(&app, Trouble::NONE, String::new(), next.next, notice))
+    let before = asked.said().filter(|said| said.is_outside());
+    let notice = before.map(|said| said.text().to_owned());
+    Ok(form(&app, Trouble::NONE, String::new(), asked.text("next").to_owned(), notice))
 }
 
 /// The first page of somebody with that role.
@@ -111,7 +100,7 @@ pub async fn sign_out(State(app): State<App>, posted: PostedByGuest) -> Result<R
         web_sessions::sign_out(&app, &held).await?;
     }
     let to = match own_path(posted.form.text("next")) {
-        "/" => "/?said=signed-out".to_owned(),
+        "/" => Said::SignedOut.at("/"),
         back => sign_in_first(back),
     };
     Ok(without_session(&app, posted.guest.go(&to)))
@@ -128,12 +117,8 @@ struct NewPasswordPage {
 }
 
 /// `GET /new-password`
-pub async fn new_password(
-    State(app): State<App>,
-    guest: Guest,
-    Query(next): Query<Next>,
-) -> Result<Response> {
-    choice(&app, &guest, Trouble::NONE, &next.next).await
+pub async fn new_password(State(app): State<App>, guest: Guest, asked: Asked) -> Result<Response> {
+    choice(&app, &guest, Trouble::NONE, asked.text("next")).await
 }
 
 async fn choice(app: &App, guest: &Guest, trouble: Trouble, next: &str) -> Result<Response> {
@@ -162,13 +147,13 @@ pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> R
         web_sessions::choose_password(&app, &context, &held, &guest.browser, &new).await
     };
     match chosen.await {
-        Ok((_, None)) => Ok(without_session(&app, guest.go("/?said=recovered"))),
+        Ok((_, None)) => Ok(without_session(&app, guest.go(&Said::Recovered.at("/")))),
         Ok((_, Some(started))) => {
             let next = match own_path(sent.text("next")) {
-                "/" => "/me?said=password",
-                next => next,
+                "/" => Said::Password.at("/me"),
+                next => next.to_owned(),
             };
-            Ok(go_on(&app, &guest, &started, next))
+            Ok(go_on(&app, &guest, &started, &next))
         }
         Err(error @ Error::BadPassword(_)) => {
             choice(&app, &guest, Trouble::of(&error), sent.text("next")).await
@@ -191,8 +176,8 @@ struct ProvePage {
 }
 
 /// `GET /prove`
-pub async fn ask_again(visitor: Visitor, Query(next): Query<Next>) -> Response {
-    prove_page(&visitor, Trouble::NONE, own_path(&next.next).to_owned())
+pub async fn ask_again(visitor: Visitor, asked: Asked) -> Response {
+    prove_page(&visitor, Trouble::NONE, own_path(asked.text("next")).to_owned())
 }
 
 fn prove_page(visitor: &Visitor, trouble: Trouble, next: String) -> Response {

@@ -629,7 +629,6 @@ texts! {
     said_factor_added = "The second factor is in use.";
     said_link_sent = "A link is on its way to the new address. Open it within 15 minutes.";
     said_recovery_removed = "There is no recovery address any more.";
-    said_nothing = "Nothing had to be changed.";
 
     // What people did to the own account, as the history tells it.
     did_recover_password = "Password replaced through the recovery address";

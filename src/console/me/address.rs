@@ -12,6 +12,7 @@ use crate::app::change::Done;
 use crate::app::{App, own};
 use crate::console::page::{Frame, Tab, answer};
 use crate::console::refusals::{self, Trouble};
+use crate::console::said::Said;
 use crate::console::texts::{ENGLISH, fill};
 use crate::console::visit::{Posted, Visitor};
 use crate::domain::actor::Role;
@@ -80,8 +81,8 @@ pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) ->
         Err(error) => Err(error),
     };
     match done {
-        Ok(Done { change: None, .. }) => Ok(visitor.guest.go("/me?said=nothing")),
-        Ok(_) => Ok(visitor.guest.go("/me?said=address")),
+        Ok(Done { change: None, .. }) => Ok(visitor.guest.go(&Said::Nothing.at("/me"))),
+        Ok(_) => Ok(visitor.guest.go(&Said::Address.at("/me"))),
         Err(error) => {
             let display_name = visitor.account.profile.display_name.clone();
             page(&app, &visitor, refusals::beside_own(error)?, typed, display_name).await
@@ -100,8 +101,8 @@ pub async fn change_name(State(app): State<App>, Posted { visitor, form }: Poste
         Err(error) => Err(error),
     };
     match done {
-        Ok(Done { change: None, .. }) => Ok(visitor.guest.go("/me?said=nothing")),
-        Ok(_) => Ok(visitor.guest.go("/me?said=name")),
+        Ok(Done { change: None, .. }) => Ok(visitor.guest.go(&Said::Nothing.at("/me"))),
+        Ok(_) => Ok(visitor.guest.go(&Said::Name.at("/me"))),
         Err(error) => page(&app, &visitor, refusals::beside_own(error)?, String::new(), typed).await,
     }
 }

@@ -1,18 +1,20 @@
 //! The own app passwords: listed, made and shown once, revoked.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 
-use super::{Said, notice, on_myself};
+use super::on_myself;
 use crate::app::App;
 use crate::app::accounts::AccountMode;
 use crate::app::accounts::create_app_password::{CreateAppPassword, LONGEST_DAYS, called, protocols};
 use crate::app::accounts::revoke_app_password::RevokeAppPassword;
 use crate::app::mail::app_passwords;
+use crate::console::asked::Asked;
 use crate::console::form::Form;
 use crate::console::page::{Frame, Tab, answer, ok};
 use crate::console::refusals::{self, Trouble};
+use crate::console::said::Said;
 use crate::console::texts::ENGLISH;
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor};
@@ -57,9 +59,9 @@ impl Typed {
 }
 
 /// `GET /me/app-passwords`
-pub async fn list(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Response {
+pub async fn list(State(app): State<App>, visitor: Visitor, asked: Asked) -> Response {
     let untouched = Typed { name: String::new(), days: String::new(), chosen: Protocols::ALL };
-    page(&app, &visitor, notice(&said.said), Trouble::NONE, untouched)
+    page(&app, &visitor, asked.notice(), Trouble::NONE, untouched)
 }
 
 fn page(app: &App, visitor: &Visitor, told: Option<String>, trouble: Trouble, typed: Typed) -> Response {
@@ -127,7 +129,7 @@ pub async fn revoke(State(app): State<App>, Posted { visitor, form }: Posted) ->
     let mode = AccountMode::RevokeAppPassword(RevokeAppPassword { id });
     match on_myself(&app, &visitor, mode, None).await {
         // That it is gone already is what was wanted.
-        Ok(_) | Err(Error::NotFound(_)) => Ok(visitor.guest.go("/me/app-passwords?said=revoked")),
+        Ok(_) | Err(Error::NotFound(_)) => Ok(visitor.guest.go(&Said::Revoked.at("/me/app-passwords"))),
         Err(other) => Err(other),
     }
 }

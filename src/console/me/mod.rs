@@ -7,9 +7,8 @@ pub mod password;
 pub mod sessions;
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::app::accounts::AccountMode;
@@ -18,10 +17,12 @@ use crate::app::accounts::enable_user::EnableUser;
 use crate::app::change::{self, Ask, Done};
 use crate::app::{App, factors, oauth, own, recovery, web_sessions};
 use crate::clock::Millis;
+use crate::console::asked::Asked;
 use crate::console::entries;
 use crate::console::form::Form;
 use crate::console::page::{Frame, Tab, answer};
 use crate::console::refusals::{self, Trouble};
+use crate::console::said::Said;
 use crate::console::texts::{ENGLISH, count, fill};
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor};
@@ -30,35 +31,6 @@ use crate::domain::actor::{Rank, Role, Who};
 use crate::domain::rights::Route;
 use crate::domain::switch::{Block, Reason};
 use crate::error::Result;
-
-/// What a redirect brings along to be told: one of the keys of `notice`.
-#[derive(Deserialize, Default)]
-pub struct Said {
-    #[serde(default)]
-    pub said: String,
-}
-
-/// The text of a key; nothing that a link could make up is ever shown.
-pub fn notice(key: &str) -> Option<String> {
-    let t = &ENGLISH;
-    let text = match key {
-        "password" => t.said_password,
-        "address" => t.said_address,
-        "name" => t.said_name,
-        "revoked" => t.said_revoked,
-        "mail-off" => t.said_mail_off,
-        "mail-on" => t.said_mail_on,
-        "session" => t.said_session,
-        "disconnected" => t.said_disconnected,
-        "factor-removed" => t.said_factor_removed,
-        "factor-added" => t.said_factor_added,
-        "link-sent" => t.said_link_sent,
-        "recovery-removed" => t.said_recovery_removed,
-        "nothing" => t.said_nothing,
-        _ => return None,
-    };
-    Some(text.to_owned())
-}
 
 /// A sentence of the state, with its sign.
 struct Line {
@@ -108,8 +80,8 @@ struct MailCard {
 }
 
 /// `GET /me`
-pub async fn show(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Result<Response> {
-    overview(&app, &visitor, notice(&said.said), Trouble::NONE).await
+pub async fn show(State(app): State<App>, visitor: Visitor, asked: Asked) -> Result<Response> {
+    overview(&app, &visitor, asked.notice(), Trouble::NONE).await
 }
 
 async fn overview(
@@ -251,13 +223,14 @@ pub async fn on_myself(
 
 /// `POST /me/mail/disable`
 pub async fn disable_mail(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
-    switch_mail(&app, &visitor, &form, AccountMode::DisableMailAccount(DisableMailAccount), "mail-off").await
+    switch_mail(&app, &visitor, &form, AccountMode::DisableMailAccount(DisableMailAccount), Said::MailOff)
+        .await
 }
 
 /// `POST /me/mail/enable`
 pub async fn enable_mail(State(app): State<App>, Posted { visitor, form }: Posted) -> Result<Response> {
     let mode = EnableUser { unblock_incoming: form.ticked("unblock_incoming") };
-    switch_mail(&app, &visitor, &form, AccountMode::EnableUser(mode), "mail-on").await
+    switch_mail(&app, &visitor, &form, AccountMode::EnableUser(mode), Said::MailOn).await
 }
 
 async fn switch_mail(
@@ -265,15 +238,15 @@ async fn switch_mail(
     visitor: &Visitor,
     form: &Form,
     mode: AccountMode,
-    said: &str,
+    said: Said,
 ) -> Result<Response> {
     let done = match Reason::parse(form.text("reason")) {
         Ok(reason) => on_myself(app, visitor, mode, reason).await,
         Err(error) => Err(error),
     };
     match done {
-        Ok(Done { change: None, .. }) => Ok(visitor.guest.go("/me?said=nothing")),
-        Ok(_) => Ok(visitor.guest.go(&format!("/me?said={said}"))),
+        Ok(Done { change: None, .. }) => Ok(visitor.guest.go(&Said::Nothing.at("/me"))),
+        Ok(_) => Ok(visitor.guest.go(&said.at("/me"))),
         Err(error) => overview(app, visitor, None, refusals::beside_own(error)?).await,
     }
 }

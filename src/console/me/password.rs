@@ -8,6 +8,7 @@ use crate::app::password::{self, Factor, OwnChange};
 use crate::app::{App, web_sessions};
 use crate::console::page::{Frame, Tab, answer};
 use crate::console::refusals::{self, Trouble};
+use crate::console::said::Said;
 use crate::console::texts::ENGLISH;
 use crate::console::visit::{Posted, Visitor, with_session, without_session};
 use crate::error::Result;
@@ -59,8 +60,10 @@ pub async fn change(State(app): State<App>, Posted { visitor, form }: Posted) ->
             // The password is changed, whatever happens now.
             let started = web_sessions::after_own_change(&app, &visitor.held, &account, browser).await;
             Ok(match started {
-                Ok(started) => with_session(&app, visitor.guest.go("/me?said=password"), &started.cookie),
-                Err(_) => without_session(&app, visitor.guest.go("/?said=recovered")),
+                Ok(started) => {
+                    with_session(&app, visitor.guest.go(&Said::Password.at("/me")), &started.cookie)
+                }
+                Err(_) => without_session(&app, visitor.guest.go(&Said::Recovered.at("/"))),
             })
         }
         Err(error) => page(&app, &visitor, refusals::beside_password(error)?, end_elsewhere).await,

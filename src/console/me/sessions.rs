@@ -1,12 +1,13 @@
 //! Where one is signed in, and which applications one has let in; each can be ended.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 
-use super::{Said, notice};
 use crate::app::{App, oauth, web_sessions};
+use crate::console::asked::Asked;
 use crate::console::page::{Frame, Tab, ok};
+use crate::console::said::Said;
 use crate::console::texts::ENGLISH;
 use crate::console::times::Time;
 use crate::console::visit::{Posted, Visitor};
@@ -37,14 +38,14 @@ struct Page {
 }
 
 /// `GET /me/sessions`
-pub async fn show(State(app): State<App>, visitor: Visitor, Query(said): Query<Said>) -> Result<Response> {
+pub async fn show(State(app): State<App>, visitor: Visitor, asked: Asked) -> Result<Response> {
     let now = app.clock.now();
     let sessions = web_sessions::list(&app, &visitor.held).await?;
     let applications = oauth::connected(&app, &visitor.caller(&app), None).await?;
     let or_unknown = |text: String| if text.is_empty() { ENGLISH.unknown_browser.to_owned() } else { text };
     Ok(ok(&Page {
         frame: Frame::inside(ENGLISH.sessions_and_applications, &visitor, Tab::Me)
-            .with_notice(notice(&said.said)),
+            .with_notice(asked.notice()),
         sessions: sessions
             .into_iter()
             .map(|session| Session {
@@ -85,7 +86,7 @@ pub async fn end_others(State(app): State<App>, Posted { visitor, .. }: Posted) 
 fn ended(visitor: &Visitor, done: Result<()>) -> Result<Response> {
     match done {
         // That it has ended already is what was wanted.
-        Ok(()) | Err(Error::NotFound(_)) => Ok(visitor.guest.go("/me/sessions?said=session")),
+        Ok(()) | Err(Error::NotFound(_)) => Ok(visitor.guest.go(&Said::Session.at("/me/sessions"))),
         Err(other) => Err(other),
     }
 }
@@ -95,7 +96,7 @@ pub async fn disconnect(State(app): State<App>, Posted { visitor, form }: Posted
     let context = visitor.context(&app, None);
     match oauth::disconnect(&app, &context, None, form.text("client")).await {
         // That it is gone already is what was wanted.
-        Ok(_) | Err(Error::NotFound(_)) => Ok(visitor.guest.go("/me/sessions?said=disconnected")),
+        Ok(_) | Err(Error::NotFound(_)) => Ok(visitor.guest.go(&Said::Disconnected.at("/me/sessions"))),
         Err(other) => Err(other),
     }
 }

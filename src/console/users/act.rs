@@ -12,6 +12,7 @@ use crate::console::asked::with_query;
 use crate::console::form::Form;
 use crate::console::page::{answer, ok};
 use crate::console::refusals::{self, Trouble};
+use crate::console::said::Said;
 use crate::console::texts::ENGLISH;
 use crate::console::users::action::Action;
 use crate::console::users::handed::password_page;
@@ -148,8 +149,11 @@ async fn done_page(
         return password_page(app, visitor, account, &change, password, title).await;
     }
     if action == Action::Delete {
-        return Ok(visitor.guest.go("/users?said=deleted"));
+        return Ok(visitor.guest.go(&Said::Deleted.at("/users")));
     }
-    let said = if change.is_empty() { "nothing" } else { "" };
-    Ok(visitor.guest.go(&with_query(&format!("/users/{user}"), &[("change", &change), ("said", said)])))
+    let page = format!("/users/{user}");
+    if change.is_empty() {
+        return Ok(visitor.guest.go(&Said::Nothing.at(&page)));
+    }
+    Ok(visitor.guest.go(&with_query(&page, &[("change", &change)])))
 }

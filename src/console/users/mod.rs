@@ -113,7 +113,7 @@ pub async fn list(State(app): State<App>, visitor: Visitor, asked: Asked) -> Res
         with_query("/users", &[("q", &wanted.term), ("state", state), ("after", &next.to_string())])
     };
     let page = ListPage {
-        frame: Frame::inside(ENGLISH.users, &visitor, Tab::Users).with_notice(said(&asked)),
+        frame: Frame::inside(ENGLISH.users, &visitor, Tab::Users).with_notice(asked.notice()),
         filters: FILTERS
             .map(|(value, one)| Filter { value, name: name_of(one), chosen: one == among })
             .into_iter()
@@ -129,9 +129,4 @@ pub async fn list(State(app): State<App>, visitor: Visitor, asked: Asked) -> Res
         term: wanted.term,
     };
     Ok(ok(&page))
-}
-
-/// What a redirect to the list wants to be told.
-fn said(asked: &Asked) -> Option<String> {
-    (asked.text("said") == "deleted").then(|| ENGLISH.user_is_deleted.to_owned())
 }

@@ -89,9 +89,7 @@ pub async fn show(
     let seen = Seen::of(&app, &visitor, user_of(&user)?).await?;
     let mut page = seen.page(&app, &visitor, None);
     page.progress = Progress::asked_for(&app, &visitor, asked.text("change")).await?;
-    if asked.text("said") == "nothing" {
-        page.frame = page.frame.with_notice(Some(ENGLISH.nothing_to_do.to_owned()));
-    }
+    page.frame = page.frame.with_notice(asked.notice());
     Ok(ok(&page))
 }
 
