@@ -253,7 +253,8 @@ async fn person_named(tx: &mut Tx, organization: OrganizationId, named: &str) ->
     Ok(store::accounts::load(tx, organization, handle).await?.map(|account| account.user))
 }
 
-/// Refusals of a rule are noted; malformed requests and failures of ours are not.
+/// Refusals of a rule are noted, and wrong passwords: who holds a token may have stolen it. Malformed requests and
+/// failures of ours are not.
 fn worth_noting(error: &Error) -> Option<String> {
     match error {
         Error::MissingScope
@@ -262,17 +263,17 @@ fn worth_noting(error: &Error) -> Option<String> {
         | Error::Refused(_)
         | Error::AddressTaken(_)
         | Error::BadAddress(_)
-        | Error::BadPassword(_) => Some(error.to_string()),
+        | Error::BadPassword(_)
+        | Error::BadCredentials
+        | Error::TooMany { .. } => Some(error.to_string()),
         Error::NoCredentials
         | Error::BadToken
-        | Error::BadCredentials
         | Error::Grant(_)
         | Error::NoRoute(_)
         | Error::WrongMethod(_)
         | Error::Malformed(_)
         | Error::KeyReused
         | Error::AnswerNotKept(_)
-        | Error::TooMany { .. }
         | Error::Unavailable { .. }
         | Error::Unconfirmed { .. }
         | Error::Again

@@ -104,7 +104,7 @@ async fn within(
          SELECT 'app', COUNT(*) FROM app_password t
          JOIN mailbox_state s ON s.organization_id = t.organization_id AND s.account_id = t.account_id
          WHERE t.organization_id = $1 AND t.account_id >= $5 AND t.account_id <= $6
-           AND (t.expires_at IS NULL OR t.expires_at > $4) AND s.gate IS NULL
+           AND (t.expires_at IS NULL OR t.expires_at > $4) AND (s.gate IS NULL OR s.gate_is_mains)
            AND ((t.imap AND s.gate_imap IS NULL) OR (t.pop AND s.gate_pop3 IS NULL) OR t.smtp)",
         params![
             organization.get(),
@@ -177,7 +177,7 @@ pub async fn of_domain(
          JOIN app_password t ON t.organization_id = a.organization_id AND t.account_id = a.id
          JOIN mailbox_state s ON s.organization_id = a.organization_id AND s.account_id = a.id
          WHERE a.organization_id = $1 AND a.primary_domain = $2
-           AND (t.expires_at IS NULL OR t.expires_at > $3) AND s.gate IS NULL
+           AND (t.expires_at IS NULL OR t.expires_at > $3) AND (s.gate IS NULL OR s.gate_is_mains)
            AND ((t.imap AND s.gate_imap IS NULL) OR (t.pop AND s.gate_pop3 IS NULL) OR t.smtp)",
         params![organization.get(), domain.as_str(), now],
         |row| live.add(row),

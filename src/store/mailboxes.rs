@@ -22,6 +22,7 @@ fn read(row: &Row<'_>) -> Result<MailboxState> {
         password_phc: row.get("pw")?,
         password_until: row.get("password_until")?,
         gate: row.get("gate")?,
+        gate_is_mains: row.get("gate_is_mains")?,
         imap: row.get::<Option<&str>>("gate_imap")?.is_none(),
         pop: row.get::<Option<&str>>("gate_pop3")?.is_none(),
         smtp_login: true,
@@ -44,7 +45,7 @@ pub async fn page(
 ) -> Result<Vec<MailboxState>> {
     let mut states: BTreeMap<i64, MailboxState> = tx
         .query_all(
-            "SELECT account_id, mbox, generation, pw, password_until, gate, gate_imap, gate_pop3, sending, incoming,
+            "SELECT account_id, mbox, generation, pw, password_until, gate, gate_is_mains, gate_imap, gate_pop3, sending, incoming,
                     primary_address
              FROM mailbox_state WHERE organization_id = $1 AND account_id > $2 ORDER BY account_id LIMIT $3",
             params![organization.get(), after, most],
@@ -66,7 +67,7 @@ pub async fn without_belongings(
     account: AccountId,
 ) -> Result<Option<MailboxState>> {
     tx.query_opt(
-        "SELECT account_id, mbox, generation, pw, password_until, gate, gate_imap, gate_pop3, sending, incoming,
+        "SELECT account_id, mbox, generation, pw, password_until, gate, gate_is_mains, gate_imap, gate_pop3, sending, incoming,
                 primary_address
          FROM mailbox_state WHERE organization_id = $1 AND account_id = $2",
         params![organization.get(), account.get()],

@@ -39,4 +39,9 @@ pub const STEPS: &[Step] = &[
         name: "look-ups by account",
         sql: include_str!("../../migrations/0019_look_ups_by_account.sql"),
     },
+    Step {
+        number: 20,
+        name: "gate of the main password",
+        sql: include_str!("../../migrations/0020_gate_of_the_main_password.sql"),
+    },
 ];

@@ -15,6 +15,7 @@ CREATE TABLE account (
     pw TEXT,
     pw_until INTEGER,
     gate TEXT,
+    gate_main TEXT,
     gate_imap TEXT,
     gate_pop3 TEXT,
     gate_smtp TEXT,
@@ -55,7 +56,8 @@ CREATE VIEW live_app_password AS
         OR p.expires_at > CAST(strftime('%s', 'now') AS INTEGER) * 1000;
 
 CREATE VIEW mp_login AS
-    SELECT d.address AS login, a.mbox AS mbox, a.mbox || '@g' || a.generation AS session, a.pw AS pw
+    SELECT d.address AS login, CASE WHEN a.gate_main IS NULL THEN a.mbox ELSE d.address END AS mbox,
+           a.mbox || '@g' || a.generation AS session, a.pw AS pw
       FROM address d JOIN account a ON a.account_id = d.account_id
      WHERE a.pw IS NOT NULL
        AND (a.pw_until IS NULL OR a.pw_until > CAST(strftime('%s', 'now') AS INTEGER) * 1000);
@@ -96,7 +98,8 @@ CREATE VIEW account_now AS
       FROM account;
 
 -- At most one row answers (mbox, protocol IN (asked, '*')): two rows are an internal
--- failure for Dovecot. So a general gate hides the ones per protocol.
+-- failure for Dovecot. So a general gate hides the ones per protocol, and what shuts the main password alone
+-- (gate_main) stands at the login names, which are no mailbox; mp_login names them to ask by.
 CREATE VIEW mp_gate AS
     SELECT mbox, '*' AS protocol, gate AS reason FROM account_now WHERE gate IS NOT NULL
     UNION ALL
@@ -104,7 +107,11 @@ CREATE VIEW mp_gate AS
     UNION ALL
     SELECT mbox, 'pop3', gate_pop3 FROM account_now WHERE gate IS NULL AND gate_pop3 IS NOT NULL
     UNION ALL
-    SELECT mbox, 'smtp', gate_smtp FROM account_now WHERE gate IS NULL AND gate_smtp IS NOT NULL;
+    SELECT mbox, 'smtp', gate_smtp FROM account_now WHERE gate IS NULL AND gate_smtp IS NOT NULL
+    UNION ALL
+    SELECT d.address, '*', a.gate_main
+      FROM address d JOIN account a ON a.account_id = d.account_id
+     WHERE a.gate_main IS NOT NULL;
 
 CREATE VIEW mp_user AS
     SELECT d.address AS name, a.mbox AS mbox

@@ -35,6 +35,10 @@ pub struct MailboxState {
     pub password_until: Option<Millis>,
     /// Why no mail protocol opens, shown only after the right password. `None`: open.
     pub gate: Option<String>,
+    /// The gate shuts the main password alone: app passwords open, and what is open goes on. An older node says
+    /// nothing of it, and an older agent takes the gate for all, which lets nobody in.
+    #[serde(default)]
+    pub gate_is_mains: bool,
     pub imap: bool,
     pub pop: bool,
     /// Whether submission takes this account's logins at all.
@@ -53,6 +57,18 @@ pub struct MailboxState {
     /// Minutes without contact after which a host with an agent refuses logins. `None`: it goes on with what it
     /// has; also where nobody notes the contact ([`Projection::in_contact`]).
     pub cut_off_minutes: Option<i64>,
+}
+
+impl MailboxState {
+    /// Why nothing of the account opens.
+    fn gate_of_all(&self) -> Option<&str> {
+        self.gate.as_deref().filter(|_| !self.gate_is_mains)
+    }
+
+    /// Why the main password opens nothing, where app passwords do.
+    fn gate_of_main_password(&self) -> Option<&str> {
+        self.gate.as_deref().filter(|_| self.gate_is_mains)
+    }
 }
 
 /// A password made by Mailward for one device, with the protocols it opens.

@@ -68,11 +68,11 @@ pub(super) const AUTH: Kind = Kind {
         table!(
             "account",
             "account_id",
-            "mbox, generation, pw, pw_until, gate, gate_imap, gate_pop3, gate_smtp, cut_minutes",
-            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
+            "mbox, generation, pw, pw_until, gate, gate_main, gate_imap, gate_pop3, gate_smtp, cut_minutes",
+            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?",
             Some(
-                "UPDATE account SET generation = ?3, pw = ?4, pw_until = ?5, gate = ?6, gate_imap = ?7,
-                 gate_pop3 = ?8, gate_smtp = ?9, cut_minutes = ?10 WHERE account_id = ?1 AND mbox = ?2"
+                "UPDATE account SET generation = ?3, pw = ?4, pw_until = ?5, gate = ?6, gate_main = ?7,
+                 gate_imap = ?8, gate_pop3 = ?9, gate_smtp = ?10, cut_minutes = ?11 WHERE account_id = ?1 AND mbox = ?2"
             )
         ),
         table!("address", "address", "address", "?, ?", None),
@@ -118,7 +118,8 @@ fn auth_rows(state: &MailboxState) -> Rows {
         int(state.generation),
         optional(state.password_phc.clone()),
         state.password_until.map_or(Value::Null, int),
-        optional(state.gate.as_deref().map(one_line)),
+        optional(state.gate_of_all().map(one_line)),
+        optional(state.gate_of_main_password().map(one_line)),
         switch(state.imap, IMAP_OFF),
         switch(state.pop, POP_OFF),
         switch(state.smtp_login, SMTP_OFF),
@@ -148,8 +149,8 @@ fn maps_rows(state: &MailboxState) -> Rows {
     let id = state.account_id;
     // One answer for an open session, the strongest reason first.
     let refusal = state
-        .gate
-        .clone()
+        .gate_of_all()
+        .map(str::to_owned)
         .or_else(|| (!state.smtp_login).then(|| SMTP_OFF.to_owned()))
         .or_else(|| state.sending.clone());
     let account = vec![

@@ -71,6 +71,7 @@ fn person(account_id: i64, name: &str) -> MailboxState {
         password_phc: Some(format!("$argon2id$of-{name}")),
         password_until: None,
         gate: None,
+        gate_is_mains: false,
         imap: true,
         pop: true,
         smtp_login: true,

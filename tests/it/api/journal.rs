@@ -107,6 +107,12 @@ both_engines! {
         world.put(&mia.user_token, &world.path(&world.other), json!({"mode": "disableMailAccount"})).await;
         world.with_body("POST", &mia.org_token, &accounts_path(&world), json!({"primaryEmailAddress": "x@zylker.example", "password": "correct-horse-7"})).await.refused(403, "OPERATION_NOT_PERMITTED");
         world.with_body("DELETE", &admin.org_token, &accounts_path(&world), json!({"emailList": [world.owner.email]})).await.refused(403, "OPERATION_NOT_PERMITTED");
+        // A stolen token with which somebody looks for the password.
+        for guess in ["summer-2025", "summer-2026"] {
+            let wrong = json!({"name": "Telephone", "currentPassword": guess});
+            let own = format!("/api/accounts/{}/appPasswords", mia.account_id);
+            assert!(world.with_body("POST", &mia.user_token, &own, wrong).await.status.is_client_error());
+        }
         // Nobody knows who that was; and what cannot be read asks nothing.
         world.put("1000.no.token", &world.path(mia), json!({"mode": "disableUser"})).await.refused(401, "INVALID_OAUTHTOKEN");
         world.mode(admin, mia, "disableUser", json!({"blockIncoming": 5})).await.refused(400, "DATATYPE_NOT_MATCHED");
@@ -115,6 +121,7 @@ both_engines! {
         counted.sort();
         let to = |one: &Someone| one.zuid.to_string();
         let mut wanted = vec![
+            ("createAppPassword".to_owned(), mia.account_id.to_string(), 2),
             ("createUser".to_owned(), "x@zylker.example".to_owned(), 1),
             ("deleteUser".to_owned(), world.owner.email.clone(), 1),
             ("disableMailAccount".to_owned(), to(&world.other), 1),

@@ -94,6 +94,7 @@ pub fn person(account_id: i64, name: &str) -> MailboxState {
         password_phc: Some(phc("first")),
         password_until: None,
         gate: None,
+        gate_is_mains: false,
         imap: true,
         pop: true,
         smtp_login: true,

@@ -191,6 +191,13 @@ fn reset_gently(mail: &MailWorld, who: &Someone) {
     sleep(SOON / 2);
     assert!(reader.is_open(), "what is open goes on");
     assert!(open.rcpt(address, address).starts_with("250"));
+    // A password that opens no mail ends nothing of what is open either.
+    let (mut open, mut reader) = (mail.submission(address, NEW), mail.imap(address, NEW));
+    mail.mode(who, "resetPassword", json!({"password": "t*c9ma", "resetAuthToken": false}));
+    assert_eq!(mail.logins(address, "t*c9ma"), told(ONE_TIME));
+    sleep(SOON / 2);
+    assert!(reader.is_open(), "what is open goes on");
+    assert!(open.rcpt(address, address).starts_with("250"));
 }
 
 fn rename(mail: &MailWorld, who: &Someone) {

@@ -13,7 +13,9 @@ use mailward::store::engine::params;
 use mailward::store::outbox::Origin;
 use serde_json::json;
 
-use super::{DISABLED, MailWorld, NEW, SOON, WRONG, both_contracts, mbox, open_account, shut, told};
+use super::{
+    DISABLED, MailWorld, NEW, ONE_TIME, SOON, WRONG, both_contracts, mbox, open_account, shut, told,
+};
 use crate::support::world::{PASSWORD, Someone, operator};
 
 both_contracts! {
@@ -71,6 +73,16 @@ both_contracts! {
         assert_eq!(mail.opens(address, &laptop.password), [true; 3]);
         assert_eq!(mail.opens(address, PASSWORD), [false; 3]);
         assert!(kept.is_open());
+        // A one-time password shuts the main one alone.
+        let mut sending = mail.submission(address, &laptop.password);
+        mail.mode(&pat, "resetPassword", json!({"password": "t*c9ma", "keepAppPasswords": true}));
+        assert_eq!(mail.logins(address, "t*c9ma"), told(ONE_TIME));
+        assert_eq!(mail.opens(address, &laptop.password), [true; 3]);
+        assert!(kept.is_open() && sending.rcpt(address, address).starts_with("250"));
+        mail.mode(&pat, "disableUser", json!({}));
+        assert_eq!(mail.logins(address, &laptop.password), told(DISABLED), "what shuts the account shuts all");
+        mail.mode(&pat, "enableUser", json!({}));
+        let mut kept = mail.imap(address, &laptop.password);
         mail.reset(&pat, "a-third-horse-9");
         assert_eq!(mail.logins(address, &laptop.password), WRONG);
         assert!(kept.until_closed(SOON).is_some());

@@ -67,7 +67,8 @@ fn both_contracts_have_the_same_views() {
     let postgres = concat!(
         include_str!("../../../../migrations/0003_contract.sql"),
         include_str!("../../../../migrations/0006_audit_chain.sql"),
-        include_str!("../../../../migrations/0019_look_ups_by_account.sql")
+        include_str!("../../../../migrations/0019_look_ups_by_account.sql"),
+        include_str!("../../../../migrations/0020_gate_of_the_main_password.sql")
     );
     for (file, schema) in [
         (include_str!("../../../../src/store/projection/auth.sql"), "mail_auth."),
