@@ -253,10 +253,11 @@ pub async fn change_domain(
     .await
 }
 
-/// Takes a domain away that was never verified: nothing can have an address on it.
+/// Takes a domain away on which nobody has an address. Addresses that are kept for their former owners stay so,
+/// whoever has the domain next.
 ///
 /// # Errors
-/// `NotFound`; `Refused` for a verified one.
+/// `NotFound`; `Refused` where somebody has an address on it, and for a verified one that is the primary one.
 pub async fn remove_domain(
     app: &App,
     context: &Context,
@@ -264,12 +265,26 @@ pub async fn remove_domain(
     name: &DomainName,
 ) -> Result<Done> {
     let name = name.clone();
-    record(app, context, ChangeSpec::managed("removeDomain", zoid), async move |tx, _| {
+    // Mail servers know verified domains alone.
+    let verified = {
+        let mut tx = app.db.read().await?;
+        let found = store::organizations::domain(&mut tx, zoid, &name).await?;
+        found.is_some_and(|domain| domain.verified_at.is_some())
+    };
+    let reach = if verified { Reach::MailServers } else { Reach::Itself };
+    let spec = ChangeSpec { reach, ..ChangeSpec::managed("removeDomain", zoid) };
+    record(app, context, spec, async move |tx, _| {
         let missing = || Error::NotFound(format!("this organization has no domain {name}"));
         let domain = store::organizations::domain(tx, zoid, &name).await?.ok_or_else(missing)?;
-        if domain.verified_at.is_some() {
+        if domain.verified_at.is_some() != verified {
+            return Err(Error::Stale);
+        }
+        if verified && domain.primary {
+            return Err(Error::Refused(format!("{name} is the primary domain; make another one primary first")));
+        }
+        if verified && store::organizations::has_addresses_on(tx, zoid, &name).await? {
             return Err(Error::Refused(format!(
-                "{name} is verified, and there may be addresses on it; switch it off instead"
+                "somebody has an address on {name}; take these addresses away first, or switch the domain off instead"
             )));
         }
         store::organizations::delete_domain(tx, zoid, &name).await?;

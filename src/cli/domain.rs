@@ -48,7 +48,9 @@ pub enum Domain {
     /// Turn a domain on again
     #[command(after_help = "Examples:\n  mailward domain enable example.com")]
     Enable(Named),
-    /// Take a domain away that was never verified, so that another organization can add it
+    /// Take a domain away on which nobody has an address, so that another organization can add it
+    ///
+    /// It no longer receives mail here. Addresses that are kept for their former owners stay so.
     #[command(after_help = "Examples:\n  mailward domain remove exampel.org")]
     Remove(Named),
 }

@@ -659,6 +659,7 @@ texts! {
     domain_switch_on = "Switch the domain on";
     domain_on_means = "Mail programs work again for everybody whose main address is on it.";
     domain_remove = "Remove the domain";
+    domain_leave_means = "It no longer receives mail here, and another organization can add it. Nobody may have an address on it any more; addresses that are kept for their former owners stay so.";
     domain_remove_means = "It was never verified, so nothing hangs on it.";
     add_domain = "Add a domain";
     did_remove_domain = "Domain removed";

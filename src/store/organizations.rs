@@ -224,13 +224,26 @@ pub async fn is_own_domain(tx: &mut Tx, name: &DomainName) -> Result<bool> {
     Ok(found.is_some())
 }
 
-/// Deletes a domain that was never verified.
+/// Whether some account of the organization has an address on the domain now. Reads all of its addresses.
+pub async fn has_addresses_on(tx: &mut Tx, organization: OrganizationId, name: &DomainName) -> Result<bool> {
+    let found: Option<String> = tx
+        .query_opt(
+            "SELECT address FROM address
+             WHERE organization_id = $1 AND freed_at IS NULL AND address LIKE '%@' || $2 LIMIT 1",
+            params![organization.get(), name.as_str()],
+            |row| row.get("address"),
+        )
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Deletes a domain.
 ///
 /// # Errors
 /// `Stale` when there is none.
 pub async fn delete_domain(tx: &mut Tx, organization: OrganizationId, name: &DomainName) -> Result<()> {
     tx.execute_one(
-        "DELETE FROM domain WHERE organization_id = $1 AND name = $2 AND verified_at IS NULL",
+        "DELETE FROM domain WHERE organization_id = $1 AND name = $2",
         params![organization.get(), name.as_str()],
     )
     .await

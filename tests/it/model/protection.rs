@@ -331,18 +331,23 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A verified domain is not removed; what an operator could do about that is done here by hand.
+    /// A domain on which somebody has an address is not removed; what an operator could do about that is done here
+    /// by hand.
     async fn move_domain(&mut self, domain: usize) {
         let name = DomainName::parse(&self.domains[domain]).expect("a domain");
-        let text = name.as_str().to_owned();
-        let unverified = self.world.app.db.write(async move |tx| {
-            tx.execute("UPDATE domain SET verified_at = NULL WHERE name = $1", params![text.as_str()]).await
-        });
-        unverified.await.expect("stored");
         let app = &self.world.app;
         let (from, to) = (self.belongs[domain], 1 - self.belongs[domain]);
-        let removed = organizations::remove_domain(app, &operator(), self.sides[from].zoid, &name).await;
-        removed.expect("an unverified domain is removed");
+        let remove =
+            async || organizations::remove_domain(app, &operator(), self.sides[from].zoid, &name).await;
+        if remove().await.is_err() {
+            let text = name.as_str().to_owned();
+            let unverified = app.db.write(async move |tx| {
+                tx.execute("UPDATE domain SET verified_at = NULL WHERE name = $1", params![text.as_str()])
+                    .await
+            });
+            unverified.await.expect("stored");
+            remove().await.expect("an unverified domain is removed");
+        }
         self.belongs[domain] = to;
         let zoid = self.sides[to].zoid;
         let added = organizations::add_verified_domain(app, &operator(), zoid, &name).await;

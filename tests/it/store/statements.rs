@@ -48,6 +48,10 @@ const WHOLE_TABLES: &[(&str, &str)] = &[
     ("SELECT o.id FROM organization o WHERE o.disabled IS NULL AND NOT EXISTS", "doctor"),
     ("SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM outbox", "doctor, on SQLite"),
     ("SELECT name FROM domain WHERE verified_at IS NOT NULL", "every domain that receives mail"),
+    (
+        "SELECT address FROM address WHERE organization_id = $1 AND freed_at IS NULL",
+        "before a domain is removed",
+    ),
     ("SELECT name, url, key_file, certificate_sha256, ca_file, created_at FROM mail_server", "a few rows"),
     (
         "INSERT INTO outbox (change_id, organization_id, account_id, target, effect",
@@ -322,6 +326,9 @@ async fn scenario(test: TestDb) {
     for change in [DomainChange::Verify, DomainChange::MakePrimary] {
         organizations::change_domain(app, &context, world.zoid, &second, change).await.expect("a change");
     }
+    let third = DomainName::parse("zylker-three.example").expect("a domain");
+    organizations::add_verified_domain(app, &context, world.zoid, &third).await.expect("a domain");
+    organizations::remove_domain(app, &context, world.zoid, &third).await.expect("nobody is there");
     forecasts(&world, &second).await;
     organizations::switch(app, &context, world.zoid, true).await.expect("off");
     organizations::switch(app, &context, world.zoid, false).await.expect("on");

@@ -130,6 +130,27 @@ both_contracts! {
         assert_eq!(mail.look(&tom.email, NEW), open_account());
     }
 
+    fn a_domain_leaves_when_nobody_has_an_address_on_it_and_receives_no_more(mail: MailWorld) {
+        let world = mail.world();
+        let pat = mail.someone("pat");
+        let name = DomainName::parse("leaving.example").expect("a domain");
+        let at = "pat@leaving.example";
+        mail.block(organizations::add_verified_domain(&world.app, &operator(), world.zoid, &name)).expect("added");
+        mail.mode(&pat, "addEmailAlias", json!({"emailAlias": [at]}));
+        assert!(mail.mail(at, "hello").starts_with("250"));
+        let remove = || mail.block(organizations::remove_domain(&world.app, &operator(), world.zoid, &name));
+        assert!(remove().expect_err("somebody's").to_string().contains("somebody has an address"));
+        assert!(mail.mail(at, "still there").starts_with("250"));
+        mail.mode(&pat, "deleteEmailAlias", json!({"emailAlias": [at]}));
+        remove().expect("removed");
+        let said = mail.mail(at, "too late");
+        assert!(said.starts_with('5'), "{said}");
+        let primary = DomainName::parse(&world.domain).expect("a domain");
+        let kept = mail.block(organizations::remove_domain(&world.app, &operator(), world.zoid, &primary));
+        assert!(kept.expect_err("the last one").to_string().contains("primary"));
+        assert_eq!(mail.look(&pat.email, PASSWORD), open_account());
+    }
+
     fn an_organization_and_a_domain_are_switched_off_and_come_back_as_they_were(mail: MailWorld) {
         let world = mail.world();
         let (pat, tom) = (mail.someone("pat"), mail.someone("tom"));
