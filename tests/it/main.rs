@@ -19,6 +19,7 @@ mod fuzz;
 mod hostile;
 mod keys;
 mod licences;
+mod look_ups;
 mod mail;
 mod metrics;
 mod model;

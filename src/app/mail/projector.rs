@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::app::mail::feed::Walk;
 use crate::app::random::Random;
@@ -19,11 +19,17 @@ use crate::machine::users::Users;
 use crate::store;
 use crate::store::engine::{Db, EngineKind, Reading, Tx};
 use crate::store::outbox::Touched;
-use crate::store::projection::{Applied, Change, Drift, Extent, MailboxState, Options, Projection, Rebuilt};
+use crate::store::projection::{
+    Alone, Applied, Change, Drift, Extent, MailboxState, Options, Projection, Rebuilt,
+};
 use crate::store::settings;
 
 /// How long an answer waits for the look-up files before it goes out without them.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one process waits for another to be done with the files: it may be making all of them anew.
+const LONGEST_TURN: Duration = Duration::from_secs(300);
+/// How often it looks whether that one is done.
+const LOOK: Duration = Duration::from_millis(10);
 /// Changes that are brought over in one go.
 const MOST_CHANGES: i64 = 2000;
 /// States that wait here at most.
@@ -136,8 +142,10 @@ impl Projector {
     /// `Refused` where there are none.
     pub async fn rebuild(&self, db: &Db) -> Result<Rebuilt> {
         let Self::Files(files) = self else { return Err(no_files()) };
-        let projection = Arc::clone(&files.projection).lock_owned().await;
-        files.rebuild(db, projection).await
+        let rebuilt = files.rebuild(db, files.turn().await?).await?;
+        // What was committed meanwhile may have nobody else who brings it over.
+        files.catch_up(db, NEWEST).await?;
+        Ok(rebuilt)
     }
 
     /// Compares both files with the main database, and mends what differs when asked.
@@ -147,26 +155,26 @@ impl Projector {
     pub async fn verify(&self, db: &Db, repair: bool) -> Result<Drift> {
         let Self::Files(files) = self else { return Err(no_files()) };
         files.catch_up(db, NEWEST).await?;
+        // Other processes write meanwhile, as this takes long: an account that they change may be named without need.
         let projection = Arc::clone(&files.projection).lock_owned().await;
         let snapshot = db.snapshot().await?;
         let handle = tokio::runtime::Handle::current();
-        let (drift, projection) = blocking(move || {
+        let drift = blocking(move || {
             let mut projection = projection;
             let mut source = Source::new(snapshot, handle);
             let domains = source.domains()?;
-            let drift = projection.verify(&mut source, &domains)?;
-            Ok((drift, projection))
+            projection.verify(&mut source, &domains)
         })
         .await?;
         if !repair || drift.is_clean() {
             return Ok(drift);
         }
         if drift.needs_rebuild.is_some() {
-            files.rebuild(db, projection).await?;
-            return Ok(drift);
+            files.rebuild(db, files.turn().await?).await?;
+        } else {
+            files.mend(db, &drift).await?;
         }
-        drop(projection);
-        files.mend(db, &drift).await?;
+        files.catch_up(db, NEWEST).await?;
         Ok(drift)
     }
 }
@@ -295,17 +303,32 @@ impl FreshStates {
     }
 }
 
-type Turn = tokio::sync::OwnedMutexGuard<Projection>;
+/// The right to write the files, in this process and among all. It is taken before a snapshot is, and lasts until what
+/// was read is written, so snapshots are written in the order in which they were taken. A walk moves the position only
+/// at its end; without this an older one could write over a newer one, whose position then told an untruth for good.
+struct Turn {
+    /// Given back first: who comes next in this process finds it free.
+    _alone: Alone,
+    projection: OwnedMutexGuard<Projection>,
+}
 
 impl Files {
+    async fn turn(&self) -> Result<Turn> {
+        among_all(Arc::clone(&self.projection).lock_owned().await).await
+    }
+
     async fn catch_up(&self, db: &Db, wanted: i64) -> Result<()> {
-        let mut projection = Arc::clone(&self.projection).lock_owned().await;
+        let projection = Arc::clone(&self.projection).lock_owned().await;
         // Whoever had the turn before may have done it for us.
+        if self.applied.load(Ordering::Acquire) >= wanted {
+            return Ok(());
+        }
+        let mut turn = among_all(projection).await?;
         while self.applied.load(Ordering::Acquire) < wanted {
-            let have = projection.position();
-            self.replaced.fetch_or(projection.take_replaced(), Ordering::AcqRel);
+            let have = turn.projection.position();
+            self.replaced.fetch_or(turn.projection.take_replaced(), Ordering::AcqRel);
             let Some(have) = have else {
-                self.rebuild(db, projection).await?;
+                self.rebuild(db, turn).await?;
                 return Ok(());
             };
             let mut snapshot = db.snapshot().await?;
@@ -315,7 +338,7 @@ impl Files {
                 || (changed.is_empty() && have > store::outbox::newest(&mut snapshot).await?);
             if lost {
                 drop(snapshot);
-                self.rebuild(db, projection).await?;
+                self.rebuild(db, turn).await?;
                 return Ok(());
             }
             let Some(upto) = changed.last().map(|row| row.position) else {
@@ -336,24 +359,24 @@ impl Files {
                         let walk = Walk::of(&unread);
                         let mut source =
                             Source { snapshot, handle, walk: Some(walk), page: Default::default() };
-                        apply_pages(&mut projection, have, upto, changes, &mut source)?
+                        apply_pages(&mut turn.projection, have, upto, changes, &mut source)?
                     }
                     false => {
                         drop(snapshot);
-                        projection.apply(have, upto, &changes, None)?
+                        turn.projection.apply(have, upto, &changes, None)?
                     }
                 };
-                Ok((applied, projection))
+                Ok((applied, turn))
             })
             .await?;
-            projection = back;
+            turn = back;
             crash::at(Point::Projected);
             match applied {
                 Applied::Done | Applied::AlreadyThere => self.applied.store(upto, Ordering::Release),
                 Applied::Behind { .. } => {}
                 Applied::NeedsRebuild { why } => {
                     tracing::warn!(why, "the mail servers' look-up files are made anew");
-                    self.rebuild(db, projection).await?;
+                    self.rebuild(db, turn).await?;
                     return Ok(());
                 }
             }
@@ -361,15 +384,15 @@ impl Files {
         Ok(())
     }
 
-    async fn rebuild(&self, db: &Db, projection: Turn) -> Result<Rebuilt> {
+    async fn rebuild(&self, db: &Db, turn: Turn) -> Result<Rebuilt> {
         let mut snapshot = db.snapshot().await?;
         let position = store::outbox::newest(&mut snapshot).await?;
         let (handle, replaced) = (tokio::runtime::Handle::current(), Arc::clone(&self.replaced));
         let rebuilt = blocking(move || {
-            let mut projection = projection;
+            let mut turn = turn;
             let mut source = Source::new(snapshot, handle);
             let domains = source.domains()?;
-            let rebuilt = projection.rebuild(position, &mut source, &domains)?;
+            let rebuilt = turn.projection.rebuild(position, &mut source, &domains)?;
             // Here: whoever waits for it may lose patience before it is done.
             replaced.fetch_or(rebuilt.reload_servers, Ordering::AcqRel);
             Ok(rebuilt)
@@ -386,7 +409,7 @@ impl Files {
 
     async fn mend(&self, db: &Db, drift: &Drift) -> Result<()> {
         for _ in 0..10 {
-            let mut projection = Arc::clone(&self.projection).lock_owned().await;
+            let mut turn = self.turn().await?;
             let mut snapshot = db.snapshot().await?;
             let position = store::outbox::newest(&mut snapshot).await?;
             let mut changes = Vec::new();
@@ -395,14 +418,35 @@ impl Files {
             }
             let domains = store::organizations::verified_domains(&mut snapshot).await?;
             drop(snapshot);
-            match projection.repair(position, &changes, Some(&domains))? {
+            let (applied, turn) = blocking(move || {
+                let applied = turn.projection.repair(position, &changes, Some(&domains))?;
+                Ok((applied, turn))
+            })
+            .await?;
+            match applied {
                 Applied::Done | Applied::AlreadyThere => return Ok(()),
                 Applied::Behind { .. } => {}
-                Applied::NeedsRebuild { .. } => return self.rebuild(db, projection).await.map(drop),
+                Applied::NeedsRebuild { .. } => return self.rebuild(db, turn).await.map(drop),
             }
         }
         Err(Error::internal("the look-up files moved on faster than they could be mended"))
     }
+}
+
+/// Waits until no other process is at the files. Not in the kernel: whoever loses patience leaves no thread behind.
+async fn among_all(projection: OwnedMutexGuard<Projection>) -> Result<Turn> {
+    let turn = async move {
+        loop {
+            if let Some(alone) = projection.alone()? {
+                return Ok(Turn { _alone: alone, projection });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(LONGEST_TURN, turn).await.unwrap_or(Err(Error::Unavailable {
+        why: "another process has been writing the mail servers' look-up files for five minutes",
+        retry_after_seconds: 5,
+    }))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

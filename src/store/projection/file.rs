@@ -15,14 +15,15 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
+use super::alone::Alone;
 use super::rows::{Kind, Rows, Table};
 use super::{Applied, CONTRACT_VERSION, Change, Drift, Extent, MailboxState};
 use crate::error::{Error, Result};
 use crate::store::engine::Checkpoints;
 
 const DIR_MODE: u32 = 0o2770;
-const FILE_MODE: u32 = 0o660;
-/// A reader never blocks a writer in WAL mode; only a second writer (a rebuild) makes us wait.
+pub(super) const FILE_MODE: u32 = 0o660;
+/// A reader never blocks a writer in WAL mode; only a second writer makes us wait.
 const BUSY: Duration = Duration::from_secs(5);
 /// Pages of the log (8 MiB) after which they are folded into the file.
 const PAGES_BEFORE_CHECKPOINT: u32 = 2000;
@@ -68,6 +69,12 @@ impl File {
             .map_err(|e| Error::caused("setting the projection directory's mode", e))?;
         file.connect();
         Ok(file)
+    }
+
+    /// See [`super::Projection::alone`].
+    pub fn alone(&self) -> Result<Option<Alone>> {
+        let taken = Alone::attempt(&self.beside("-lock"), self.group);
+        taken.map_err(|e| Error::caused("taking the lock of the mail projection", e))
     }
 
     /// The position this file holds; `None` when it needs a rebuild.
@@ -342,13 +349,17 @@ impl File {
         }
     }
 
+    fn beside(&self, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{}{suffix}", self.kind.file_name))
+    }
+
     fn modes(&self) -> impl Iterator<Item = (PathBuf, u32)> {
-        let beside = |suffix: &str| self.dir.join(format!("{}{suffix}", self.kind.file_name));
         [
             (self.dir.clone(), DIR_MODE),
-            (beside(""), FILE_MODE),
-            (beside("-wal"), FILE_MODE),
-            (beside("-shm"), FILE_MODE),
+            (self.beside(""), FILE_MODE),
+            (self.beside("-wal"), FILE_MODE),
+            (self.beside("-shm"), FILE_MODE),
+            (self.beside("-lock"), FILE_MODE),
         ]
         .into_iter()
         .filter(|(path, _)| path.exists())
@@ -680,7 +691,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Mode and group, whatever the umask. Root gives a file to the owner of its directory, so that the
 /// service can write what a command of the administrator made.
-fn set_access(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+pub(super) fn set_access(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
     let meta = fs::metadata(path)?;
     let owner = match path.parent().map(fs::metadata) {
         Some(Ok(dir)) if rustix::process::geteuid().is_root() && meta.is_file() => Some(dir.uid()),

@@ -2,6 +2,7 @@
 //! They are disposable: derived from the main database, checked and rebuilt at any time, written in place.
 //! Start at [`Projection`]; the views are a public contract, described in docs/contract.md.
 
+mod alone;
 mod file;
 mod rows;
 
@@ -14,6 +15,7 @@ use crate::clock::Millis;
 use crate::crash::{self, Point};
 use crate::error::{Error, Result};
 
+pub use alone::Alone;
 use file::File;
 pub use rows::{IMAP_OFF, POP_OFF, SMTP_OFF};
 
@@ -170,8 +172,8 @@ impl Drift {
     }
 }
 
-/// The writer of both files. One per process; a second process (a rebuild from the command
-/// line) may write at the same time, the files' own locks order them.
+/// The writer of both files. One per process; where other processes write them too (the service and commands),
+/// whoever writes takes [`Projection::alone`] first.
 pub struct Projection {
     options: Options,
     auth: File,
@@ -195,6 +197,16 @@ impl Projection {
 
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The right to write among all processes with these files; `None` while somebody else has it, and then it is
+    /// asked for again a little later. It is taken before the states are read and held until they are written:
+    /// otherwise the states of an older snapshot could come after those of a newer one, and stay there.
+    ///
+    /// # Errors
+    /// When its file, beside Dovecot's, cannot be opened.
+    pub fn alone(&self) -> Result<Option<Alone>> {
+        self.auth.alone()
     }
 
     /// The position up to which both files hold every change; `None` when one needs a rebuild.
@@ -227,7 +239,8 @@ impl Projection {
         self.write(changes, domains, |held| lacks(held, since, upto).map(|()| upto))
     }
 
-    /// Writes a part of what [`Self::apply`] will bring, while the position stays.
+    /// Writes a part of what [`Self::apply`] will bring, while the position stays: it says nothing of the parts, so
+    /// [`Self::alone`] is held from the first to the last.
     ///
     /// # Errors
     /// As [`Self::apply`].
