@@ -7,14 +7,15 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::app::mail::projector::{self, Projector};
 use crate::app::random::Random;
 use crate::clock::{Clock, Millis};
 use crate::config::{Config, Database};
 use crate::error::{Error, Result};
 use crate::machine::files;
-use crate::store::copying;
 use crate::store::engine::{self, Applied, Db, EngineKind, Options, Step};
 use crate::store::migrations::STEPS;
+use crate::store::{self, copying};
 
 /// Opens the configured database and builds the [`App`] on it.
 ///
@@ -45,6 +46,53 @@ pub async fn open_to_serve(config: &Config, clock: Clock, random: Random) -> Res
         tracing::error!(%error, "the mail servers' look-up files could not be brought up to date");
     }
     Ok(app)
+}
+
+/// Whether look-up files hold everything, brought to it where this program may; and what that means. Needs no keys: what
+/// keeps the desk shut must not keep the mail servers from starting.
+///
+/// # Errors
+/// `Refused` where there are no such files, or where they lack changes and the tables are not this program's; when
+/// they cannot be written.
+pub async fn bring_look_ups_up(config: &Config, clock: Clock, random: Random) -> Result<LookUps> {
+    let db = open_db(&config.database)?;
+    let outcome = async {
+        let reason = match schema_state(&db).await {
+            Ok(SchemaState::Current | SchemaState::Ahead | SchemaState::Empty) => {
+                bring_up(&db, clock.now()).await?;
+                let projector = Projector::open(&db, config, &random).await?;
+                if matches!(projector, Projector::None) {
+                    return Err(projector::no_files());
+                }
+                projector.catch_up(&db).await?;
+                let position = store::outbox::newest(&mut *db.read().await?).await?;
+                let (what, replaced) = (projector.reached().1, projector.take_replaced());
+                return Ok(LookUps { position, what, replaced });
+            }
+            Ok(SchemaState::Behind(steps)) => format!("the database lacks {}", names(&steps)),
+            Err(Error::Refused(why)) => why,
+            Err(error) => return Err(error),
+        };
+        match projector::complete(&db, config).await? {
+            Ok((position, what)) => Ok(LookUps { position, what, replaced: false }),
+            Err(lack) => Err(Error::Refused(format!(
+                "{reason}, so this program cannot bring the look-up files up to date, and {lack}; logins that were ended \
+                 could come back, so the mail servers must not start: make a backup and run `mailward migrate`, or use the \
+                 program that fits the database"
+            ))),
+        }
+    };
+    let outcome = outcome.await;
+    db.close().await;
+    outcome
+}
+
+/// What the mail servers are shown.
+pub struct LookUps {
+    pub position: i64,
+    pub what: &'static str,
+    /// A file was made anew.
+    pub replaced: bool,
 }
 
 /// What is wrong behind a pooler that mixes its clients' transactions, and what to do.

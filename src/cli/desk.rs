@@ -76,6 +76,20 @@ impl Desk {
         Ok(config)
     }
 
+    /// What says where the database and the look-up files are, for when the rest of the configuration has a mistake.
+    ///
+    /// # Errors
+    /// `BadValue`.
+    pub fn config_of_look_ups(&self) -> Result<Config> {
+        let named = self.global.config.as_deref();
+        let mut config = config::load_sections(named, variables(), &["database", "mail"])?;
+        if let Some(url) = &self.global.database {
+            config.database.url.clone_from(url);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
     /// The app on the configured database, which must exist.
     ///
     /// # Errors

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::app::mail::projector::{self, Projector};
 use crate::app::mail::servers;
-use crate::cli::desk::Desk;
+use crate::app::open::{self, LookUps};
+use crate::app::random::Random;
+use crate::cli::desk::{Desk, must_exist};
+use crate::cli::logging;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::projection::Drift;
@@ -17,6 +21,9 @@ use crate::store::projection::Drift;
 #[derive(Debug, clap::Subcommand)]
 pub enum Projection {
     /// Bring the files to the database's position; run before Postfix and Dovecot start
+    ///
+    /// It needs the database and [mail] alone. Where `mailward migrate` has yet to be run it writes nothing, and succeeds if
+    /// the files hold every change.
     #[command(after_help = "Examples:\n  mailward projection catch-up")]
     CatchUp,
     /// Make both files anew from the database, in place
@@ -37,10 +44,15 @@ impl Projection {
     /// # Errors
     /// `Refused` where there are no such files; when they cannot be written.
     pub async fn run(self, desk: &Desk) -> Result<()> {
-        let app = desk.open().await?;
+        if let Self::CatchUp = self {
+            desk.in_earnest("`mailward projection verify` says what it would write")?;
+        }
+        let app = match desk.open().await {
+            Err(cause) if matches!(self, Self::CatchUp) => return catch_up_alone(desk, cause).await,
+            opened => opened?,
+        };
         match self {
             Self::CatchUp => {
-                desk.in_earnest("`mailward projection verify` says what it would write")?;
                 // Nothing is kept where nothing is configured: a mail server must not start on that.
                 if matches!(app.projector, Projector::None) {
                     return Err(projector::no_files());
@@ -74,9 +86,29 @@ impl Projection {
     }
 }
 
+/// Mail servers wait for this before they start. What keeps the desk from opening (tables that want to be migrated, a
+/// mistake elsewhere in the configuration, keys that cannot be read) keeps them only where files lack changes.
+async fn catch_up_alone(desk: &Desk, cause: Error) -> Result<()> {
+    let Ok(config) = desk.config_of_look_ups() else { return Err(cause) };
+    if must_exist(&config).is_err() {
+        return Err(cause);
+    }
+    logging::quiet();
+    let LookUps { position, what, replaced } =
+        open::bring_look_ups_up(&config, Clock::System, Random::System).await?;
+    desk.note(&format!("{cause}; the mail servers may start all the same"));
+    if replaced {
+        desk.note(MADE_ANEW);
+    }
+    desk.answer(|| format!("position {position}: {what}"), || json!({"position": position, "what": what}))
+}
+
 async fn newest(app: &App) -> Result<i64> {
     store::outbox::newest(&mut *app.db.read().await?).await
 }
+
+const MADE_ANEW: &str = "a look-up file had to be made anew: `postfix reload` makes Postfix read it, and `doveadm reload` \
+                         every Dovecot that is not among the mail servers";
 
 /// After a command of any kind: where it had to make a look-up file anew, every mail server opens its files again.
 ///
@@ -86,10 +118,7 @@ pub async fn reload(desk: &Desk, app: &App) -> Result<()> {
     if !app.projector.take_replaced() {
         return Ok(());
     }
-    desk.note(
-        "a look-up file had to be made anew: `postfix reload` makes Postfix read it, and `doveadm reload` \
-         every Dovecot that is not among the mail servers",
-    );
+    desk.note(MADE_ANEW);
     for (row, server) in servers::all(app).await? {
         let outcome = match server {
             Ok(server) => server.reload().await.map_err(|why| why.to_string()),

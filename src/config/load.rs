@@ -65,6 +65,39 @@ pub fn load_named(
         .map_err(|cause| Error::bad_value("configuration", cause.message()))
 }
 
+/// Some sections alone, as strictly as `load`; whatever is wrong elsewhere is passed over, as long as it is TOML.
+///
+/// # Errors
+/// As `load`.
+pub fn load_sections(
+    named: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    sections: &[&str],
+) -> Result<Config> {
+    let mut table = Table::new();
+    if let Some(file) = find(named) {
+        let told = |cause: &dyn std::fmt::Display| {
+            Error::bad_value("configuration", format!("cannot read {}: {cause}", file.display()))
+        };
+        let text = std::fs::read_to_string(&file).map_err(|cause| told(&cause))?;
+        let mut whole: Table = toml::from_str(&text).map_err(|cause| told(&cause.message()))?;
+        whole.retain(|section, _| sections.contains(&section));
+        table = read(&whole.to_string(), &file.display().to_string())?;
+    }
+    let elsewhere: Vec<String> = known()
+        .keys()
+        .filter(|section| !sections.iter().any(|wanted| wanted == section))
+        .map(|section| format!("MAILWARD_{section}_").to_uppercase())
+        .collect();
+    let ours = sections.iter().map(|section| format!("MAILWARD_{section}_").to_uppercase());
+    let ours: Vec<String> = ours.collect();
+    // The names of some sections begin like those of others.
+    let among = |starts: &[String], name: &str| starts.iter().any(|start| name.starts_with(start));
+    lay_over(&mut table, environment.filter(|(name, _)| among(&ours, name) && !among(&elsewhere, name)))?;
+    Config::deserialize(Value::Table(table))
+        .map_err(|cause| Error::bad_value("configuration", cause.message()))
+}
+
 /// Reads the text of a file alone, without variables; `name` is for the refusal.
 ///
 /// # Errors
@@ -257,6 +290,26 @@ mod tests {
         assert!(variable("MAILWARD_SERVER_LISTEN", "here").is_err());
         assert!(variable("MAILWARD_DATABASE_POOL_SIZE", "-7").is_err());
         assert_eq!(variable("MAILWARD_SERVER_TLS_CERT", "").expect("a path").server.tls_cert, None);
+    }
+
+    #[test]
+    fn sections_can_be_read_beside_others_that_cannot() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("mailward.toml");
+        let read = |text: &str, variables: &[(&str, &str)]| {
+            std::fs::write(&file, text).expect("a file");
+            let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            load_sections(Some(&file), variables, &["database", "mail"])
+        };
+        let broken = "[srever]\nlisten = 1\n[server]\nlisten = 2\n[mail]\nauth_dir = \"/a\"\n";
+        let variables = [("MAILWARD_SERVER_LISTEN", "here"), ("MAILWARD_MAIL_AGENT_KEY", "x")];
+        let config = read(broken, &variables).expect("nothing is wrong with [mail]");
+        assert_eq!(config.mail.auth_dir, Some("/a".into()));
+        let config = read(broken, &[("MAILWARD_MAIL_MAPS_DIR", "/b")]).expect("a variable");
+        assert_eq!(config.mail.maps_dir, Some("/b".into()));
+        read("[mail]\nauth_gruop = \"x\"\n", &[]).expect_err("a mistake there");
+        read(broken, &[("MAILWARD_MAIL_MAPS", "/b")]).expect_err("a mistake there");
+        read("[mail\n", &[]).expect_err("no TOML");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::clock::{Millis, SECOND};
 use crate::domain::password::Cost;
 use crate::error::{Error, Result};
-pub use load::{EVERYWHERE, HERE, Loaded, find, load, load_named, of_text, variables};
+pub use load::{EVERYWHERE, HERE, Loaded, find, load, load_named, load_sections, of_text, variables};
 
 /// Everything that can be set. `mailward.example.toml` says each option with its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

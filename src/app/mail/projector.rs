@@ -39,6 +39,9 @@ pub const NEWEST: i64 = i64::MAX;
 /// What a receipt says where there are no look-ups.
 pub const NO_FILES: &str = "no look-up files are configured; no mail server was told";
 
+const HELD: &str = "the look-up files of this machine hold it";
+const VIEWS: &str = "the mail servers read the database's views";
+
 /// Who shows the mail servers how accounts stand.
 pub enum Projector {
     /// Look-up files beside an embedded database.
@@ -128,10 +131,8 @@ impl Projector {
     /// The position that holds for the mail servers, and what that means for a receipt.
     pub fn reached(&self) -> (i64, &'static str) {
         match self {
-            Self::Files(files) => {
-                (files.applied.load(Ordering::Acquire), "the look-up files of this machine hold it")
-            }
-            Self::Views => (i64::MAX, "the mail servers read the database's views"),
+            Self::Files(files) => (files.applied.load(Ordering::Acquire), HELD),
+            Self::Views => (i64::MAX, VIEWS),
             Self::None => (i64::MAX, NO_FILES),
         }
     }
@@ -203,6 +204,54 @@ pub fn options(config: &Config) -> Result<Option<Options>> {
 pub async fn instance(db: &Db, random: &Random) -> Result<String> {
     let name = hex::encode(random.salt());
     db.write(async move |tx| settings::get_or_set(tx, settings::INSTANCE, &name).await).await
+}
+
+/// The position that the mail servers see, where that is all there is, and what it means; otherwise what is lacking. For a
+/// program that cannot read all tables of the database, which may be older or newer: nothing is changed.
+///
+/// # Errors
+/// `Refused` where there are no files; `Unavailable`.
+pub async fn complete(db: &Db, config: &Config) -> Result<std::result::Result<(i64, &'static str), String>> {
+    if db.engine() == EngineKind::Postgres {
+        return Ok(Ok((newest(db).await?.0, VIEWS)));
+    }
+    let (Some(auth), Some(maps)) = (&config.mail.auth_dir, &config.mail.maps_dir) else {
+        return Err(no_files());
+    };
+    let files = [auth.join("auth.sqlite"), maps.join("maps.sqlite")];
+    let mut found = Ok((0, HELD));
+    // A service may be bringing a change over right now.
+    for _ in 0..20 {
+        let (before, instance) = newest(db).await?;
+        let paths = files.clone();
+        let held = blocking(move || Ok(paths.map(|file| store::projection::peek(&file)))).await?;
+        // Or it has brought more over since.
+        let (after, _) = newest(db).await?;
+        let lack = files.iter().zip(held).find_map(|(file, held)| {
+            let file = file.display();
+            match held {
+                Err(why) => Some(format!("{file} cannot be read: {why}")),
+                Ok((_, of)) if of != instance => Some(format!("{file} was made from another database")),
+                Ok((position, _)) if !(before..=after).contains(&position) => {
+                    Some(format!("{file} holds position {position} of {after}"))
+                }
+                Ok(_) => None,
+            }
+        });
+        found = lack.map_or(Ok((before, HELD)), Err);
+        if found.is_ok() {
+            break;
+        }
+        tokio::time::sleep(PATIENCE / 20).await;
+    }
+    Ok(found)
+}
+
+/// The newest position, and the database's name.
+async fn newest(db: &Db) -> Result<(i64, String)> {
+    let mut tx = db.snapshot().await?;
+    let instance = settings::get(&mut tx, settings::INSTANCE).await?;
+    Ok((store::outbox::newest(&mut tx).await?, instance.unwrap_or_default()))
 }
 
 /// What is refused where no files are configured.

@@ -52,6 +52,54 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn mail_servers_may_start_while_the_desk_may_not() {
+    let place = Place::with_look_ups();
+    place.run(&["projection", "rebuild"]).good();
+    let newest = place.json(&["projection", "catch-up"])["position"].clone();
+    let behind = "UPDATE projection SET position = 0";
+    let catch_up = || place.run(&["projection", "catch-up"]);
+    let with_the_database = |sql: &str| {
+        let database = Connection::open(place.path("data/mailward.sqlite")).expect("the database");
+        assert_eq!(database.execute(sql, []).expect("altered"), 1, "{sql}");
+    };
+
+    // A mistake elsewhere, and keys that cannot be read: the files are brought up all the same.
+    for (file, harm, word) in
+        [("mailward.toml", "\n[srever]\n", "srever"), ("data/mailward.keys", "nothing of ours\n", "keys")]
+    {
+        let kept = fs::read_to_string(place.path(file)).expect("a file");
+        fs::write(place.path(file), format!("{kept}{harm}")).expect("written");
+        assert_ne!(place.run(&["user", "list"]).code, 0, "{word}");
+        place.logins().execute(behind, []).expect("an older copy");
+        let said = catch_up().good();
+        assert!(said.err.contains(word) && said.err.contains("may start"), "{}", said.err);
+        assert!(said.out.contains(&format!("position {newest}: ")), "{}", said.out);
+        fs::write(place.path(file), kept).expect("mended");
+    }
+
+    // A program that knows one step more than was run, and one that does not know what was.
+    for (harm, word) in [
+        ("DELETE FROM migration WHERE number = (SELECT MAX(number) FROM migration)", "lacks step"),
+        (
+            "INSERT INTO migration (number, name, checksum, applied_at) VALUES (100000, 'later', '', 0)",
+            "newer",
+        ),
+    ] {
+        with_the_database(harm);
+        place.run(&["user", "list"]).refused(3);
+        let said = catch_up().good();
+        assert!(said.err.contains(word) && said.err.contains("may start"), "{}", said.err);
+        assert!(said.out.contains(&format!("position {newest}: ")), "{}", said.out);
+        place.logins().execute(behind, []).expect("an older copy");
+        let refusal = catch_up().refused(3);
+        for word in [word, "auth.sqlite holds position 0 of", "must not start"] {
+            assert!(refusal.contains(word), "{word} in {refusal}");
+        }
+        place.logins().execute("UPDATE projection SET position = ?1", [newest.as_i64()]).expect("as it was");
+    }
+}
+
+#[test]
 fn look_up_files_are_made_compared_and_mended() {
     let place = Place::initialised();
     for command in ["catch-up", "rebuild", "verify"] {
