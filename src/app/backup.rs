@@ -121,7 +121,8 @@ async fn prepare(file: &Path, context: &Context, now: Millis) -> Result<()> {
 
 async fn void(db: &Db, context: &Context, now: Millis) -> Result<()> {
     let context = context.clone();
-    db.write(async move |tx| {
+    // It touches every person and every account.
+    db.write_at_length(async move |tx| {
         store::restore::void(tx, now).await?;
         let what = "every token, code, one-time password and app password of the copy; applications are switched off"
             .to_owned();

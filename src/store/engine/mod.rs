@@ -94,11 +94,12 @@ impl<T> Written<T> {
     }
 }
 
-/// What a write is for: migrations may take long, and must see what another node has just done; a
-/// rehearsal leaves nothing.
+/// What a write is for: migrations may take long, and must see what another node has just done; so may a change of
+/// every row of a table; a rehearsal leaves nothing.
 #[derive(Clone, Copy, PartialEq)]
 enum Manner {
     Change,
+    ChangeAtLength,
     Rehearsal,
     Migration,
 }
@@ -137,6 +138,16 @@ impl Db {
         T: Send + 'static,
     {
         self.write_as(Manner::Change, change).await
+    }
+
+    /// [`write`](Db::write) for a change of whole tables, however large: no statement is given up after
+    /// [`Options::statement_timeout`]. For commands, beside which nobody waits.
+    pub async fn write_at_length<T, F>(&self, change: F) -> Result<T>
+    where
+        F: AsyncFn(&mut Tx) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.write_as(Manner::ChangeAtLength, change).await
     }
 
     /// [`write`](Db::write) for a change that can be recognized afterwards: where the connection broke

@@ -29,10 +29,12 @@ const ALONE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE; \
                      LOCK TABLE migration IN SHARE UPDATE EXCLUSIVE MODE";
 /// After the wait for another node's migration, the next statement must see its work.
 const MIGRATE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = 0";
+/// It rewrites whole tables, so it meets whoever else writes.
+const AT_LENGTH: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE; SET LOCAL statement_timeout = 0";
 /// How long a question of a few microseconds may take.
 const PROBE: Duration = Duration::from_secs(5);
-/// A migration may rewrite a large table.
-const MIGRATION_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
+/// A migration may rewrite a large table, and so may other changes.
+const TIMEOUT_AT_LENGTH: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How often a node in use looks whether another host leads.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -147,7 +149,8 @@ impl Postgres {
                     let turn = timeout(patience, self.turns.write()).await;
                     (turn.map(|turn| alone = Some(turn)), ALONE, self.statement_timeout)
                 }
-                Manner::Migration => (Ok(()), MIGRATE, MIGRATION_TIMEOUT),
+                Manner::ChangeAtLength => (Ok(()), AT_LENGTH, TIMEOUT_AT_LENGTH),
+                Manner::Migration => (Ok(()), MIGRATE, TIMEOUT_AT_LENGTH),
             };
             taken.map_err(|_| unavailable("too many changes are waiting", 1))?;
             let mut tx = self.begin(begin, limit).await?;
@@ -158,7 +161,7 @@ impl Postgres {
             match outcome {
                 Ok(value) => {
                     let ended = match manner {
-                        Manner::Change | Manner::Migration => lent.commit().await,
+                        Manner::Change | Manner::ChangeAtLength | Manner::Migration => lent.commit().await,
                         Manner::Rehearsal => lent.try_and_undo().await,
                     };
                     match ended {

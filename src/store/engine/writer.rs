@@ -101,7 +101,7 @@ where
         tx.failed = false;
         let fate = match (&outcome, self.manner) {
             (Ok(Ok(_)), Manner::Rehearsal) => Ok(Fate::Undone),
-            (Ok(Ok(_)), Manner::Change | Manner::Migration) => Ok(Fate::Kept),
+            (Ok(Ok(_)), Manner::Change | Manner::ChangeAtLength | Manner::Migration) => Ok(Fate::Kept),
             (Ok(Err(error)), _) => Err(error.clone()),
             (Err(_), _) => Err(Error::internal("a change panicked")),
         };

@@ -1,14 +1,41 @@
 //! What only the operator of the server may do, on both engines.
 
+use std::time::Duration;
+
 use mailward::app::operator::{self, recover_super_admin};
 use mailward::app::recovery::RecoveryAddress;
 use mailward::app::{backup, open, recovery};
 use mailward::error::Error;
-use mailward::store::engine::Tx;
+use mailward::store::engine::{Db, Options, Tx};
+use mailward::store::migrations::STEPS;
 use mailward::store::{self, accounts::Handle};
 
-use crate::support::databases::TestDb;
+use crate::support::databases::{TestDb, on_postgres, options};
+use crate::support::postgres;
 use crate::support::world::{START, World, operator as context};
+
+/// With millions of accounts each of these statements takes longer than one may that somebody waits for.
+#[test]
+fn what_a_restore_does_to_every_account_may_take_long() {
+    on_postgres(STEPS, async |test| {
+        let world = World::start(test.db.clone()).await;
+        let before = operator::user(&world.app, &world.member.email, None).await.expect("a user");
+        postgres::connect(&test.url)
+            .await
+            .batch_execute(
+                "CREATE FUNCTION many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$;
+                 CREATE TRIGGER many AFTER UPDATE ON account FOR EACH STATEMENT EXECUTE FUNCTION many()",
+            )
+            .await
+            .expect("a trigger");
+        let limit = Duration::from_secs(2);
+        let db =
+            Db::open(&test.url, &Options { statement_timeout: limit, ..options() }).expect("the URL is good");
+        backup::after_pg_restore(&db, &context(), world.app.clock.now()).await.expect("voided");
+        let after = operator::user(&world.app, &world.member.email, None).await.expect("a user");
+        assert!(after.generation >= before.generation + store::restore::JUMP);
+    });
+}
 
 both_engines! {
     async fn what_was_given_out_before_a_restore_opens_nothing_after_it(db: TestDb) {
