@@ -58,6 +58,15 @@ pub fn bind(server: &Server) -> Result<Bound> {
     Ok(Bound { address, listener, tls, shutdown_time: Duration::from_secs(server.shutdown_seconds) })
 }
 
+/// SIGHUP from now on: one that comes before [`Bound::serve`] is kept for it. Whoever has not asked for the signal is ended
+/// by it, in a way that systemd takes for a wish.
+///
+/// # Errors
+/// `Internal` when signals cannot be used.
+pub fn hangups() -> Result<Signal> {
+    signal(SignalKind::hangup()).map_err(|cause| Error::caused("listening for SIGHUP", cause))
+}
+
 impl Bound {
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
@@ -65,21 +74,20 @@ impl Bound {
     }
 
     /// Serves until SIGTERM or SIGINT, then finishes what was accepted and closes the database.
-    /// The background worker runs meanwhile.
+    /// The background worker runs meanwhile. At each of the hang-ups the certificate is read again.
     ///
     /// # Errors
     /// `Internal` when the socket or the signals cannot be used.
-    pub async fn serve(self, app: App, router: Router) -> Result<()> {
+    pub async fn serve(self, app: App, router: Router, hangups: Signal) -> Result<()> {
         let failed = |cause: io::Error| Error::caused("serving", cause);
         let end = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())];
         let [terminate, interrupt] = end.map(|signal| signal.map_err(failed));
-        let reload = signal(SignalKind::hangup()).map_err(failed)?;
         let handle = Handle::new();
         let worker = tokio::spawn(worker::run(app.clone()));
         let background = app.background.clone();
         let ender = end_in_order(terminate?, interrupt?, handle.clone(), background, self.shutdown_time);
         let mut ender = tokio::spawn(ender);
-        let reloader = tokio::spawn(reload_on_signal(reload, self.tls.clone()));
+        let reloader = tokio::spawn(reload_on_signal(hangups, self.tls.clone()));
         let router = router
             .layer(axum::middleware::from_fn_with_state(app.clone(), take_a_place))
             .layer(axum::middleware::from_fn(wait_for_body))

@@ -61,7 +61,7 @@ impl Demo {
             }
             print(&announcement(&details, desk.global.json)?)?;
             let router = crate::cli::doors(&app);
-            return bound.serve(app, router).await;
+            return bound.serve(app, router, crate::serve::hangups()?).await;
         }
         let mut end = mail::End::listen()?;
         let mut servers = mail::DemoServers::prepare(&mut config)?;
@@ -75,7 +75,7 @@ impl Demo {
         details.mail = Some(servers.addresses());
         print(&announcement(&details, desk.global.json)?)?;
         let router = crate::cli::doors(&app);
-        end.patiently(bound.serve(app, router)).await
+        end.patiently(bound.serve(app, router, crate::serve::hangups()?)).await
     }
 }
 

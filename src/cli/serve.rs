@@ -34,6 +34,8 @@ impl Serve {
     /// # Errors
     /// What makes it impossible to start.
     pub async fn run(self, desk: &Desk) -> Result<()> {
+        // First of all: a reload may be asked for while this starts, which can take long.
+        let hangups = crate::serve::hangups()?;
         let (mut config, file) = desk.read_config()?;
         if let Some(listen) = self.listen {
             config.server.listen = listen;
@@ -57,7 +59,7 @@ impl Serve {
             tracing::info!(metrics = %door.address, "metrics can be asked for");
             door.answer(crate::api::side_door(app.clone()))
         });
-        let outcome = bound.serve(app, router).await;
+        let outcome = bound.serve(app, router, hangups).await;
         metrics.iter().for_each(tokio::task::JoinHandle::abort);
         outcome
     }

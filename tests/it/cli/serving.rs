@@ -35,6 +35,13 @@ struct Service {
 
 impl Service {
     fn start(place: &Place, variables: &[(&str, &str)]) -> Self {
+        let mut service = Self::launch(place, variables);
+        service.listens();
+        service
+    }
+
+    /// It may not listen yet, and has no address.
+    fn launch(place: &Place, variables: &[(&str, &str)]) -> Self {
         let mut child = place
             .command(&["serve", "--listen", "127.0.0.1:0"])
             .env("MAILWARD_LOG_JSON", "true")
@@ -51,16 +58,19 @@ impl Service {
                 let _ = sender.send(line);
             }
         });
-        let mut service = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
-        let line = service.wait_for("listening");
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log }
+    }
+
+    #[track_caller]
+    fn listens(&mut self) {
+        let line = self.wait_for("listening");
         let address = match serde_json::from_str::<serde_json::Value>(&line) {
             Ok(line) => line["address"].as_str().map(str::to_owned),
             Err(_) => {
                 line.split("address=").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned)
             }
         };
-        service.address = address.and_then(|text| text.parse().ok()).expect("an address");
-        service
+        self.address = address.and_then(|text| text.parse().ok()).expect("an address");
     }
 
     #[track_caller]
@@ -160,6 +170,28 @@ fn the_look_ups_hold_every_change_before_anything_listens() {
     let refusal = super::said(command, "");
     assert_eq!(refusal.code, 1, "{}", refusal.err);
     assert!(!refusal.err.contains("listening") && refusal.err.contains("projection"), "{}", refusal.err);
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_the_start_does_not_end_the_service() {
+    let place = Place::initialised();
+    // The start writes, and waits for whoever else does.
+    let writer = rusqlite::Connection::open(place.path("data/mailward.sqlite")).expect("the database");
+    writer.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let (auth, maps) = (place.path("look-ups/auth"), place.path("look-ups/maps"));
+    let variables = [
+        ("MAILWARD_MAIL_AUTH_DIR", auth.to_str().expect("text")),
+        ("MAILWARD_MAIL_MAPS_DIR", maps.to_str().expect("text")),
+        ("MAILWARD_MAIL_AUTH_GROUP", ""),
+        ("MAILWARD_MAIL_MAPS_GROUP", ""),
+    ];
+    let mut service = Service::launch(&place, &variables);
+    service.wait_for("configuration read");
+    service.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(100));
+    writer.execute_batch("ROLLBACK").expect("let go");
+    service.listens();
+    assert_eq!(service.end().0, Some(0));
 }
 
 #[test]
