@@ -35,6 +35,9 @@ macro_rules! ids {
                 fn from_number(number: i64) -> Option<Self> {
                     Self::new(number)
                 }
+                fn number(self) -> i64 {
+                    self.0
+                }
             }
 
             impl std::fmt::Display for $name {
@@ -72,6 +75,7 @@ pub trait Id: Sized + Copy {
     /// The last of the range, which nothing ever has.
     const GREATEST: Self;
     fn from_number(number: i64) -> Option<Self>;
+    fn number(self) -> i64;
 }
 
 ids! {

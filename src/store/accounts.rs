@@ -8,9 +8,7 @@ use crate::domain::ids::{AccountId, AppPasswordId, OrganizationId, UserId};
 use crate::domain::password::PasswordHash;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{
-    addresses, from_json, id, lists, opt_from_json, opt_to_json, people, role, stored, to_json,
-};
+use crate::store::{addresses, from_json, lists, opt_from_json, opt_to_json, people, role, stored, to_json};
 
 /// The columns of an account without its addresses, and `$more`; `person p` joined with `account a`.
 macro_rules! select_account {
@@ -135,7 +133,7 @@ pub fn prefetch(tx: &mut Tx, organization: OrganizationId, handle: Handle) {
 
 /// Queues the statements of [`load_owner`].
 pub(super) fn prefetch_owner(tx: &mut Tx, organization: OrganizationId, handle: Handle, sql: &'static str) {
-    let params = params![organization.get(), handle.number()];
+    let params = params![organization, handle.number()];
     tx.prefetch(sql, params);
     tx.prefetch(handle.app_passwords(), params);
 }
@@ -154,7 +152,7 @@ pub(super) async fn load_owner(
     mut beside: impl FnMut(&Row<'_>) -> Result<()>,
 ) -> Result<Option<Account>> {
     prefetch_owner(tx, organization, handle, sql);
-    let params = params![organization.get(), handle.number()];
+    let params = params![organization, handle.number()];
     let (mut found, mut aliases, mut has_app_passwords) = (None, Vec::new(), false);
     tx.query_all(sql, params, |row| {
         let account = match &mut found {
@@ -184,7 +182,7 @@ pub(super) async fn load_owner(
 
 fn read_app_password(row: &Row<'_>) -> Result<AppPassword> {
     Ok(AppPassword {
-        id: id(row.get("id")?)?,
+        id: row.get("id")?,
         name: row.get("name")?,
         digest: row.get("digest")?,
         protocols: Protocols { imap: row.get("imap")?, pop: row.get("pop")?, smtp: row.get("smtp")? },
@@ -198,9 +196,9 @@ pub(super) fn read(row: &Row<'_>) -> Result<Account> {
     let profile: Profile = from_json(row.get("profile")?)?;
     let history: Vec<String> = from_json(row.get("password_history")?)?;
     Ok(Account {
-        organization: id(row.get("organization_id")?)?,
-        user: id(row.get("person_id")?)?,
-        id: id(row.get("account_id")?)?,
+        organization: row.get("organization_id")?,
+        user: row.get("person_id")?,
+        id: row.get("account_id")?,
         version: row.get("version")?,
         role: role(row)?,
         help_desk: opt_from_json(row.get("help_desk")?)?,
@@ -261,7 +259,7 @@ pub async fn insert(tx: &mut Tx, account: &Account, ordinal: i64) -> Result<()> 
 /// # Errors
 /// As [`insert`].
 pub async fn insert_uncounted(tx: &mut Tx, account: &Account, ordinal: i64) -> Result<()> {
-    let organization = account.organization.get();
+    let organization = account.organization;
     tx.send(
         "INSERT INTO person (organization_id, id, ordinal, version, role, first_name, last_name, display_name,
                              profile, password_phc, password_kind, password_until, password_at,
@@ -269,7 +267,7 @@ pub async fn insert_uncounted(tx: &mut Tx, account: &Account, ordinal: i64) -> R
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         params![
             organization,
-            account.user.get(),
+            account.user,
             ordinal,
             account.version,
             account.role.as_str(),
@@ -296,8 +294,8 @@ pub async fn insert_uncounted(tx: &mut Tx, account: &Account, ordinal: i64) -> R
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         params![
             organization,
-            account.id.get(),
-            account.user.get(),
+            account.id,
+            account.user,
             &account.mailbox,
             account.primary.as_str(),
             account.primary.domain().as_str(),
@@ -354,8 +352,8 @@ fn save_person(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
             "UPDATE person SET version = version + 1, disabled = $4
              WHERE organization_id = $1 AND id = $2 AND version = $3",
             params![
-                after.organization.get(),
-                after.user.get(),
+                after.organization,
+                after.user,
                 before.version,
                 opt_to_json(after.switches.user_disabled.as_ref())?.as_deref()
             ],
@@ -369,8 +367,8 @@ fn save_person(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
              help_desk = $18
          WHERE organization_id = $1 AND id = $2 AND version = $3",
         params![
-            after.organization.get(),
-            after.user.get(),
+            after.organization,
+            after.user,
             before.version,
             after.role.as_str(),
             &after.profile.first_name,
@@ -407,8 +405,8 @@ fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
                  pop_off = $8
              WHERE organization_id = $1 AND id = $2",
             params![
-                after.organization.get(),
-                after.id.get(),
+                after.organization,
+                after.id,
                 after.generation,
                 opt_to_json(after.switches.mail_disabled.as_ref())?.as_deref(),
                 opt_to_json(after.switches.incoming_blocked.as_ref())?.as_deref(),
@@ -424,8 +422,8 @@ fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
              outgoing_blocked = $8, imap_off = $9, pop_off = $10
          WHERE organization_id = $1 AND id = $2",
         params![
-            after.organization.get(),
-            after.id.get(),
+            after.organization,
+            after.id,
             after.primary.as_str(),
             after.primary.domain().as_str(),
             after.generation,
@@ -439,11 +437,11 @@ fn save_mailbox(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
 }
 
 fn save_app_passwords(tx: &mut Tx, before: &Account, after: &Account) -> Result<()> {
-    let (organization, account) = (after.organization.get(), after.id.get());
+    let (organization, account) = (after.organization, after.id);
     for app in before.app_passwords.iter().filter(|app| !after.app_passwords.contains(app)) {
         tx.send_one(
             "DELETE FROM app_password WHERE organization_id = $1 AND id = $2",
-            params![organization, app.id.get()],
+            params![organization, app.id],
         )?;
     }
     for app in after.app_passwords.iter().filter(|app| !before.app_passwords.contains(app)) {
@@ -453,7 +451,7 @@ fn save_app_passwords(tx: &mut Tx, before: &Account, after: &Account) -> Result<
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             params![
                 organization,
-                app.id.get(),
+                app.id,
                 account,
                 &app.name,
                 &app.digest,
@@ -477,13 +475,13 @@ pub async fn delete(
     address_kept: Millis,
     mail_kept: Millis,
 ) -> Result<()> {
-    let (organization, person) = (account.organization.get(), account.user.get());
+    let (organization, person) = (account.organization, account.user);
     tx.send(
         "INSERT INTO retained_mailbox (organization_id, account_id, mailbox, address, deleted_at, keep_until)
          VALUES ($1, $2, $3, $4, $5, $6)",
         params![
             organization,
-            account.id.get(),
+            account.id,
             &account.mailbox,
             account.primary.as_str(),
             now,
@@ -492,7 +490,7 @@ pub async fn delete(
     )?;
     tx.send(
         "DELETE FROM app_password WHERE organization_id = $1 AND account_id = $2",
-        params![organization, account.id.get()],
+        params![organization, account.id],
     )?;
     for address in account.addresses() {
         addresses::free(tx, account, address, now, now.saturating_add(address_kept))?;
@@ -534,7 +532,7 @@ pub async fn other_super_admins(tx: &mut Tx, organization: OrganizationId, user:
     tx.query_one(
         "SELECT COUNT(*) AS others FROM person
          WHERE organization_id = $1 AND role = 'super_admin' AND disabled IS NULL AND id <> $2",
-        params![organization.get(), user.get()],
+        params![organization, user],
         |row| row.get("others"),
     )
     .await
@@ -563,8 +561,8 @@ pub async fn expired(
         params![now, at, user, i64::try_from(most).unwrap_or(i64::MAX)],
         |row| {
             Ok(Expired {
-                organization: id(row.get("organization_id")?)?,
-                user: id(row.get("id")?)?,
+                organization: row.get("organization_id")?,
+                user: row.get("id")?,
                 at: row.get("expires_at")?,
             })
         },
@@ -583,7 +581,7 @@ pub async fn expired_app_passwords(
          JOIN account a ON a.organization_id = p.organization_id AND a.id = p.account_id
          WHERE p.expires_at <= $1 ORDER BY p.expires_at, p.id LIMIT $2",
         params![now, i64::try_from(most).unwrap_or(i64::MAX)],
-        |row| Ok((id(row.get("organization_id")?)?, id(row.get("person_id")?)?, id(row.get("id")?)?)),
+        |row| Ok((row.get("organization_id")?, row.get("person_id")?, row.get("id")?)),
     )
     .await
 }
@@ -597,7 +595,7 @@ pub async fn expired_one_time_passwords(
     tx.query_all(
         "SELECT organization_id, id FROM person WHERE password_until <= $1 ORDER BY password_until, id LIMIT $2",
         params![now, i64::try_from(most).unwrap_or(i64::MAX)],
-        |row| Ok((id(row.get("organization_id")?)?, id(row.get("id")?)?)),
+        |row| Ok((row.get("organization_id")?, row.get("id")?)),
     )
     .await
 }

@@ -10,14 +10,14 @@ use crate::domain::ids::{AccountId, OrganizationId};
 use crate::error::Result;
 use crate::store::accounts::Handle;
 use crate::store::engine::{Row, Tx, Value, params};
-use crate::store::{id, stored};
+use crate::store::stored;
 
 /// Whose account an address in use is.
 pub async fn account_of(tx: &mut Tx, address: &EmailAddress) -> Result<Option<(OrganizationId, AccountId)>> {
     tx.query_opt(
         "SELECT organization_id, account_id FROM address WHERE address = $1 AND freed_at IS NULL",
         params![address.as_str()],
-        |row| Ok((id(row.get("organization_id")?)?, id(row.get("account_id")?)?)),
+        |row| Ok((row.get("organization_id")?, row.get("account_id")?)),
     )
     .await
 }
@@ -38,7 +38,7 @@ const HOLDER: &str = "SELECT account_id, freed_at, kept_until FROM address WHERE
 /// Queues the statements of [`facts`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch_facts(tx: &mut Tx, organization: OrganizationId, wanted: &[EmailAddress]) {
     for address in wanted {
-        tx.prefetch(DOMAIN, params![organization.get(), address.domain().as_str()]);
+        tx.prefetch(DOMAIN, params![organization, address.domain().as_str()]);
         tx.prefetch(HOLDER, params![address.as_str()]);
     }
 }
@@ -53,7 +53,7 @@ pub async fn facts(
     let mut all = BTreeMap::new();
     for address in wanted {
         let domain = tx
-            .query_opt(DOMAIN, params![organization.get(), address.domain().as_str()], |row| {
+            .query_opt(DOMAIN, params![organization, address.domain().as_str()], |row| {
                 Ok((row.get::<Option<i64>>("verified_at")?, row.get::<Option<&str>>("disabled")?.is_some()))
             })
             .await?;
@@ -70,7 +70,7 @@ pub async fn facts(
 }
 
 fn read_holder(row: &Row<'_>) -> Result<Holder> {
-    let account = id(row.get("account_id")?)?;
+    let account = row.get("account_id")?;
     Ok(match row.get::<Option<i64>>("freed_at")? {
         None => Holder::Account(account),
         Some(_) => Holder::Former { account, until: row.get::<Option<i64>>("kept_until")?.unwrap_or(0) },
@@ -88,7 +88,7 @@ pub(super) async fn take(tx: &mut Tx, account: &Account, address: &EmailAddress,
              ON CONFLICT (address) DO UPDATE
              SET organization_id = $2, account_id = $3, created_at = $4, freed_at = NULL, kept_until = NULL
              WHERE address.freed_at IS NOT NULL",
-            params![address.as_str(), account.organization.get(), account.id.get(), now],
+            params![address.as_str(), account.organization, account.id, now],
         )
         .await?;
     match taken {
@@ -108,7 +108,7 @@ pub(super) fn free(
     tx.send_one(
         "UPDATE address SET freed_at = $4, kept_until = $5
          WHERE address = $1 AND organization_id = $2 AND account_id = $3 AND freed_at IS NULL",
-        params![address.as_str(), account.organization.get(), account.id.get(), now, kept_until],
+        params![address.as_str(), account.organization, account.id, now, kept_until],
     )
 }
 

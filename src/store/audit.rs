@@ -5,8 +5,8 @@ use crate::clock::Millis;
 use crate::domain::actor::Who;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
 use crate::error::Result;
+use crate::store::audit_chain;
 use crate::store::engine::{Row, Tx, Value, params};
-use crate::store::{audit_chain, id};
 
 /// The columns that [`read`] reads.
 macro_rules! select_audit {
@@ -48,16 +48,7 @@ pub fn insert(tx: &mut Tx, row: &AuditRow) -> Result<()> {
 }
 
 fn columns(row: &AuditRow) -> [Value<'_>; 8] {
-    *params![
-        row.organization.get(),
-        row.id.get(),
-        row.step,
-        row.at,
-        &row.actor,
-        &row.verb,
-        row.person.map(UserId::get),
-        &row.entry
-    ]
+    *params![row.organization, row.id, row.step, row.at, &row.actor, &row.verb, row.person, &row.entry]
 }
 
 /// Writes an entry where none with its id and step is, also none of a transaction that still runs:
@@ -78,13 +69,13 @@ pub async fn insert_unless_there(tx: &mut Tx, row: &AuditRow) -> Result<bool> {
 
 fn read(row: &Row<'_>) -> Result<AuditRow> {
     Ok(AuditRow {
-        organization: id(row.get("organization_id")?)?,
-        id: id(row.get("id")?)?,
+        organization: row.get("organization_id")?,
+        id: row.get("id")?,
         step: row.get("step")?,
         at: row.get("at")?,
         actor: row.get("actor")?,
         verb: row.get("verb")?,
-        person: row.get::<Option<i64>>("person_id")?.map(id).transpose()?,
+        person: row.get("person_id")?,
         entry: row.get("entry")?,
     })
 }
@@ -100,7 +91,7 @@ pub async fn newest(
         None => {
             tx.query_all(
                 select_audit!("WHERE organization_id = $1 ORDER BY at DESC, id DESC, step DESC LIMIT $2"),
-                params![organization.get(), most],
+                params![organization, most],
                 read,
             )
             .await
@@ -108,7 +99,7 @@ pub async fn newest(
         Some(person) => {
             tx.query_all(
                 select_audit!("WHERE organization_id = $1 AND person_id = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3"),
-                params![organization.get(), person.get(), most],
+                params![organization, person, most],
                 read,
             )
             .await
@@ -141,7 +132,7 @@ pub async fn page(
                    AND (at < $3 OR id < $4 OR (id = $4 AND step < $5))
                  ORDER BY at DESC, id DESC, step DESC LIMIT $6"
                 ),
-                params![organization.get(), since, after.at, after.id, after.step, most],
+                params![organization, since, after.at, after.id, after.step, most],
                 read,
             )
             .await
@@ -153,7 +144,7 @@ pub async fn page(
                    AND (at < $3 OR id < $4 OR (id = $4 AND step < $5))
                  ORDER BY at DESC, id DESC, step DESC LIMIT $6"
                 ),
-                params![organization.get(), since, after.at, after.id, after.step, most, person.get()],
+                params![organization, since, after.at, after.id, after.step, most, person],
                 read,
             )
             .await
@@ -171,7 +162,7 @@ pub async fn page_of_person(
 ) -> Result<Vec<AuditRow>> {
     tx.query_all(
         select_audit!("WHERE organization_id = $1 AND person_id = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3 OFFSET $4"),
-        params![organization.get(), person.get(), limit, start],
+        params![organization, person, limit, start],
         read,
     )
     .await
@@ -188,7 +179,7 @@ pub async fn newest_by(
         select_audit!(
             "WHERE organization_id = $1 AND actor = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3"
         ),
-        params![organization.get(), actor, most],
+        params![organization, actor, most],
         read,
     )
     .await
@@ -198,7 +189,7 @@ pub async fn newest_by(
 pub async fn of_change(tx: &mut Tx, organization: OrganizationId, change: ChangeId) -> Result<Vec<AuditRow>> {
     tx.query_all(
         select_audit!("WHERE organization_id = $1 AND id = $2 ORDER BY step"),
-        params![organization.get(), change.get()],
+        params![organization, change],
         read,
     )
     .await
@@ -228,13 +219,13 @@ pub async fn count_refusal(tx: &mut Tx, refusal: &Refusal) -> Result<()> {
          ON CONFLICT (organization_id, minute, actor, verb, target) DO UPDATE
          SET refusals = refusal.refusals + $6",
         params![
-            refusal.organization.get(),
+            refusal.organization,
             refusal.minute,
             &refusal.actor,
             &refusal.verb,
             &refusal.target,
             refusal.refusals,
-            refusal.person.map(UserId::get),
+            refusal.person,
             &refusal.entry
         ],
     )
@@ -244,12 +235,12 @@ pub async fn count_refusal(tx: &mut Tx, refusal: &Refusal) -> Result<()> {
 
 fn read_refusal(row: &Row<'_>) -> Result<Refusal> {
     Ok(Refusal {
-        organization: id(row.get("organization_id")?)?,
+        organization: row.get("organization_id")?,
         minute: row.get("minute")?,
         actor: row.get("actor")?,
         verb: row.get("verb")?,
         target: row.get("target")?,
-        person: row.get::<Option<i64>>("person_id")?.map(id).transpose()?,
+        person: row.get("person_id")?,
         refusals: row.get("refusals")?,
         entry: row.get("entry")?,
     })
@@ -269,13 +260,7 @@ pub async fn take_finished_refusals(tx: &mut Tx, minute: i64, most: i64) -> Resu
         tx.execute_one(
             "DELETE FROM refusal
              WHERE organization_id = $1 AND minute = $2 AND actor = $3 AND verb = $4 AND target = $5",
-            params![
-                refusal.organization.get(),
-                refusal.minute,
-                &refusal.actor,
-                &refusal.verb,
-                &refusal.target
-            ],
+            params![refusal.organization, refusal.minute, &refusal.actor, &refusal.verb, &refusal.target],
         )
         .await?;
     }
@@ -287,7 +272,7 @@ pub async fn running_refusals(tx: &mut Tx, organization: OrganizationId) -> Resu
     tx.query_all(
         "SELECT organization_id, minute, actor, verb, target, refusals, person_id, entry FROM refusal
          WHERE organization_id = $1 ORDER BY minute DESC, actor, verb, target",
-        params![organization.get()],
+        params![organization],
         read_refusal,
     )
     .await

@@ -4,13 +4,12 @@ use crate::domain::audit_chain::{Hash, Tip};
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::id;
 
 /// Puts an entry at the end of what waits to be sealed.
 pub fn enqueue(tx: &mut Tx, organization: OrganizationId, change: ChangeId, step: i64) -> Result<()> {
     tx.send(
         "INSERT INTO audit_link (organization_id, change_id, step) VALUES ($1, $2, $3)",
-        params![organization.get(), change.get(), step],
+        params![organization, change, step],
     )
 }
 
@@ -33,7 +32,7 @@ pub async fn unsealed(tx: &mut Tx, below: i64, most: i64) -> Result<Vec<Unsealed
         |row| {
             Ok(Unsealed {
                 seq: row.get("seq")?,
-                organization: id(row.get("organization_id")?)?,
+                organization: row.get("organization_id")?,
                 entry: row.get("entry")?,
             })
         },
@@ -59,7 +58,7 @@ pub async fn tip(tx: &mut Tx, organization: OrganizationId) -> Result<Tip> {
         .query_opt(
             "SELECT number, hash FROM audit_link
              WHERE organization_id = $1 AND number IS NOT NULL ORDER BY number DESC LIMIT 1",
-            params![organization.get()],
+            params![organization],
             |row| Ok(Tip { number: row.get("number")?, hash: hash(row)?.unwrap_or_default() }),
         )
         .await?;
@@ -114,15 +113,15 @@ pub async fn page(
          FROM audit_link l
          LEFT JOIN audit a ON a.organization_id = l.organization_id AND a.id = l.change_id AND a.step = l.step
          WHERE l.organization_id = $1 AND l.number > $2 ORDER BY l.number LIMIT $3",
-        params![organization.get(), after, most],
+        params![organization, after, most],
         |row| {
             Ok(ChainLink {
                 number: row.get("number")?,
                 hash: hash(row)?,
                 entry: row.get("entry")?,
-                change: id(row.get("change_id")?)?,
+                change: row.get("change_id")?,
                 step: row.get("step")?,
-                person: row.get::<Option<i64>>("person_id")?.map(id).transpose()?,
+                person: row.get("person_id")?,
                 at: row.get("at")?,
                 verb: row.get("verb")?,
                 actor: row.get("actor")?,
@@ -137,21 +136,21 @@ pub async fn counts(tx: &mut Tx, organization: OrganizationId) -> Result<(i64, i
     let entries = tx
         .query_one(
             "SELECT COUNT(*) AS entries FROM audit WHERE organization_id = $1",
-            params![organization.get()],
+            params![organization],
             |row| row.get("entries"),
         )
         .await?;
     let sealed: i64 = tx
         .query_one(
             "SELECT COUNT(*) AS places FROM audit_link WHERE organization_id = $1 AND number IS NOT NULL",
-            params![organization.get()],
+            params![organization],
             |row| row.get("places"),
         )
         .await?;
     let waiting: i64 = tx
         .query_one(
             "SELECT COUNT(*) AS places FROM audit_link WHERE organization_id = $1 AND number IS NULL",
-            params![organization.get()],
+            params![organization],
             |row| row.get("places"),
         )
         .await?;

@@ -6,7 +6,7 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::switch::Switch;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, opt_from_json, opt_to_json, stored, to_json};
+use crate::store::{from_json, opt_from_json, opt_to_json, stored, to_json};
 
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -27,8 +27,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<()> {
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
             &client.id,
-            client.organization.get(),
-            client.owner.get(),
+            client.organization,
+            client.owner,
             &client.name,
             client.kind.as_str(),
             client.secret_hash.as_deref(),
@@ -43,8 +43,8 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<()> {
 fn read(row: &Row<'_>) -> Result<Client> {
     Ok(Client {
         id: row.get("id")?,
-        organization: id(row.get("organization_id")?)?,
-        owner: id(row.get("owner_id")?)?,
+        organization: row.get("organization_id")?,
+        owner: row.get("owner_id")?,
         name: row.get("name")?,
         kind: stored("kind of client", row.get::<&str>("kind")?.parse())?,
         secret_hash: row.get("secret_hash")?,
@@ -68,7 +68,7 @@ pub async fn of_organization(tx: &mut Tx, organization: OrganizationId) -> Resul
     tx.query_all(
         "SELECT id, organization_id, owner_id, name, kind, secret_hash, redirect_uris, disabled, created_at
          FROM client WHERE organization_id = $1 ORDER BY created_at, id",
-        params![organization.get()],
+        params![organization],
         read,
     )
     .await
@@ -78,7 +78,7 @@ pub async fn of_organization(tx: &mut Tx, organization: OrganizationId) -> Resul
 pub async fn of_owner(tx: &mut Tx, organization: OrganizationId, owner: UserId) -> Result<Vec<String>> {
     tx.query_all(
         "SELECT id FROM client WHERE organization_id = $1 AND owner_id = $2 ORDER BY id",
-        params![organization.get(), owner.get()],
+        params![organization, owner],
         |row| row.get("id"),
     )
     .await
@@ -90,7 +90,7 @@ pub async fn save(tx: &mut Tx, client: &Client) -> Result<()> {
         "UPDATE client SET name = $3, secret_hash = $4, redirect_uris = $5, disabled = $6
          WHERE organization_id = $1 AND id = $2",
         params![
-            client.organization.get(),
+            client.organization,
             &client.id,
             &client.name,
             client.secret_hash.as_deref(),
@@ -109,11 +109,8 @@ pub async fn delete(tx: &mut Tx, organization: OrganizationId, client: &str) -> 
         "DELETE FROM grant_code WHERE organization_id = $1 AND client_id = $2",
         "DELETE FROM connection WHERE organization_id = $1 AND client_id = $2",
     ] {
-        tx.execute(statement, params![organization.get(), client]).await?;
+        tx.execute(statement, params![organization, client]).await?;
     }
-    tx.execute_one(
-        "DELETE FROM client WHERE organization_id = $1 AND id = $2",
-        params![organization.get(), client],
-    )
-    .await
+    tx.execute_one("DELETE FROM client WHERE organization_id = $1 AND id = $2", params![organization, client])
+        .await
 }

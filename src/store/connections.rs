@@ -5,7 +5,7 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::{id, scope, stored};
+use crate::store::{scope, stored};
 
 /// What one person allowed one client.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +53,7 @@ pub async fn load(
         "SELECT organization_id, person_id, client_id, epoch, scope, offline, consented_scope, consented_at,
                 created_at
          FROM connection WHERE organization_id = $1 AND person_id = $2 AND client_id = $3",
-        params![organization.get(), user.get(), client],
+        params![organization, user, client],
         |row| {
             let consent = match (row.get::<Option<&str>>("consented_scope")?, row.get("consented_at")?) {
                 (Some(text), Some(at)) => {
@@ -62,8 +62,8 @@ pub async fn load(
                 (None, _) | (_, None) => None,
             };
             Ok(Connection {
-                organization: id(row.get("organization_id")?)?,
-                user: id(row.get("person_id")?)?,
+                organization: row.get("organization_id")?,
+                user: row.get("person_id")?,
                 client: row.get("client_id")?,
                 epoch: row.get("epoch")?,
                 scope: scope(row)?,
@@ -86,8 +86,8 @@ pub async fn put(tx: &mut Tx, connection: &Connection) -> Result<()> {
          ON CONFLICT (organization_id, person_id, client_id) DO UPDATE
          SET epoch = $4, scope = $5, offline = $6, consented_scope = $7, consented_at = $8, created_at = $9",
         params![
-            connection.organization.get(),
-            connection.user.get(),
+            connection.organization,
+            connection.user,
             &connection.client,
             connection.epoch,
             &connection.scope.to_string(),
@@ -112,7 +112,7 @@ pub async fn of_person(tx: &mut Tx, organization: OrganizationId, user: UserId) 
          JOIN client c ON c.organization_id = n.organization_id AND c.id = n.client_id
          WHERE n.organization_id = $1 AND n.person_id = $2 AND n.epoch = p.session_epoch
          ORDER BY c.name, n.client_id",
-        params![organization.get(), user.get()],
+        params![organization, user],
         |row| {
             Ok(Connected {
                 client: row.get("client_id")?,
@@ -135,12 +135,12 @@ pub async fn remove(tx: &mut Tx, organization: OrganizationId, user: UserId, cli
         "DELETE FROM refresh_token WHERE organization_id = $1 AND person_id = $2 AND client_id = $3",
         "DELETE FROM grant_code WHERE organization_id = $1 AND person_id = $2 AND client_id = $3",
     ] {
-        tx.execute(statement, params![organization.get(), user.get(), client]).await?;
+        tx.execute(statement, params![organization, user, client]).await?;
     }
     let removed = tx
         .execute(
             "DELETE FROM connection WHERE organization_id = $1 AND person_id = $2 AND client_id = $3",
-            params![organization.get(), user.get(), client],
+            params![organization, user, client],
         )
         .await?;
     Ok(removed > 0)

@@ -5,7 +5,6 @@ use crate::clock::Millis;
 use crate::domain::ids::{OrganizationId, PasskeyId, UserId, WebSessionId};
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::id;
 use crate::store::tokens::Fingerprint;
 
 /// Whether the person has a second factor in use.
@@ -16,7 +15,7 @@ pub async fn any(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Res
              WHERE organization_id = $1 AND person_id = $2 AND confirmed_at IS NOT NULL
              UNION ALL SELECT person_id FROM passkey WHERE organization_id = $1 AND person_id = $2
              LIMIT 1",
-            params![organization.get(), user.get()],
+            params![organization, user],
             |row| row.get::<i64>("person_id"),
         )
         .await?;
@@ -30,7 +29,7 @@ pub async fn in_use(tx: &mut Tx, organization: OrganizationId, user: UserId) -> 
             "SELECT FALSE AS is_passkey FROM totp
              WHERE organization_id = $1 AND person_id = $2 AND confirmed_at IS NOT NULL
              UNION ALL SELECT TRUE FROM passkey WHERE organization_id = $1 AND person_id = $2",
-            params![organization.get(), user.get()],
+            params![organization, user],
             |row| row.get::<bool>("is_passkey"),
         )
         .await?;
@@ -70,13 +69,13 @@ pub async fn totp(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Re
     tx.query_opt(
         "SELECT seed_sealed, confirmed_at, last_step, session_id FROM totp
          WHERE organization_id = $1 AND person_id = $2",
-        params![organization.get(), user.get()],
+        params![organization, user],
         |row| {
             Ok(Totp {
                 sealed: row.get("seed_sealed")?,
                 confirmed_at: row.get("confirmed_at")?,
                 last_step: row.get("last_step")?,
-                session: row.get::<Option<i64>>("session_id")?.map(id).transpose()?,
+                session: row.get("session_id")?,
             })
         },
     )
@@ -100,7 +99,7 @@ pub async fn propose_totp(
              ON CONFLICT (organization_id, person_id) DO UPDATE
              SET seed_sealed = $3, created_at = $4, last_step = 0, session_id = $5
              WHERE totp.confirmed_at IS NULL",
-            params![organization.get(), user.get(), sealed, now, session.get()],
+            params![organization, user, sealed, now, session],
         )
         .await?;
     Ok(stored > 0)
@@ -118,7 +117,7 @@ pub async fn confirm_totp(
         .execute(
             "UPDATE totp SET confirmed_at = $4, last_step = $3, session_id = NULL
              WHERE organization_id = $1 AND person_id = $2 AND confirmed_at IS NULL",
-            params![organization.get(), user.get(), step, now],
+            params![organization, user, step, now],
         )
         .await?;
     Ok(confirmed > 0)
@@ -130,7 +129,7 @@ pub async fn use_step(tx: &mut Tx, organization: OrganizationId, user: UserId, s
         .execute(
             "UPDATE totp SET last_step = $3
              WHERE organization_id = $1 AND person_id = $2 AND confirmed_at IS NOT NULL AND last_step < $3",
-            params![organization.get(), user.get(), step],
+            params![organization, user, step],
         )
         .await?;
     Ok(used > 0)
@@ -141,7 +140,7 @@ pub async fn remove_totp(tx: &mut Tx, organization: OrganizationId, user: UserId
     let removed = tx
         .execute(
             "DELETE FROM totp WHERE organization_id = $1 AND person_id = $2",
-            params![organization.get(), user.get()],
+            params![organization, user],
         )
         .await?;
     Ok(removed > 0)
@@ -160,7 +159,7 @@ pub async fn put_codes(
     for hash in codes {
         tx.execute_one(
             "INSERT INTO recovery_code (organization_id, person_id, hash, used_at) VALUES ($1, $2, $3, NULL)",
-            params![organization.get(), user.get(), &hash[..]],
+            params![organization, user, &hash[..]],
         )
         .await?;
     }
@@ -170,7 +169,7 @@ pub async fn put_codes(
 pub async fn remove_codes(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<()> {
     tx.execute(
         "DELETE FROM recovery_code WHERE organization_id = $1 AND person_id = $2",
-        params![organization.get(), user.get()],
+        params![organization, user],
     )
     .await
     .map(drop)
@@ -181,7 +180,7 @@ pub async fn codes_left(tx: &mut Tx, organization: OrganizationId, user: UserId)
     tx.query_one(
         "SELECT COUNT(*) AS left_over FROM recovery_code
          WHERE organization_id = $1 AND person_id = $2 AND used_at IS NULL",
-        params![organization.get(), user.get()],
+        params![organization, user],
         |row| row.get("left_over"),
     )
     .await
@@ -199,7 +198,7 @@ pub async fn use_code(
         .execute(
             "UPDATE recovery_code SET used_at = $4
              WHERE organization_id = $1 AND person_id = $2 AND hash = $3 AND used_at IS NULL",
-            params![organization.get(), user.get(), &hash[..], now],
+            params![organization, user, &hash[..], now],
         )
         .await?;
     Ok(used > 0)
@@ -225,9 +224,9 @@ pub struct PasskeyRow {
 fn read_passkey(row: &Row<'_>) -> Result<PasskeyRow> {
     Ok(PasskeyRow {
         credential: row.get("credential")?,
-        id: id(row.get("id")?)?,
-        organization: id(row.get("organization_id")?)?,
-        user: id(row.get("person_id")?)?,
+        id: row.get("id")?,
+        organization: row.get("organization_id")?,
+        user: row.get("person_id")?,
         name: row.get("name")?,
         data: row.get("data")?,
         created_at: row.get("created_at")?,
@@ -243,9 +242,9 @@ pub async fn insert_passkey(tx: &mut Tx, passkey: &PasskeyRow) -> Result<()> {
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         params![
             &passkey.credential[..],
-            passkey.id.get(),
-            passkey.organization.get(),
-            passkey.user.get(),
+            passkey.id,
+            passkey.organization,
+            passkey.user,
             passkey.name.as_str(),
             passkey.data.as_str(),
             passkey.created_at,
@@ -260,7 +259,7 @@ pub async fn passkeys(tx: &mut Tx, organization: OrganizationId, user: UserId) -
     tx.query_all(
         "SELECT credential, id, organization_id, person_id, name, data, created_at, used_at FROM passkey
          WHERE organization_id = $1 AND person_id = $2 ORDER BY created_at, id",
-        params![organization.get(), user.get()],
+        params![organization, user],
         read_passkey,
     )
     .await
@@ -298,7 +297,7 @@ pub async fn remove_passkey(
 ) -> Result<Option<String>> {
     tx.query_opt(
         "DELETE FROM passkey WHERE organization_id = $1 AND person_id = $2 AND id = $3 RETURNING name",
-        params![organization.get(), user.get(), passkey.get()],
+        params![organization, user, passkey],
         |row| row.get("name"),
     )
     .await
@@ -308,7 +307,7 @@ pub async fn remove_passkey(
 pub async fn remove_passkeys(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<()> {
     tx.execute(
         "DELETE FROM passkey WHERE organization_id = $1 AND person_id = $2",
-        params![organization.get(), user.get()],
+        params![organization, user],
     )
     .await
     .map(drop)

@@ -51,7 +51,7 @@ pub async fn take_ordinals(tx: &mut Tx, organization: OrganizationId) -> Result<
         .query_one(
             "UPDATE organization_counter SET next_ordinal = next_ordinal + $2
              WHERE organization_id = $1 RETURNING next_ordinal",
-            params![organization.get(), TAKEN],
+            params![organization, TAKEN],
             |row| row.get::<i64>("next_ordinal"),
         )
         .await?;
@@ -63,7 +63,7 @@ pub async fn take_ordinals(tx: &mut Tx, organization: OrganizationId) -> Result<
             "INSERT INTO person_count (organization_id, block, persons)
              SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), COUNT(*) FROM person
              WHERE organization_id = $1 AND ordinal >= $3 AND ordinal < $4",
-            params![organization.get(), block, block * BLOCK, (block + 1) * BLOCK],
+            params![organization, block, block * BLOCK, (block + 1) * BLOCK],
         )
         .await?;
     }
@@ -74,7 +74,7 @@ pub async fn take_ordinals(tx: &mut Tx, organization: OrganizationId) -> Result<
 pub fn count(tx: &mut Tx, organization: OrganizationId, ordinal: i64, change: i64) -> Result<()> {
     tx.send(
         "UPDATE person_count SET persons = persons + $3 WHERE organization_id = $1 AND block = $2",
-        params![organization.get(), ordinal / BLOCK, change],
+        params![organization, ordinal / BLOCK, change],
     )
 }
 
@@ -83,7 +83,7 @@ async fn counted(tx: &mut Tx, organization: OrganizationId) -> Result<(i64, i64)
     tx.query_one(
         "SELECT COALESCE(MAX(block), -1) AS last, CAST(COALESCE(SUM(persons), 0) AS BIGINT) AS persons
          FROM person_count WHERE organization_id = $1",
-        params![organization.get()],
+        params![organization],
         |row| Ok((row.get::<i64>("last")? + 1, row.get("persons")?)),
     )
     .await
@@ -95,7 +95,7 @@ pub async fn persons(tx: &mut Tx, organization: OrganizationId) -> Result<i64> {
     let behind = tx
         .query_one(
             "SELECT COUNT(*) AS persons FROM person WHERE organization_id = $1 AND ordinal >= $2",
-            params![organization.get(), block * BLOCK],
+            params![organization, block * BLOCK],
             |row| row.get::<i64>("persons"),
         )
         .await?;
@@ -114,7 +114,7 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
              ) AS counted
              WHERE persons_before <= $2 AND persons > $2 - persons_before
              ORDER BY block LIMIT 1",
-            params![organization.get(), start],
+            params![organization, start],
             |row| Ok((row.get::<i64>("block")?, row.get::<i64>("persons_before")?)),
         )
         .await?;
@@ -133,7 +133,7 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
                      ORDER BY ordinal LIMIT 1 OFFSET $4)
                  ORDER BY p.ordinal LIMIT $3"
             ),
-            params![organization.get(), block * BLOCK, limit, start - before],
+            params![organization, block * BLOCK, limit, start - before],
             |row| {
                 let ordinal = row.get::<i64>("ordinal")?;
                 ordinals = (ordinals.0.min(ordinal), ordinals.1.max(ordinal));
@@ -149,7 +149,7 @@ pub async fn page(tx: &mut Tx, organization: OrganizationId, start: i64, limit: 
            AND a.organization_id = p.organization_id AND a.person_id = p.id
            AND d.organization_id = a.organization_id AND d.account_id = a.id
            AND d.freed_at IS NULL AND d.address <> a.primary_address",
-        params![organization.get(), ordinals.0, ordinals.1],
+        params![organization, ordinals.0, ordinals.1],
     )
     .await?;
     Ok(with_aliases(found, owned))
@@ -184,7 +184,7 @@ pub async fn page_of_domains(
         let held = tx
             .query_one(
                 "SELECT COUNT(*) AS accounts FROM account WHERE organization_id = $1 AND primary_domain = $2",
-                params![organization.get(), domain.as_str()],
+                params![organization, domain.as_str()],
                 |row| row.get::<i64>("accounts"),
             )
             .await?;
@@ -203,7 +203,7 @@ async fn of_domain(
     start: i64,
     limit: i64,
 ) -> Result<Vec<Listed>> {
-    let (zoid, domain) = (organization.get(), domain.as_str());
+    let (zoid, domain) = (organization, domain.as_str());
     let found = tx
         .query_all(
             select_listed!(

@@ -6,7 +6,6 @@ use crate::domain::email_address::DomainName;
 use crate::domain::ids::{AccountId, OrganizationId, UserId};
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::id;
 
 /// What works, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,15 +105,7 @@ async fn within(
          WHERE t.organization_id = $1 AND t.account_id >= $5 AND t.account_id <= $6
            AND (t.expires_at IS NULL OR t.expires_at > $4) AND (s.gate IS NULL OR s.gate_is_mains)
            AND ((t.imap AND s.gate_imap IS NULL) OR (t.pop AND s.gate_pop3 IS NULL) OR t.smtp)",
-        params![
-            organization.get(),
-            users.0.get(),
-            users.1.get(),
-            at.now,
-            accounts.0.get(),
-            accounts.1.get(),
-            at.idle_since
-        ],
+        params![organization, users.0, users.1, at.now, accounts.0, accounts.1, at.idle_since],
         |row| live.add(row),
     )
     .await?;
@@ -154,11 +145,11 @@ pub async fn of_client(
            AND t.expires_at > $3 AND t.used_at IS NULL
            AND t.epoch = p.session_epoch AND p.disabled IS NULL AND o.disabled IS NULL AND c.disabled IS NULL
          GROUP BY t.person_id",
-        params![organization.get(), client, now],
+        params![organization, client, now],
         |row| {
             let mut live = Live::default();
             live.add(row)?;
-            Ok((id(row.get("person_id")?)?, live))
+            Ok((row.get("person_id")?, live))
         },
     )
     .await
@@ -179,7 +170,7 @@ pub async fn of_domain(
          WHERE a.organization_id = $1 AND a.primary_domain = $2
            AND (t.expires_at IS NULL OR t.expires_at > $3) AND (s.gate IS NULL OR s.gate_is_mains)
            AND ((t.imap AND s.gate_imap IS NULL) OR (t.pop AND s.gate_pop3 IS NULL) OR t.smtp)",
-        params![organization.get(), domain.as_str(), now],
+        params![organization, domain.as_str(), now],
         |row| live.add(row),
     )
     .await?;

@@ -185,7 +185,7 @@ pub async fn statuses_for(tx: &mut Tx, organization: OrganizationId) -> Result<V
                        WHERE m.agent = g.name AND (m.domain = '*' OR m.domain IN
                              (SELECT name FROM domain WHERE organization_id = $1)))
          ORDER BY g.name",
-        params![organization.get()],
+        params![organization],
         read_status,
     )
     .await

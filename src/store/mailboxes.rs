@@ -7,7 +7,6 @@ use crate::domain::ids::{AccountId, OrganizationId};
 use crate::domain::session_credential::SessionCredential;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::id;
 use crate::store::projection::{AppPassword, MailboxState};
 
 /// The refusal of mail to an address that its account has given up.
@@ -48,7 +47,7 @@ pub async fn page(
             "SELECT account_id, mbox, generation, pw, password_until, gate, gate_is_mains, gate_imap, gate_pop3, sending, incoming,
                     primary_address
              FROM mailbox_state WHERE organization_id = $1 AND account_id > $2 ORDER BY account_id LIMIT $3",
-            params![organization.get(), after, most],
+            params![organization, after, most],
             |row| read(row).map(|state| (state.account_id, state)),
         )
         .await?
@@ -70,7 +69,7 @@ pub async fn without_belongings(
         "SELECT account_id, mbox, generation, pw, password_until, gate, gate_is_mains, gate_imap, gate_pop3, sending, incoming,
                 primary_address
          FROM mailbox_state WHERE organization_id = $1 AND account_id = $2",
-        params![organization.get(), account.get()],
+        params![organization, account],
         read,
     )
     .await
@@ -84,7 +83,7 @@ pub async fn one(
 ) -> Result<Option<MailboxState>> {
     let found = without_belongings(tx, organization, account).await?;
     let Some(mut state) = found else { return Ok(None) };
-    let ids = params![organization.get(), account.get()];
+    let ids = params![organization, account];
     let belongings = tx
         .query_all(
             "SELECT 0 AS id, address AS text, freed_at, FALSE AS imap, FALSE AS pop, FALSE AS smtp
@@ -141,7 +140,7 @@ async fn add_belongings(
         .query_all(
             "SELECT account_id, address, freed_at FROM address
              WHERE organization_id = $1 AND account_id >= $2 AND account_id <= $3 ORDER BY account_id, address",
-            params![organization.get(), first, last],
+            params![organization, first, last],
             |row| Ok((row.get::<i64>("account_id")?, row.get("address")?, row.get::<Option<Millis>>("freed_at")?)),
         )
         .await?;
@@ -156,7 +155,7 @@ async fn add_belongings(
         .query_all(
             "SELECT account_id, id, digest, imap, pop, smtp, expires_at FROM app_password
              WHERE organization_id = $1 AND account_id >= $2 AND account_id <= $3 ORDER BY account_id, id",
-            params![organization.get(), first, last],
+            params![organization, first, last],
             |row| {
                 let app = AppPassword {
                     id: row.get("id")?,
@@ -229,7 +228,7 @@ pub async fn owner(tx: &mut Tx, mailbox: &str) -> Result<Option<(OrganizationId,
     tx.query_opt(
         "SELECT organization_id, primary_domain FROM account WHERE mailbox = $1",
         params![mailbox],
-        |row| Ok((id(row.get("organization_id")?)?, row.get("primary_domain")?)),
+        |row| Ok((row.get("organization_id")?, row.get("primary_domain")?)),
     )
     .await
 }
@@ -252,7 +251,7 @@ pub async fn retained(tx: &mut Tx) -> Result<Vec<Retained>> {
         params![],
         |row| {
             Ok(Retained {
-                organization: id(row.get("organization_id")?)?,
+                organization: row.get("organization_id")?,
                 mailbox: row.get("mailbox")?,
                 address: row.get("address")?,
                 deleted_at: row.get("deleted_at")?,

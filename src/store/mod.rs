@@ -76,12 +76,6 @@ fn scope(row: &Row<'_>) -> Result<ScopeSet> {
     stored("scope", ScopeSet::parse(row.get("scope")?))
 }
 
-/// A number from the database that must be an id of its kind.
-fn id<T: crate::domain::ids::Id>(number: i64) -> Result<T> {
-    T::from_number(number)
-        .ok_or_else(|| Error::internal(format!("the database holds {number} where a {} belongs", T::KIND)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::engine::{Db, Options, Tx, migrate, params};
@@ -110,8 +104,7 @@ mod tests {
 
     /// Everything that [`ROWS`] are read by.
     async fn read_all(tx: &mut Tx) -> Result<()> {
-        let zoid: OrganizationId = id(10_000_001)?;
-        let user: UserId = id(1_000_000_000_001)?;
+        let (zoid, user) = (OrganizationId::LEAST, UserId::LEAST);
         organizations::domains(tx, zoid).await?;
         accounts::load(tx, zoid, accounts::Handle::User(user)).await?;
         lists::page(tx, zoid, 0, 10).await?;
@@ -136,6 +129,7 @@ mod tests {
         filled.await.expect("good rows");
         for damage in [
             "UPDATE domain SET name = 'zylker example'",
+            "UPDATE domain SET id = 7",
             "UPDATE person SET role = 'king'",
             "UPDATE person SET password_phc = 'hunter22'",
             "UPDATE person SET password_kind = 'weekly'",

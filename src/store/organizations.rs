@@ -7,7 +7,7 @@ use crate::domain::policy::Policy;
 use crate::domain::switch::Switch;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, lists, opt_from_json, opt_to_json, stored, to_json};
+use crate::store::{from_json, lists, opt_from_json, opt_to_json, stored, to_json};
 
 #[derive(Debug, Clone)]
 pub struct Organization {
@@ -45,7 +45,7 @@ pub async fn insert(tx: &mut Tx, organization: &Organization) -> Result<()> {
         "INSERT INTO organization (id, name, disabled, policy, one_time_opens_mail, created_at)
          VALUES ($1, $2, $3, $4, $5, $6)",
         params![
-            organization.id.get(),
+            organization.id,
             &organization.name,
             opt_to_json(organization.disabled.as_ref())?.as_deref(),
             &to_json(&organization.policy)?,
@@ -56,14 +56,14 @@ pub async fn insert(tx: &mut Tx, organization: &Organization) -> Result<()> {
     .await?;
     tx.execute_one(
         "INSERT INTO organization_counter (organization_id, next_ordinal) VALUES ($1, 0)",
-        params![organization.id.get()],
+        params![organization.id],
     )
     .await
 }
 
 fn read(row: &Row<'_>) -> Result<Organization> {
     Ok(Organization {
-        id: id(row.get("id")?)?,
+        id: row.get("id")?,
         name: row.get("name")?,
         disabled: opt_from_json(row.get("disabled")?)?,
         policy: from_json(row.get("policy")?)?,
@@ -75,11 +75,11 @@ const ONE: &str = "SELECT id, name, disabled, policy, created_at FROM organizati
 
 /// Queues the statements of [`load`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch(tx: &mut Tx, organization: OrganizationId) {
-    tx.prefetch(ONE, params![organization.get()]);
+    tx.prefetch(ONE, params![organization]);
 }
 
 pub async fn load(tx: &mut Tx, organization: OrganizationId) -> Result<Option<Organization>> {
-    tx.query_opt(ONE, params![organization.get()], read).await
+    tx.query_opt(ONE, params![organization], read).await
 }
 
 pub async fn all(tx: &mut Tx) -> Result<Vec<Organization>> {
@@ -100,7 +100,7 @@ pub async fn save(tx: &mut Tx, organization: &Organization) -> Result<()> {
     tx.execute_one(
         "UPDATE organization SET name = $2, disabled = $3, policy = $4, one_time_opens_mail = $5 WHERE id = $1",
         params![
-            organization.id.get(),
+            organization.id,
             &organization.name,
             opt_to_json(organization.disabled.as_ref())?.as_deref(),
             &to_json(&organization.policy)?,
@@ -122,7 +122,7 @@ pub async fn super_admins(tx: &mut Tx, organization: OrganizationId) -> Result<V
          WHERE a.organization_id = p.organization_id AND a.person_id = p.id
            AND p.organization_id = $1 AND p.role = 'super_admin'
          ORDER BY CASE WHEN p.disabled IS NULL THEN 0 ELSE 1 END, +p.ordinal LIMIT 10",
-        params![organization.get()],
+        params![organization],
         |row| Ok((row.get("primary_address")?, row.get("display_name")?)),
     )
     .await
@@ -137,15 +137,15 @@ pub async fn orphans(tx: &mut Tx) -> Result<Vec<OrganizationId>> {
              WHERE p.organization_id = o.id AND p.role = 'super_admin' AND p.disabled IS NULL)
          ORDER BY o.id",
         params![],
-        |row| id(row.get("id")?),
+        |row| row.get("id"),
     )
     .await
 }
 
 fn read_domain(row: &Row<'_>) -> Result<Domain> {
     Ok(Domain {
-        id: id(row.get("id")?)?,
-        organization: id(row.get("organization_id")?)?,
+        id: row.get("id")?,
+        organization: row.get("organization_id")?,
         name: stored("domain", DomainName::parse(row.get("name")?))?,
         verification_code: row.get("verification_code")?,
         verified_at: row.get("verified_at")?,
@@ -165,9 +165,9 @@ pub async fn insert_domain(tx: &mut Tx, domain: &Domain) -> Result<()> {
                                  disabled, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) DO NOTHING",
             params![
-                domain.organization.get(),
+                domain.organization,
                 domain.name.as_str(),
-                domain.id.get(),
+                domain.id,
                 &domain.verification_code,
                 domain.verified_at,
                 domain.verified_by.as_deref(),
@@ -187,7 +187,7 @@ pub async fn domains(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<Do
     tx.query_all(
         "SELECT organization_id, name, id, verification_code, verified_at, verified_by, is_primary, disabled, created_at
          FROM domain WHERE organization_id = $1 ORDER BY created_at, name",
-        params![organization.get()],
+        params![organization],
         read_domain,
     )
     .await
@@ -197,7 +197,7 @@ pub async fn domain(tx: &mut Tx, organization: OrganizationId, name: &DomainName
     tx.query_opt(
         "SELECT organization_id, name, id, verification_code, verified_at, verified_by, is_primary, disabled, created_at
          FROM domain WHERE organization_id = $1 AND name = $2",
-        params![organization.get(), name.as_str()],
+        params![organization, name.as_str()],
         read_domain,
     )
     .await
@@ -230,7 +230,7 @@ pub async fn has_addresses_on(tx: &mut Tx, organization: OrganizationId, name: &
         .query_opt(
             "SELECT address FROM address
              WHERE organization_id = $1 AND freed_at IS NULL AND address LIKE '%@' || $2 LIMIT 1",
-            params![organization.get(), name.as_str()],
+            params![organization, name.as_str()],
             |row| row.get("address"),
         )
         .await?;
@@ -244,7 +244,7 @@ pub async fn has_addresses_on(tx: &mut Tx, organization: OrganizationId, name: &
 pub async fn delete_domain(tx: &mut Tx, organization: OrganizationId, name: &DomainName) -> Result<()> {
     tx.execute_one(
         "DELETE FROM domain WHERE organization_id = $1 AND name = $2",
-        params![organization.get(), name.as_str()],
+        params![organization, name.as_str()],
     )
     .await
 }
@@ -255,7 +255,7 @@ pub async fn save_domain(tx: &mut Tx, domain: &Domain) -> Result<()> {
         "UPDATE domain SET verified_at = $3, verified_by = $4, is_primary = $5, disabled = $6
          WHERE organization_id = $1 AND name = $2",
         params![
-            domain.organization.get(),
+            domain.organization,
             domain.name.as_str(),
             domain.verified_at,
             domain.verified_by.as_deref(),

@@ -6,7 +6,7 @@ use crate::domain::effect::{Effect, PERSON, PROJECTION};
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId};
 use crate::error::Result;
 use crate::store::engine::{EngineKind, Later, Row, Tx, params};
-use crate::store::{from_json, id, settings, to_json};
+use crate::store::{from_json, settings, to_json};
 
 /// One effect of one change on one target.
 #[derive(Debug, Clone)]
@@ -65,8 +65,8 @@ pub fn project(tx: &mut Tx, origin: Origin) -> Result<Later<i64>> {
         "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, due_at, tries)
          VALUES ($1, $2, $3, $4, $5, $6, $6, 0) RETURNING position",
         params![
-            origin.change.get(),
-            origin.organization.get(),
+            origin.change,
+            origin.organization,
             origin.account(),
             PROJECTION,
             &to_json(&Effect::Project)?,
@@ -97,8 +97,8 @@ pub fn for_mail_servers(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<
            AND NOT EXISTS (SELECT 1 FROM mail_agent_domain
                            WHERE domain = '*' OR domain IN (SELECT name FROM domain WHERE organization_id = $2))",
         params![
-            origin.change.get(),
-            origin.organization.get(),
+            origin.change,
+            origin.organization,
             origin.account(),
             &to_json(effect)?,
             origin.at
@@ -112,8 +112,8 @@ pub fn for_person(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
         "INSERT INTO outbox (change_id, organization_id, account_id, target, effect, created_at, due_at, tries)
          VALUES ($1, $2, $3, $4, $5, $6, $6, 0)",
         params![
-            origin.change.get(),
-            origin.organization.get(),
+            origin.change,
+            origin.organization,
             origin.account(),
             PERSON,
             &to_json(effect)?,
@@ -124,15 +124,14 @@ pub fn for_person(tx: &mut Tx, origin: Origin, effect: &Effect) -> Result<()> {
 
 /// 0 is stored for the whole organization.
 fn read_account(row: &Row<'_>) -> Result<Option<AccountId>> {
-    let account = row.get::<i64>("account_id")?;
-    (account != 0).then(|| id(account)).transpose()
+    if row.get::<i64>("account_id")? == 0 { Ok(None) } else { row.get("account_id").map(Some) }
 }
 
 fn read(row: &Row<'_>) -> Result<Waiting> {
     Ok(Waiting {
         position: row.get("position")?,
-        change: id(row.get("change_id")?)?,
-        organization: id(row.get("organization_id")?)?,
+        change: row.get("change_id")?,
+        organization: row.get("organization_id")?,
         account: read_account(row)?,
         target: row.get("target")?,
         effect: from_json(row.get("effect")?)?,
@@ -257,7 +256,7 @@ fn read_touched(row: &Row<'_>) -> Result<Touched> {
         position: row.get("position")?,
         transaction: row.get("txid")?,
         change: row.get("change_id")?,
-        organization: id(row.get("organization_id")?)?,
+        organization: row.get("organization_id")?,
         account: read_account(row)?,
     })
 }
@@ -323,7 +322,7 @@ pub async fn of_change(
         "SELECT position, change_id, organization_id, account_id, target, effect, created_at, due_at, tries, outcome,
                 done_at, txid
          FROM outbox WHERE organization_id = $1 AND change_id = $2 ORDER BY position",
-        params![organization.get(), change.get()],
+        params![organization, change],
         |row| match read(row) {
             Ok(effect) => Ok(Ok(effect)),
             Err(_) => Ok(Err(Unreadable {

@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::store::accounts::select_listed;
 use crate::store::addresses;
 use crate::store::engine::{Tx, Value, params};
-use crate::store::id;
 use crate::store::lists::{Listed, read, with_aliases};
 
 /// The people of a list that are in one state.
@@ -45,7 +44,7 @@ fn put_state(tx: &mut Tx, account: &Account, state: &'static str) -> Result<()> 
     tx.send(
         "INSERT INTO person_state (organization_id, person_id, state) VALUES ($1, $2, $3)
          ON CONFLICT (organization_id, person_id, state) DO NOTHING",
-        params![account.organization.get(), account.user.get(), state],
+        params![account.organization, account.user, state],
     )
 }
 
@@ -55,7 +54,7 @@ pub(super) fn insert(tx: &mut Tx, account: &Account) -> Result<()> {
     }
     tx.send(
         "INSERT INTO person_text (rowid, organization_id, text) VALUES ($1, $2, $3)",
-        params![account.user.get(), account.organization.get(), &text_of(account)],
+        params![account.user, account.organization, &text_of(account)],
     )
 }
 
@@ -66,7 +65,7 @@ pub(super) fn save(tx: &mut Tx, before: &Account, after: &Account) -> Result<()>
             (false, true) => put_state(tx, after, state)?,
             (true, false) => tx.send(
                 "DELETE FROM person_state WHERE organization_id = $1 AND person_id = $2 AND state = $3",
-                params![after.organization.get(), after.user.get(), state],
+                params![after.organization, after.user, state],
             )?,
             (false, false) | (true, true) => {}
         }
@@ -77,14 +76,14 @@ pub(super) fn save(tx: &mut Tx, before: &Account, after: &Account) -> Result<()>
     }
     tx.send(
         "UPDATE person_text SET text = $3 WHERE rowid = $2 AND organization_id = $1",
-        params![after.organization.get(), after.user.get(), &text],
+        params![after.organization, after.user, &text],
     )
 }
 
 pub(super) fn delete(tx: &mut Tx, account: &Account) -> Result<()> {
     tx.send(
         "DELETE FROM person_text WHERE rowid = $2 AND organization_id = $1",
-        params![account.organization.get(), account.user.get()],
+        params![account.organization, account.user],
     )
 }
 
@@ -116,7 +115,7 @@ pub async fn among(
             "SELECT id FROM person WHERE organization_id = $1 AND id > $2 AND signed_in_at IS NULL ORDER BY id LIMIT $3"
         }
     };
-    tx.query_all(sql, params![organization.get(), after, most], |row| id(row.get("id")?)).await
+    tx.query_all(sql, params![organization, after, most], |row| row.get("id")).await
 }
 
 /// People whose text has `term` in it, by id, after that id. The term is in lower case and has three
@@ -135,14 +134,8 @@ pub async fn matching(
         "SELECT rowid AS id FROM person_text
          WHERE organization_id = $1 AND text LIKE $2 AND text LIKE $3 ESCAPE '!' AND rowid > $4
          ORDER BY rowid LIMIT $5",
-        params![
-            organization.get(),
-            &format!("%{}%", rough(term)),
-            &format!("%{}%", escaped(term)),
-            after,
-            most
-        ],
-        |row| id(row.get("id")?),
+        params![organization, &format!("%{}%", rough(term)), &format!("%{}%", escaped(term)), after, most],
+        |row| row.get("id"),
     )
     .await
 }
@@ -177,8 +170,8 @@ pub async fn starting(
          WHERE d.organization_id = $1 AND substr(d.address, 1, 2) = $2 AND d.address LIKE $3 ESCAPE '!'
            AND d.account_id > $4 AND d.freed_at IS NULL
          ORDER BY d.account_id LIMIT $5",
-        params![organization.get(), &two, &format!("{}%", escaped(start)), after, most],
-        |row| Ok((row.get("account_id")?, id(row.get("person_id")?)?)),
+        params![organization, &two, &format!("{}%", escaped(start)), after, most],
+        |row| Ok((row.get("account_id")?, row.get("person_id")?)),
     )
     .await
 }
@@ -189,7 +182,7 @@ pub async fn of_ids(tx: &mut Tx, organization: OrganizationId, people: &[UserId]
         return Err(Error::internal("too many people at once"));
     }
     // One text for any number: places that are left over name nobody.
-    let mut values = vec![Value::from(organization.get())];
+    let mut values = vec![Value::from(organization)];
     values.extend((0..AT_ONCE).map(|place| Value::from(people.get(place).map_or(0, |user| user.get()))));
     let found = tx
         .query_all(

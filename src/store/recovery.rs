@@ -6,7 +6,6 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::id;
 use crate::store::tokens::Fingerprint;
 
 /// Where a person's password may be recovered.
@@ -26,7 +25,7 @@ pub async fn address(
     tx.query_opt(
         "SELECT address, proved_at, serves_from FROM recovery_address
          WHERE organization_id = $1 AND person_id = $2 AND proved_at IS NOT NULL AND serves_from IS NOT NULL",
-        params![organization.get(), user.get()],
+        params![organization, user],
         |row| {
             Ok(RecoveryAddress {
                 address: row.get("address")?,
@@ -51,8 +50,8 @@ pub async fn put_address(
          ON CONFLICT (organization_id, person_id) DO UPDATE
          SET address = $3, proved_at = $4, serves_from = $5, created_at = $4",
         params![
-            organization.get(),
-            user.get(),
+            organization,
+            user,
             address.address.as_str(),
             address.proved_at,
             address.serves_from
@@ -69,7 +68,7 @@ pub async fn remove_address(
 ) -> Result<Option<String>> {
     tx.query_opt(
         "DELETE FROM recovery_address WHERE organization_id = $1 AND person_id = $2 RETURNING address",
-        params![organization.get(), user.get()],
+        params![organization, user],
         |row| row.get("address"),
     )
     .await
@@ -115,7 +114,7 @@ pub struct RecoveryLink {
 pub async fn insert_link(tx: &mut Tx, hash: &Fingerprint, link: &RecoveryLink) -> Result<()> {
     tx.execute(
         "DELETE FROM recovery_link WHERE organization_id = $1 AND person_id = $2 AND purpose = $3",
-        params![link.organization.get(), link.user.get(), link.purpose.as_str()],
+        params![link.organization, link.user, link.purpose.as_str()],
     )
     .await?;
     tx.execute_one(
@@ -124,8 +123,8 @@ pub async fn insert_link(tx: &mut Tx, hash: &Fingerprint, link: &RecoveryLink) -
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL)",
         params![
             &hash[..],
-            link.organization.get(),
-            link.user.get(),
+            link.organization,
+            link.user,
             link.purpose.as_str(),
             link.address.as_str(),
             link.epoch,
@@ -150,8 +149,8 @@ pub async fn link(
         params![&hash[..], purpose.as_str(), now],
         |row| {
             Ok(RecoveryLink {
-                organization: id(row.get("organization_id")?)?,
-                user: id(row.get("person_id")?)?,
+                organization: row.get("organization_id")?,
+                user: row.get("person_id")?,
                 purpose,
                 address: row.get("address")?,
                 epoch: row.get("epoch")?,
@@ -181,7 +180,7 @@ pub async fn use_link(tx: &mut Tx, hash: &Fingerprint, now: Millis) -> Result<bo
 pub async fn void_links(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<()> {
     tx.execute(
         "DELETE FROM recovery_link WHERE organization_id = $1 AND person_id = $2",
-        params![organization.get(), user.get()],
+        params![organization, user],
     )
     .await
     .map(drop)

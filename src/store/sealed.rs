@@ -4,7 +4,6 @@
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::id;
 
 /// A table with one sealed value for each person, by its statements.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +46,8 @@ pub async fn page(
     let (organization, person) = after.map_or((0, 0), |(zoid, zuid)| (zoid.get(), zuid.get()));
     tx.query_all(table.page, params![organization, person, most], |row| {
         Ok(SealedRow {
-            organization: id(row.get("organization_id")?)?,
-            person: id(row.get("person_id")?)?,
+            organization: row.get("organization_id")?,
+            person: row.get("person_id")?,
             sealed: row.get("sealed")?,
         })
     })
@@ -57,7 +56,7 @@ pub async fn page(
 
 /// Puts a value in the place of the one that was read; answers whether it was still there.
 pub async fn replace(tx: &mut Tx, table: SealedTable, was: &SealedRow, new: &[u8]) -> Result<bool> {
-    let params = params![was.organization.get(), was.person.get(), &was.sealed, new];
+    let params = params![was.organization, was.person, &was.sealed, new];
     Ok(tx.execute(table.replace, params).await? > 0)
 }
 

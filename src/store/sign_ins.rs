@@ -4,7 +4,6 @@ use crate::clock::Millis;
 use crate::domain::ids::{AccountId, OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::id;
 
 /// That somebody signed in.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ pub async fn last(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Re
     let found = tx
         .query_opt(
             "SELECT last_at, last_door FROM sign_in WHERE organization_id = $1 AND person_id = $2",
-            params![organization.get(), user.get()],
+            params![organization, user],
             read_last,
         )
         .await?;
@@ -54,8 +53,8 @@ pub async fn last_of_account(
         "SELECT a.person_id, s.last_at FROM account a
          LEFT JOIN sign_in s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
          WHERE a.organization_id = $1 AND a.id = $2",
-        params![organization.get(), account.get()],
-        |row| Ok((id(row.get("person_id")?)?, row.get("last_at")?)),
+        params![organization, account],
+        |row| Ok((row.get("person_id")?, row.get("last_at")?)),
     )
     .await
 }
@@ -71,12 +70,12 @@ pub async fn note(
     tx.execute(
         "INSERT INTO sign_in (organization_id, person_id, last_at, last_door) VALUES ($1, $2, $3, $4)
          ON CONFLICT (organization_id, person_id) DO UPDATE SET last_at = $3, last_door = $4",
-        params![organization.get(), user.get(), at, door],
+        params![organization, user, at, door],
     )
     .await?;
     tx.execute(
         "UPDATE person SET signed_in_at = $3 WHERE organization_id = $1 AND id = $2 AND signed_in_at IS NULL",
-        params![organization.get(), user.get(), at],
+        params![organization, user, at],
     )
     .await
     .map(drop)

@@ -7,7 +7,7 @@ use crate::domain::ids::{AccountId, GrantId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
 use crate::error::{Error, Result};
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, id, opt_from_json, role, scope, to_json};
+use crate::store::{from_json, opt_from_json, role, scope, to_json};
 
 /// SHA-256 of a secret.
 pub type Fingerprint = [u8; 32];
@@ -91,9 +91,9 @@ pub fn prefetch_holder(tx: &mut Tx, token: &Fingerprint) {
 pub async fn holder(tx: &mut Tx, token: &Fingerprint, now: Millis) -> Result<Option<(Signed, Millis)>> {
     let read = |row: &Row<'_>| {
         let signed = Signed {
-            organization: id(row.get("organization_id")?)?,
-            user: id(row.get("person_id")?)?,
-            account: id(row.get("account_id")?)?,
+            organization: row.get("organization_id")?,
+            user: row.get("person_id")?,
+            account: row.get("account_id")?,
             role: role(row)?,
             help_desk: opt_from_json(row.get("help_desk")?)?,
             scopes: scope(row)?,
@@ -118,12 +118,12 @@ pub async fn resource_owner(
          JOIN account a ON a.organization_id = p.organization_id AND a.person_id = p.id
          JOIN organization o ON o.id = p.organization_id
          WHERE p.organization_id = $1 AND p.id = $2",
-        params![organization.get(), user.get()],
+        params![organization, user],
         |row| {
             Ok(ResourceOwner {
-                organization: id(row.get("organization_id")?)?,
-                user: id(row.get("id")?)?,
-                account: id(row.get("account_id")?)?,
+                organization: row.get("organization_id")?,
+                user: row.get("id")?,
+                account: row.get("account_id")?,
                 role: role(row)?,
                 epoch: row.get("session_epoch")?,
                 enabled: row.get::<Option<&str>>("user_disabled")?.is_none()
@@ -141,12 +141,12 @@ pub async fn insert_access(tx: &mut Tx, hash: &Fingerprint, token: &AccessToken)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
             &hash[..],
-            token.organization.get(),
-            token.user.get(),
+            token.organization,
+            token.user,
             token.client.as_deref(),
             token.epoch,
             &token.scope.to_string(),
-            token.grant.map(GrantId::get),
+            token.grant,
             token.created_at,
             token.expires_at
         ],
@@ -162,12 +162,12 @@ pub async fn access(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<AccessToke
         params![&hash[..]],
         |row| {
             Ok(AccessToken {
-                organization: id(row.get("organization_id")?)?,
-                user: id(row.get("person_id")?)?,
+                organization: row.get("organization_id")?,
+                user: row.get("person_id")?,
                 client: row.get("client_id")?,
                 epoch: row.get("epoch")?,
                 scope: scope(row)?,
-                grant: row.get::<Option<i64>>("grant_id")?.map(id).transpose()?,
+                grant: row.get("grant_id")?,
                 created_at: row.get("created_at")?,
                 expires_at: row.get("expires_at")?,
             })
@@ -185,7 +185,7 @@ pub async fn evict_access(tx: &mut Tx, grant: GrantId, most: i64) -> Result<()> 
     tx.execute(
         "DELETE FROM access_token WHERE grant_id = $1 AND hash NOT IN (
              SELECT hash FROM access_token WHERE grant_id = $1 ORDER BY created_at DESC, hash LIMIT $2)",
-        params![grant.get(), most],
+        params![grant, most],
     )
     .await
     .map(drop)
@@ -205,7 +205,7 @@ pub async fn evict_of_credentials(
              SELECT hash FROM access_token
              WHERE organization_id = $1 AND person_id = $2 AND client_id = $3 AND grant_id IS NULL
              ORDER BY created_at DESC, hash LIMIT $4)",
-        params![organization.get(), owner.get(), client, most],
+        params![organization, owner, client, most],
     )
     .await
     .map(drop)
@@ -218,12 +218,12 @@ pub async fn insert_refresh(tx: &mut Tx, hash: &Fingerprint, token: &RefreshToke
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
             &hash[..],
-            token.organization.get(),
-            token.user.get(),
+            token.organization,
+            token.user,
             &token.client,
             token.epoch,
             &token.scope.to_string(),
-            token.grant.get(),
+            token.grant,
             token.created_at,
             &to_json(&token.minted)?
         ],
@@ -233,12 +233,12 @@ pub async fn insert_refresh(tx: &mut Tx, hash: &Fingerprint, token: &RefreshToke
 
 fn read_refresh(row: &Row<'_>) -> Result<RefreshToken> {
     Ok(RefreshToken {
-        organization: id(row.get("organization_id")?)?,
-        user: id(row.get("person_id")?)?,
+        organization: row.get("organization_id")?,
+        user: row.get("person_id")?,
         client: row.get("client_id")?,
         epoch: row.get("epoch")?,
         scope: scope(row)?,
-        grant: id(row.get("grant_id")?)?,
+        grant: row.get("grant_id")?,
         created_at: row.get("created_at")?,
         minted: from_json(row.get("minted")?)?,
     })
@@ -274,16 +274,16 @@ pub async fn surplus_grants(
         "SELECT grant_id FROM refresh_token
          WHERE organization_id = $1 AND person_id = $2 AND client_id = $3
          ORDER BY created_at DESC, hash LIMIT 1000 OFFSET $4",
-        params![organization.get(), user.get(), client, most],
-        |row| id(row.get("grant_id")?),
+        params![organization, user, client, most],
+        |row| row.get("grant_id"),
     )
     .await
 }
 
 /// Revokes a grant: its refresh token and every access token made from it.
 pub async fn revoke_grant(tx: &mut Tx, grant: GrantId) -> Result<()> {
-    tx.execute("DELETE FROM access_token WHERE grant_id = $1", params![grant.get()]).await?;
-    tx.execute("DELETE FROM refresh_token WHERE grant_id = $1", params![grant.get()]).await?;
+    tx.execute("DELETE FROM access_token WHERE grant_id = $1", params![grant]).await?;
+    tx.execute("DELETE FROM refresh_token WHERE grant_id = $1", params![grant]).await?;
     Ok(())
 }
 
@@ -294,15 +294,15 @@ pub async fn insert_code(tx: &mut Tx, hash: &Fingerprint, code: &GrantCode) -> R
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         params![
             &hash[..],
-            code.organization.get(),
-            code.user.get(),
+            code.organization,
+            code.user,
             &code.client,
             code.epoch,
             &code.scope.to_string(),
             code.redirect_uri.as_deref(),
             code.challenge.as_deref(),
             code.offline,
-            code.grant.get(),
+            code.grant,
             code.created_at,
             code.expires_at,
             code.used_at
@@ -319,15 +319,15 @@ pub async fn code(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<GrantCode>> 
         params![&hash[..]],
         |row| {
             Ok(GrantCode {
-                organization: id(row.get("organization_id")?)?,
-                user: id(row.get("person_id")?)?,
+                organization: row.get("organization_id")?,
+                user: row.get("person_id")?,
                 client: row.get("client_id")?,
                 epoch: row.get("epoch")?,
                 scope: scope(row)?,
                 redirect_uri: row.get("redirect_uri")?,
                 challenge: row.get("challenge")?,
                 offline: row.get("offline")?,
-                grant: id(row.get("grant_id")?)?,
+                grant: row.get("grant_id")?,
                 created_at: row.get("created_at")?,
                 expires_at: row.get("expires_at")?,
                 used_at: row.get("used_at")?,
@@ -363,7 +363,7 @@ pub async fn codes_since(tx: &mut Tx, client: &str, since: Millis) -> Result<i64
 pub async fn codes_of_person_since(tx: &mut Tx, client: &str, user: UserId, since: Millis) -> Result<i64> {
     tx.query_one(
         "SELECT COUNT(*) AS codes FROM grant_code WHERE client_id = $1 AND created_at > $2 AND person_id = $3",
-        params![client, since, user.get()],
+        params![client, since, user],
         |row| row.get("codes"),
     )
     .await

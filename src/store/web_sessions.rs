@@ -11,7 +11,7 @@ use crate::domain::web_session::Stage;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::tokens::Fingerprint;
-use crate::store::{from_json, id, opt_from_json, role};
+use crate::store::{from_json, opt_from_json, role};
 
 /// A session as it is stored.
 #[derive(Debug, Clone)]
@@ -69,9 +69,9 @@ pub async fn insert(tx: &mut Tx, hash: &Fingerprint, session: &WebSession) -> Re
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         params![
             &hash[..],
-            session.id.get(),
-            session.organization.get(),
-            session.user.get(),
+            session.id,
+            session.organization,
+            session.user,
             session.epoch,
             session.stage.as_str(),
             session.password_mark.as_ref().map(|mark| &mark[..]),
@@ -121,7 +121,7 @@ pub async fn holder(
             let live = LiveSession {
                 hash: *hash,
                 session: read(row)?,
-                account: id(row.get("account_id")?)?,
+                account: row.get("account_id")?,
                 role: role(row)?,
                 help_desk: opt_from_json(row.get("help_desk")?)?,
             };
@@ -151,7 +151,7 @@ pub async fn of_person(
          WHERE s.organization_id = $1 AND s.person_id = $2 AND s.expires_at > $3 AND s.seen_at > $4
            AND s.epoch = p.session_epoch
          ORDER BY s.created_at DESC, s.id DESC",
-        params![organization.get(), user.get(), now, idle_since],
+        params![organization, user, now, idle_since],
         read,
     )
     .await
@@ -159,9 +159,9 @@ pub async fn of_person(
 
 fn read(row: &Row<'_>) -> Result<WebSession> {
     Ok(WebSession {
-        id: id(row.get("id")?)?,
-        organization: id(row.get("organization_id")?)?,
-        user: id(row.get("person_id")?)?,
+        id: row.get("id")?,
+        organization: row.get("organization_id")?,
+        user: row.get("person_id")?,
         epoch: row.get("epoch")?,
         stage: Stage::parse(row.get("stage")?)?,
         password_mark: row.get::<Option<&[u8]>>("password_mark")?.and_then(|mark| mark.try_into().ok()),
@@ -209,7 +209,7 @@ pub async fn put_guest_ceremony(
                                   created_at, proved_at, seen_at, expires_at, source, agent)
          VALUES ($1, $2, 0, 0, 0, 'guest', NULL, $3, $4, $4, $4, $5, '', '')
          ON CONFLICT (hash) DO UPDATE SET ceremony = $3, expires_at = $5 WHERE web_session.organization_id = 0",
-        params![&hash[..], session.get(), ceremony, now, expires_at],
+        params![&hash[..], session, ceremony, now, expires_at],
     )
     .await
     .map(drop)
@@ -241,7 +241,7 @@ pub async fn delete_named(
     let ended = tx
         .execute(
             "DELETE FROM web_session WHERE organization_id = $1 AND person_id = $2 AND id = $3",
-            params![organization.get(), user.get(), session.get()],
+            params![organization, user, session],
         )
         .await?;
     Ok(ended > 0)
@@ -256,7 +256,7 @@ pub async fn delete_others(
 ) -> Result<u64> {
     tx.execute(
         "DELETE FROM web_session WHERE organization_id = $1 AND person_id = $2 AND id <> $3",
-        params![organization.get(), user.get(), but.get()],
+        params![organization, user, but],
     )
     .await
 }
@@ -265,7 +265,7 @@ pub async fn delete_others(
 pub async fn delete_at(tx: &mut Tx, organization: OrganizationId, user: UserId, stage: Stage) -> Result<u64> {
     tx.execute(
         "DELETE FROM web_session WHERE organization_id = $1 AND person_id = $2 AND stage = $3",
-        params![organization.get(), user.get(), stage.as_str()],
+        params![organization, user, stage.as_str()],
     )
     .await
 }

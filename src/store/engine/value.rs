@@ -1,7 +1,7 @@
 //! What crosses the border to a database: five kinds of value, and rows read by column name.
 //!
-//! The only place where the type systems of Rust, SQLite and PostgreSQL meet. A typed id
-//! adds one `From` (to store it) and one [`Column`] (to read it), nothing per engine.
+//! The only place where the type systems of Rust, SQLite and PostgreSQL meet. A typed value has one
+//! `From` (to store it) and one [`Column`] (to read it), nothing per engine; the ids have theirs here.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
+use crate::domain::ids::Id;
 use crate::error::{Error, Result};
 
 /// A parameter or a column's content, borrowed. `Debug` says the kind, never the content.
@@ -80,7 +81,7 @@ impl Row<'_> {
         }?;
         T::read(value).ok_or_else(|| {
             Error::internal(format_args!(
-                "column {column} holds {value:?}, not {}",
+                "the database holds {value:?} in column {column} that cannot be read as {}",
                 std::any::type_name::<T>()
             ))
         })
@@ -134,6 +135,12 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Value<'a> {
     }
 }
 
+impl<T: Id> From<T> for Value<'_> {
+    fn from(id: T) -> Self {
+        Value::Int(id.number())
+    }
+}
+
 impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Value::Null, Into::into)
@@ -157,6 +164,12 @@ impl Column<'_> for bool {
 impl Column<'_> for i64 {
     fn read(value: Value<'_>) -> Option<Self> {
         if let Value::Int(n) = value { Some(n) } else { None }
+    }
+}
+
+impl<T: Id> Column<'_> for T {
+    fn read(value: Value<'_>) -> Option<Self> {
+        i64::read(value).and_then(T::from_number)
     }
 }
 
