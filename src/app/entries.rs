@@ -73,8 +73,7 @@ pub async fn page(
         Some(name) => Some(person(&mut tx, zoid, name).await?),
         None => None,
     };
-    let newest =
-        Cursor { at: filter.until.map_or(i64::MAX, |until| until - 1), id: i64::MAX, step: i64::MAX };
+    let newest = Cursor { at: filter.until.map_or(i64::MAX, |until| until - 1), ..Cursor::NEWEST };
     let mut after = filter.after.unwrap_or(newest);
     let (mut entries, mut looked_at) = (Vec::new(), 0);
     let limit = MOST_LOOKED_AT.max(most);

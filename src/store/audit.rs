@@ -87,24 +87,7 @@ pub async fn newest(
     person: Option<UserId>,
     most: i64,
 ) -> Result<Vec<AuditRow>> {
-    match person {
-        None => {
-            tx.query_all(
-                select_audit!("WHERE organization_id = $1 ORDER BY at DESC, id DESC, step DESC LIMIT $2"),
-                params![organization, most],
-                read,
-            )
-            .await
-        }
-        Some(person) => {
-            tx.query_all(
-                select_audit!("WHERE organization_id = $1 AND person_id = $2 ORDER BY at DESC, id DESC, step DESC LIMIT $3"),
-                params![organization, person, most],
-                read,
-            )
-            .await
-        }
-    }
+    page(tx, organization, person, Millis::MIN, Cursor::NEWEST, most).await
 }
 
 /// Where a page of entries begins: after an entry, in the order from the newest to the oldest.
@@ -113,6 +96,11 @@ pub struct Cursor {
     pub at: Millis,
     pub id: i64,
     pub step: i64,
+}
+
+impl Cursor {
+    /// Before every entry.
+    pub const NEWEST: Self = Self { at: Millis::MAX, id: i64::MAX, step: i64::MAX };
 }
 
 /// Entries since `since` that come after a place, the newest first; of one person where given.

@@ -40,6 +40,17 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<()> {
     .await
 }
 
+/// The columns that [`read`] reads.
+macro_rules! select_client {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, organization_id, owner_id, name, kind, secret_hash, redirect_uris, disabled, created_at
+             FROM client ",
+            $rest
+        )
+    };
+}
+
 fn read(row: &Row<'_>) -> Result<Client> {
     Ok(Client {
         id: row.get("id")?,
@@ -55,19 +66,12 @@ fn read(row: &Row<'_>) -> Result<Client> {
 }
 
 pub async fn load(tx: &mut Tx, client: &str) -> Result<Option<Client>> {
-    tx.query_opt(
-        "SELECT id, organization_id, owner_id, name, kind, secret_hash, redirect_uris, disabled, created_at
-         FROM client WHERE id = $1",
-        params![client],
-        read,
-    )
-    .await
+    tx.query_opt(select_client!("WHERE id = $1"), params![client], read).await
 }
 
 pub async fn of_organization(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<Client>> {
     tx.query_all(
-        "SELECT id, organization_id, owner_id, name, kind, secret_hash, redirect_uris, disabled, created_at
-         FROM client WHERE organization_id = $1 ORDER BY created_at, id",
+        select_client!("WHERE organization_id = $1 ORDER BY created_at, id"),
         params![organization],
         read,
     )

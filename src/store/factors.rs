@@ -221,6 +221,16 @@ pub struct PasskeyRow {
     pub used_at: Option<Millis>,
 }
 
+/// The columns that [`read_passkey`] reads.
+macro_rules! select_passkey {
+    ($rest:literal) => {
+        concat!(
+            "SELECT credential, id, organization_id, person_id, name, data, created_at, used_at FROM passkey ",
+            $rest
+        )
+    };
+}
+
 fn read_passkey(row: &Row<'_>) -> Result<PasskeyRow> {
     Ok(PasskeyRow {
         credential: row.get("credential")?,
@@ -257,8 +267,7 @@ pub async fn insert_passkey(tx: &mut Tx, passkey: &PasskeyRow) -> Result<()> {
 /// A person's passkeys, the oldest first.
 pub async fn passkeys(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<Vec<PasskeyRow>> {
     tx.query_all(
-        "SELECT credential, id, organization_id, person_id, name, data, created_at, used_at FROM passkey
-         WHERE organization_id = $1 AND person_id = $2 ORDER BY created_at, id",
+        select_passkey!("WHERE organization_id = $1 AND person_id = $2 ORDER BY created_at, id"),
         params![organization, user],
         read_passkey,
     )
@@ -267,13 +276,7 @@ pub async fn passkeys(tx: &mut Tx, organization: OrganizationId, user: UserId) -
 
 /// The passkey with that credential id, whosever it is.
 pub async fn passkey(tx: &mut Tx, credential: &[u8]) -> Result<Option<PasskeyRow>> {
-    tx.query_opt(
-        "SELECT credential, id, organization_id, person_id, name, data, created_at, used_at FROM passkey
-         WHERE credential = $1",
-        params![credential],
-        read_passkey,
-    )
-    .await
+    tx.query_opt(select_passkey!("WHERE credential = $1"), params![credential], read_passkey).await
 }
 
 /// Notes a use, with what the library keeps from now on, provided nothing happened since it was

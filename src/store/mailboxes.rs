@@ -12,6 +12,18 @@ use crate::store::projection::{AppPassword, MailboxState};
 /// The refusal of mail to an address that its account has given up.
 const MOVED: &str = "550 5.1.6 Mailbox has moved, no forwarding address";
 
+/// The columns that [`read`] reads.
+macro_rules! select_mailbox {
+    ($rest:literal) => {
+        concat!(
+            "SELECT account_id, mbox, generation, pw, password_until, gate, gate_is_mains, gate_imap, gate_pop3, sending, incoming,
+                    primary_address
+             FROM mailbox_state ",
+            $rest
+        )
+    };
+}
+
 fn read(row: &Row<'_>) -> Result<MailboxState> {
     let sending: String = row.get("sending")?;
     Ok(MailboxState {
@@ -44,9 +56,7 @@ pub async fn page(
 ) -> Result<Vec<MailboxState>> {
     let mut states: BTreeMap<i64, MailboxState> = tx
         .query_all(
-            "SELECT account_id, mbox, generation, pw, password_until, gate, gate_is_mains, gate_imap, gate_pop3, sending, incoming,
-                    primary_address
-             FROM mailbox_state WHERE organization_id = $1 AND account_id > $2 ORDER BY account_id LIMIT $3",
+            select_mailbox!("WHERE organization_id = $1 AND account_id > $2 ORDER BY account_id LIMIT $3"),
             params![organization, after, most],
             |row| read(row).map(|state| (state.account_id, state)),
         )
@@ -66,9 +76,7 @@ pub async fn without_belongings(
     account: AccountId,
 ) -> Result<Option<MailboxState>> {
     tx.query_opt(
-        "SELECT account_id, mbox, generation, pw, password_until, gate, gate_is_mains, gate_imap, gate_pop3, sending, incoming,
-                primary_address
-         FROM mailbox_state WHERE organization_id = $1 AND account_id = $2",
+        select_mailbox!("WHERE organization_id = $1 AND account_id = $2"),
         params![organization, account],
         read,
     )

@@ -61,6 +61,13 @@ pub async fn insert(tx: &mut Tx, organization: &Organization) -> Result<()> {
     .await
 }
 
+/// The columns that [`read`] reads.
+macro_rules! select_organization {
+    ($rest:literal) => {
+        concat!("SELECT id, name, disabled, policy, created_at FROM organization ", $rest)
+    };
+}
+
 fn read(row: &Row<'_>) -> Result<Organization> {
     Ok(Organization {
         id: row.get("id")?,
@@ -71,7 +78,7 @@ fn read(row: &Row<'_>) -> Result<Organization> {
     })
 }
 
-const ONE: &str = "SELECT id, name, disabled, policy, created_at FROM organization WHERE id = $1";
+const ONE: &str = select_organization!("WHERE id = $1");
 
 /// Queues the statements of [`load`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch(tx: &mut Tx, organization: OrganizationId) {
@@ -83,12 +90,7 @@ pub async fn load(tx: &mut Tx, organization: OrganizationId) -> Result<Option<Or
 }
 
 pub async fn all(tx: &mut Tx) -> Result<Vec<Organization>> {
-    tx.query_all(
-        "SELECT id, name, disabled, policy, created_at FROM organization ORDER BY id",
-        params![],
-        read,
-    )
-    .await
+    tx.query_all(select_organization!("ORDER BY id"), params![], read).await
 }
 
 /// Saves name, switch and policy.
@@ -142,6 +144,18 @@ pub async fn orphans(tx: &mut Tx) -> Result<Vec<OrganizationId>> {
     .await
 }
 
+/// The columns that [`read_domain`] reads.
+macro_rules! select_domain {
+    ($rest:literal) => {
+        concat!(
+            "SELECT organization_id, name, id, verification_code, verified_at, verified_by, is_primary, disabled,
+                    created_at
+             FROM domain ",
+            $rest
+        )
+    };
+}
+
 fn read_domain(row: &Row<'_>) -> Result<Domain> {
     Ok(Domain {
         id: row.get("id")?,
@@ -185,8 +199,7 @@ pub async fn insert_domain(tx: &mut Tx, domain: &Domain) -> Result<()> {
 
 pub async fn domains(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<Domain>> {
     tx.query_all(
-        "SELECT organization_id, name, id, verification_code, verified_at, verified_by, is_primary, disabled, created_at
-         FROM domain WHERE organization_id = $1 ORDER BY created_at, name",
+        select_domain!("WHERE organization_id = $1 ORDER BY created_at, name"),
         params![organization],
         read_domain,
     )
@@ -195,8 +208,7 @@ pub async fn domains(tx: &mut Tx, organization: OrganizationId) -> Result<Vec<Do
 
 pub async fn domain(tx: &mut Tx, organization: OrganizationId, name: &DomainName) -> Result<Option<Domain>> {
     tx.query_opt(
-        "SELECT organization_id, name, id, verification_code, verified_at, verified_by, is_primary, disabled, created_at
-         FROM domain WHERE organization_id = $1 AND name = $2",
+        select_domain!("WHERE organization_id = $1 AND name = $2"),
         params![organization, name.as_str()],
         read_domain,
     )

@@ -127,6 +127,18 @@ fn read_account(row: &Row<'_>) -> Result<Option<AccountId>> {
     if row.get::<i64>("account_id")? == 0 { Ok(None) } else { row.get("account_id").map(Some) }
 }
 
+/// A statement that answers the columns that [`read`] reads.
+macro_rules! waiting {
+    ($first:literal, $rest:literal) => {
+        concat!(
+            $first,
+            "position, change_id, organization_id, account_id, target, effect, created_at, due_at, tries, outcome,
+             done_at, txid ",
+            $rest
+        )
+    };
+}
+
 fn read(row: &Row<'_>) -> Result<Waiting> {
     Ok(Waiting {
         position: row.get("position")?,
@@ -154,12 +166,14 @@ const UNREADABLE_AGAIN: Millis = 10 * MINUTE;
 pub async fn claim(tx: &mut Tx, target: &str, now: Millis, until: Millis, most: i64) -> Result<Vec<Waiting>> {
     let claimed = tx
         .query_all(
-            "UPDATE outbox SET due_at = $3, tries = tries + 1
-         WHERE position IN (SELECT position FROM outbox WHERE target = $1 AND due_at <= $2
-                            ORDER BY due_at, position LIMIT $4)
-           AND target = $1 AND due_at <= $2
-         RETURNING position, change_id, organization_id, account_id, target, effect, created_at, due_at, tries,
-                   outcome, done_at, txid",
+            waiting!(
+                "UPDATE outbox SET due_at = $3, tries = tries + 1
+                 WHERE position IN (SELECT position FROM outbox WHERE target = $1 AND due_at <= $2
+                                    ORDER BY due_at, position LIMIT $4)
+                   AND target = $1 AND due_at <= $2
+                 RETURNING ",
+                ""
+            ),
             params![target, now, until, most],
             |row| match read(row) {
                 Ok(effect) => Ok(Ok(effect)),
@@ -251,6 +265,13 @@ pub struct Touched {
     pub account: Option<AccountId>,
 }
 
+/// The columns that [`read_touched`] reads.
+macro_rules! select_touched {
+    ($rest:literal) => {
+        concat!("SELECT position, txid, change_id, organization_id, account_id FROM outbox ", $rest)
+    };
+}
+
 fn read_touched(row: &Row<'_>) -> Result<Touched> {
     Ok(Touched {
         position: row.get("position")?,
@@ -264,8 +285,7 @@ fn read_touched(row: &Row<'_>) -> Result<Touched> {
 /// What changed after a position, in order.
 pub async fn changed_since(tx: &mut Tx, position: i64, most: i64) -> Result<Vec<Touched>> {
     tx.query_all(
-        "SELECT position, txid, change_id, organization_id, account_id FROM outbox
-         WHERE position > $1 ORDER BY position LIMIT $2",
+        select_touched!("WHERE position > $1 ORDER BY position LIMIT $2"),
         params![position, most],
         read_touched,
     )
@@ -281,9 +301,10 @@ pub async fn changed_by_transactions(
     most: i64,
 ) -> Result<Vec<Touched>> {
     tx.query_all(
-        "SELECT position, txid, change_id, organization_id, account_id FROM outbox
-         WHERE target = 'look-ups' AND txid > 0 AND (txid, position) > ($1, $2) AND txid <= $3
-         ORDER BY txid, position LIMIT $4",
+        select_touched!(
+            "WHERE target = 'look-ups' AND txid > 0 AND (txid, position) > ($1, $2) AND txid <= $3
+             ORDER BY txid, position LIMIT $4"
+        ),
         params![behind.0, behind.1, upto, most],
         read_touched,
     )
@@ -319,9 +340,7 @@ pub async fn of_change(
     change: ChangeId,
 ) -> Result<Vec<Result<Waiting, Unreadable>>> {
     tx.query_all(
-        "SELECT position, change_id, organization_id, account_id, target, effect, created_at, due_at, tries, outcome,
-                done_at, txid
-         FROM outbox WHERE organization_id = $1 AND change_id = $2 ORDER BY position",
+        waiting!("SELECT ", "FROM outbox WHERE organization_id = $1 AND change_id = $2 ORDER BY position"),
         params![organization, change],
         |row| match read(row) {
             Ok(effect) => Ok(Ok(effect)),

@@ -87,10 +87,19 @@ pub async fn insert(tx: &mut Tx, hash: &Fingerprint, session: &WebSession) -> Re
     .await
 }
 
-const HOLDER: &str =
-    "SELECT s.id, s.organization_id, s.person_id, s.epoch, s.stage, s.password_mark, s.ceremony, s.created_at,
-            s.proved_at, s.seen_at, s.expires_at, s.source, s.agent, p.role, p.help_desk,
-            a.id AS account_id, o.policy,
+/// The columns that [`read`] reads, of `web_session s`.
+macro_rules! select_session {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id, s.organization_id, s.person_id, s.epoch, s.stage, s.password_mark, s.ceremony, s.created_at,
+                    s.proved_at, s.seen_at, s.expires_at, s.source, s.agent",
+            $rest
+        )
+    };
+}
+
+const HOLDER: &str = select_session!(
+    ", p.role, p.help_desk, a.id AS account_id, o.policy,
             EXISTS (SELECT 1 FROM totp t WHERE t.organization_id = s.organization_id AND t.person_id = s.person_id
                                            AND t.confirmed_at IS NOT NULL)
          OR EXISTS (SELECT 1 FROM passkey k WHERE k.organization_id = s.organization_id
@@ -100,7 +109,8 @@ const HOLDER: &str =
      JOIN account a ON a.organization_id = s.organization_id AND a.person_id = s.person_id
      JOIN organization o ON o.id = s.organization_id
      WHERE s.hash = $1 AND s.expires_at > $2 AND s.seen_at > $3 AND s.epoch = p.session_epoch
-       AND p.disabled IS NULL AND o.disabled IS NULL";
+       AND p.disabled IS NULL AND o.disabled IS NULL"
+);
 
 /// Queues the statements of [`holder`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch_holder(tx: &mut Tx, hash: &Fingerprint, now: Millis, idle_since: Millis) {
@@ -144,13 +154,13 @@ pub async fn of_person(
     idle_since: Millis,
 ) -> Result<Vec<WebSession>> {
     tx.query_all(
-        "SELECT s.id, s.organization_id, s.person_id, s.epoch, s.stage, s.password_mark, s.ceremony, s.created_at,
-                s.proved_at, s.seen_at, s.expires_at, s.source, s.agent
-         FROM web_session s
-         JOIN person p ON p.organization_id = s.organization_id AND p.id = s.person_id
-         WHERE s.organization_id = $1 AND s.person_id = $2 AND s.expires_at > $3 AND s.seen_at > $4
-           AND s.epoch = p.session_epoch
-         ORDER BY s.created_at DESC, s.id DESC",
+        select_session!(
+            " FROM web_session s
+             JOIN person p ON p.organization_id = s.organization_id AND p.id = s.person_id
+             WHERE s.organization_id = $1 AND s.person_id = $2 AND s.expires_at > $3 AND s.seen_at > $4
+               AND s.epoch = p.session_epoch
+             ORDER BY s.created_at DESC, s.id DESC"
+        ),
         params![organization, user, now, idle_since],
         read,
     )

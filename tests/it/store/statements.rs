@@ -176,26 +176,36 @@ pub fn written() -> BTreeSet<String> {
     let files: Vec<Source> = files.collect();
     let parts: Vec<(String, String)> = files.iter().flat_map(literals).collect();
     // `macro_rules! select_audit { ($rest:literal) => { concat!("SELECT …", $rest) } }` and its like.
-    let beginnings: Vec<(String, String)> = parts
-        .iter()
-        .filter(|(before, _)| before.ends_with("($rest:literal)=>{concat!("))
-        .filter_map(|(before, text)| {
-            let (_, rest) = before.rsplit_once("macro_rules!")?;
-            Some((format!("{}!(", rest.split('{').next()?), text.clone()))
-        })
-        .collect();
+    let named = |head: &str| -> Vec<(String, String)> {
+        let of_head = parts.iter().filter(|(before, _)| before.ends_with(head));
+        of_head
+            .filter_map(|(before, text)| {
+                let (_, rest) = before.rsplit_once("macro_rules!")?;
+                Some((format!("{}!(", rest.split('{').next()?), text.clone()))
+            })
+            .collect()
+    };
+    let beginnings = named("($rest:literal)=>{concat!(");
     assert!(!beginnings.is_empty());
+    // `macro_rules! waiting { ($first:literal, $rest:literal) => { concat!($first, "…", $rest) } }`.
+    let middles = named("($first:literal,$rest:literal)=>{concat!($first,");
+    assert!(!middles.is_empty());
     let statements: BTreeSet<String> = parts
-        .into_iter()
-        .filter_map(|(before, text)| {
+        .iter()
+        .zip(parts.iter().skip(1).map(Some).chain([None]))
+        .filter_map(|((before, text), next)| {
             let begun = beginnings.iter().find(|(name, _)| before.ends_with(name));
+            let parted = middles.iter().find(|(name, _)| before.ends_with(name));
             if before.ends_with("concat!(") {
                 None
+            } else if let Some((_, middle)) = parted {
+                let (_, rest) = next.filter(|(before, _)| before == ",").expect("the second part");
+                Some(one_line(&format!("{text}{middle}{rest}")))
             } else if let Some((_, beginning)) = begun {
                 Some(one_line(&format!("{beginning}{text}")))
             } else {
                 let first = text.split_whitespace().next().unwrap_or_default();
-                ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&first).then(|| one_line(&text))
+                ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&first).then(|| one_line(text))
             }
         })
         .collect();
