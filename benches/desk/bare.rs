@@ -215,7 +215,7 @@ fn holder(path: &str, headers: &HeaderMap) -> rusqlite::Result<i64> {
         };
         connection
             .prepare_cached("SELECT person_id FROM access_token WHERE hash = ?1 AND expires_at > ?2")?
-            .query_row((fingerprint(token), Clock::System.now()), |row| row.get(0))
+            .query_row((fingerprint(token).as_bytes(), Clock::System.now()), |row| row.get(0))
     })
 }
 

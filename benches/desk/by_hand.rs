@@ -53,7 +53,7 @@ impl Shared {
             .context("Mailward has disabled somebody before")?;
         Ok(Self {
             world: world.clone(),
-            token: mailward::domain::secret::fingerprint(&world.token),
+            token: *mailward::domain::secret::fingerprint(&world.token).as_bytes(),
             entry: row.get(0),
             // Far from the numbers that Mailward takes.
             changes: Counter::from(highest.max(250_000_000_000_000_000) + 1),

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::app::mail::logins::{Answer, Attempt, Logins, Outcome};
-use crate::domain::secret::{Secret, fingerprint};
+use crate::domain::secret::{Fingerprint, Secret, fingerprint};
 
 /// Dovecot's requests are a few hundred bytes.
 const MOST_BYTES: usize = 16 * 1024;
@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 16 * 1024;
 struct Door {
     app: App,
     logins: Arc<Logins>,
-    token: [u8; 32],
+    token: Fingerprint,
 }
 
 /// `POST /policy`, for whoever has the token.

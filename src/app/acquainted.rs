@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::app::call::Caller;
 use crate::clock::{MINUTE, Millis};
-use crate::store::tokens::Fingerprint;
+use crate::domain::secret::Fingerprint;
 
 /// For how long somebody is remembered.
 const KEPT: Millis = MINUTE;
@@ -54,15 +54,12 @@ fn fingerprint(caller: &Caller) -> Option<&Fingerprint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret;
 
     #[test]
     fn a_credential_is_remembered_for_a_minute_and_many_are_forgotten() {
         let acquainted = Acquainted::default();
-        let token = |number: u64| {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&number.to_be_bytes());
-            Caller::Token(hash)
-        };
+        let token = |number: u64| Caller::Token(secret::fingerprint(&number.to_string()));
         assert!(!acquainted.with(&token(1), 1000));
         acquainted.note(&token(1), 1000);
         assert!(acquainted.with(&token(1), 1000) && acquainted.with(&token(1), 60_999));

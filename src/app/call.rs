@@ -7,11 +7,11 @@ use crate::app::once::{Answer, Once};
 use crate::clock::Millis;
 use crate::domain::actor::Actor;
 use crate::domain::ids::Id;
+use crate::domain::secret::Fingerprint;
 use crate::domain::switch::Reason;
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::engine::Tx;
-use crate::store::tokens::Fingerprint;
 
 /// The door a call came through, for the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

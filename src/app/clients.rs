@@ -52,7 +52,7 @@ pub async fn create(app: &App, context: &Context, new: NewClient) -> Result<(Cli
         owner: new.owner,
         name: plain_text::some_name("name", &new.name)?,
         kind: new.kind,
-        secret_hash: secret.as_ref().map(|secret| secret.fingerprint().to_vec()),
+        secret_hash: secret.as_ref().map(Secret::fingerprint),
         redirect_uris: new.redirect_uris,
         disabled: None,
         created_at: app.clock.now(),

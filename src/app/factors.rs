@@ -16,7 +16,7 @@ use crate::config::Throttle;
 use crate::domain::account::Account;
 use crate::domain::effect::Notice;
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::secret::{Secret, fingerprint, new_recovery_code, plain_code};
+use crate::domain::secret::{Fingerprint, Secret, fingerprint, new_recovery_code, plain_code};
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
 use crate::store;
@@ -355,6 +355,6 @@ pub(super) fn new_set(app: &App) -> Vec<Secret> {
     app.random.with(|rng| (0..CODES).map(|_| new_recovery_code(rng)).collect())
 }
 
-fn hashes(codes: &[Secret]) -> Vec<[u8; 32]> {
+fn hashes(codes: &[Secret]) -> Vec<Fingerprint> {
     codes.iter().map(|code| fingerprint(plain_code(code.expose()).expose())).collect()
 }

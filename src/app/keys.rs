@@ -56,6 +56,9 @@ impl Purpose {
     }
 }
 
+/// HMAC-SHA-256.
+pub type Mac = [u8; 32];
+
 /// One key of the file.
 #[derive(Clone)]
 pub struct Key {
@@ -262,7 +265,7 @@ impl Keys {
 
     /// HMAC-SHA-256 (RFC 2104) under the newest key. The parts are kept apart: `["ab", "c"]` is not
     /// `["a", "bc"]`. To compare with one that was stored use [`Keys::is_mac`]: keys rotate.
-    pub fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; 32] {
+    pub fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> Mac {
         let mut mac = [0; 32];
         mac.copy_from_slice(self.all()[0].mac(purpose, &joined(parts)).as_ref());
         mac

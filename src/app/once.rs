@@ -10,14 +10,14 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::app::App;
 use crate::app::change::Done;
-use crate::app::keys::Purpose;
+use crate::app::keys::{Mac, Purpose};
 use crate::clock::{HOUR, Millis};
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::engine::Tx;
-use crate::store::tokens::Fingerprint;
+use crate::store::idempotency::Scope;
 
 /// For how long a call is remembered.
 pub const KEPT: Millis = 24 * HOUR;
@@ -102,9 +102,9 @@ impl Once {
 /// A call's place among those that are remembered.
 #[derive(Clone)]
 pub struct Claim {
-    scope: Fingerprint,
+    scope: Scope,
     organization: Option<OrganizationId>,
-    mac: [u8; 32],
+    mac: Mac,
     asked: Vec<u8>,
     rights: String,
     answer: Answer,
@@ -155,10 +155,10 @@ impl Claim {
 
 /// Calls of this process with a key, each waiting for its equals.
 #[derive(Default)]
-pub struct Turns(Mutex<HashMap<Fingerprint, Weak<tokio::sync::Mutex<()>>>>);
+pub struct Turns(Mutex<HashMap<Scope, Weak<tokio::sync::Mutex<()>>>>);
 
 impl Turns {
-    async fn take(&self, scope: Fingerprint) -> OwnedMutexGuard<()> {
+    async fn take(&self, scope: Scope) -> OwnedMutexGuard<()> {
         let turn = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|_, waiting| waiting.strong_count() > 0);

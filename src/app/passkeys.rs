@@ -23,7 +23,7 @@ use crate::domain::account::Account;
 use crate::domain::ids::{PasskeyId, WebSessionId};
 use crate::domain::password::PasswordKind;
 use crate::domain::plain_text::name;
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Fingerprint, Secret};
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
 use crate::store;
@@ -280,7 +280,7 @@ pub async fn finish_proof(app: &App, context: &Context, sent: &str) -> Result<()
 ///
 /// # Errors
 /// `TooMany` for a source that begins too often and comes to no end.
-pub async fn begin_sign_in(app: &App, hash: [u8; 32], source: Option<IpAddr>) -> Result<String> {
+pub async fn begin_sign_in(app: &App, hash: Fingerprint, source: Option<IpAddr>) -> Result<String> {
     let (party, now) = (relying_party(app)?, app.clock.now());
     let id: WebSessionId = app.ids.next().await?;
     let window = app.config.throttle.window();
@@ -311,7 +311,7 @@ pub async fn begin_sign_in(app: &App, hash: [u8; 32], source: Option<IpAddr>) ->
 /// # Errors
 /// `Refused` for a passkey that did not work, and while a one-time password waits; `BadCredentials`
 /// for somebody who is blocked.
-pub async fn sign_in(app: &App, hash: [u8; 32], sent: &str, browser: &Browser) -> Result<Started> {
+pub async fn sign_in(app: &App, hash: Fingerprint, sent: &str, browser: &Browser) -> Result<Started> {
     let (party, now, source) = (relying_party(app)?, app.clock.now(), browser.source);
     let window = app.config.throttle.window();
     let sent: PublicKeyCredential = answer(sent)?;

@@ -14,7 +14,7 @@ use crate::domain::account::{Account, Ends, NewPassword, Transition};
 use crate::domain::effect::Notice;
 use crate::domain::ids::{ChangeId, OrganizationId};
 use crate::domain::password::{Password, PasswordHash, PasswordKind};
-use crate::domain::secret::{Secret, new_one_time_password};
+use crate::domain::secret::{Fingerprint, Secret, new_one_time_password};
 use crate::domain::switch::Hand;
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
@@ -163,7 +163,7 @@ pub(super) async fn recover(
     known: Account,
     new: &Password,
     code: Option<&SecretString>,
-    link: [u8; 32],
+    link: Fingerprint,
 ) -> Result<ChangeId> {
     // Whoever reads the letters must not find out by trying what the password is.
     let counted = Candidate::count(app, &known).await?;
@@ -211,7 +211,7 @@ struct Way {
     notice: Notice,
     ends: Ends,
     /// The link that is spent by it.
-    link: Option<[u8; 32]>,
+    link: Option<Fingerprint>,
     /// A session that a one-time password began is all there is to prove it.
     in_session: bool,
     /// How it was counted, where it was.

@@ -23,7 +23,7 @@ use crate::domain::effect::{Effect, Letter, Notice};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{ChangeId, OrganizationId};
 use crate::domain::password::{Password, PasswordKind};
-use crate::domain::secret::{Secret, new_link};
+use crate::domain::secret::{Fingerprint, Secret, new_link};
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
 use crate::store;
@@ -212,7 +212,7 @@ pub async fn look(app: &App, purpose: Purpose, secret: &Secret) -> Result<Option
 pub(super) async fn good_link(
     tx: &mut Tx,
     purpose: Purpose,
-    hash: &[u8; 32],
+    hash: &Fingerprint,
     now: Millis,
 ) -> Result<Option<(RecoveryLink, Account)>> {
     let Some(link) = store::recovery::link(tx, hash, purpose, now).await? else { return Ok(None) };

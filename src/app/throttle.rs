@@ -154,7 +154,7 @@ fn limits(config: &Config) -> [(&'static str, i64); 12] {
 
 /// What tells an address from others in the table, without naming it.
 fn short_mark(address: &str) -> String {
-    hex::encode(&fingerprint(address)[..16])
+    hex::encode(&fingerprint(address).as_bytes()[..16])
 }
 
 /// The refusal until then.

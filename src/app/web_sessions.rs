@@ -12,7 +12,7 @@ use crate::clock::{HOUR, MINUTE, Millis};
 use crate::domain::account::Account;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId, WebSessionId};
 use crate::domain::password::Password;
-use crate::domain::secret::{Secret, fingerprint, new_token};
+use crate::domain::secret::{Fingerprint, Secret, fingerprint, new_token};
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
 use crate::store;
@@ -71,7 +71,7 @@ pub enum SignInStep {
 }
 
 /// Names the password that an account has, without saying anything of it.
-pub(super) fn mark(account: &Account) -> Option<[u8; 32]> {
+pub(super) fn mark(account: &Account) -> Option<Fingerprint> {
     account.credential.hash.as_ref().map(|hash| fingerprint(hash.as_phc()))
 }
 
@@ -84,7 +84,7 @@ pub async fn begin(
     app: &App,
     known: &Account,
     browser: &Browser,
-    password_mark: Option<[u8; 32]>,
+    password_mark: Option<Fingerprint>,
     step: SignInStep,
 ) -> Result<Started> {
     let (now, id): (_, WebSessionId) = (app.clock.now(), app.ids.next().await?);
@@ -153,7 +153,7 @@ pub async fn factor_proved(app: &App, held: &LiveSession, browser: &Browser) -> 
 ///
 /// # Errors
 /// The database's.
-pub async fn held(app: &App, hash: [u8; 32]) -> Result<Option<LiveSession>> {
+pub async fn held(app: &App, hash: Fingerprint) -> Result<Option<LiveSession>> {
     let now = app.clock.now();
     let held = {
         let mut tx = app.db.read().await?;

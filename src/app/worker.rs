@@ -363,7 +363,12 @@ pub async fn sweep_refresh_tokens(app: &App) -> Result<usize> {
             for hash in &dead {
                 store::tokens::delete_refresh(tx, hash).await?;
             }
-            settings::set(tx, settings::LOOKED_AT, &next.map(hex::encode).unwrap_or_default()).await?;
+            settings::set(
+                tx,
+                settings::LOOKED_AT,
+                &next.map(|hash| hex::encode(hash.as_bytes())).unwrap_or_default(),
+            )
+            .await?;
             Ok(dead.len())
         })
         .await

@@ -60,7 +60,7 @@ impl Token {
             }
             Self::Revoke => {
                 let token = Secret::new(secret_from_stdin()?.trim());
-                context.also_asks(&token.fingerprint());
+                context.also_asks(token.fingerprint().as_bytes());
                 let done = match operator::revoke_token(&app, &context, &token).await {
                     Err(missing @ Error::Grant(GrantRefusal::UnknownToken)) => {
                         desk.made_before(&app, &context, missing).await?

@@ -21,7 +21,7 @@ use crate::domain::account::Account;
 use crate::domain::actor::Role;
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::OrganizationId;
-use crate::domain::secret::{Secret, fingerprint};
+use crate::domain::secret::{Fingerprint, Secret, fingerprint};
 use crate::domain::switch::Reason;
 use crate::domain::web_session::Stage;
 use crate::door;
@@ -80,7 +80,7 @@ impl Guest {
     }
 
     /// The fingerprint of whatever cookie the browser's forms belong to.
-    pub fn cookie_hash(&self) -> Option<[u8; 32]> {
+    pub fn cookie_hash(&self) -> Option<Fingerprint> {
         self.cookie.as_ref().map(Secret::fingerprint)
     }
 

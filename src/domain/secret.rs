@@ -4,6 +4,7 @@
 //! choose themselves is in `domain::password`.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use rand::{CryptoRng, RngExt};
 use sha2::{Digest, Sha256};
@@ -25,7 +26,7 @@ impl Secret {
     }
 
     /// What the store keeps instead of the secret.
-    pub fn fingerprint(&self) -> [u8; 32] {
+    pub fn fingerprint(&self) -> Fingerprint {
         fingerprint(&self.0)
     }
 }
@@ -36,11 +37,50 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// SHA-256 of a secret with much randomness: what the store keeps, and looks up by.
+/// SHA-256 of a secret with much randomness: what the store keeps, and looks up by. Two are compared in a time
+/// that says nothing of where they differ.
+#[derive(Clone, Copy, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// One that was made before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        same_bytes(&self.0, &other.0)
+    }
+}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(hidden)")
+    }
+}
+
+/// The [`Fingerprint`] of a secret.
 ///
 /// A quick hash is enough where guessing is hopeless; passwords that people choose need Argon2.
-pub fn fingerprint(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret.as_bytes()).into()
+pub fn fingerprint(secret: &str) -> Fingerprint {
+    Fingerprint(Sha256::digest(secret.as_bytes()).into())
+}
+
+/// Compares without telling by time where the difference is.
+pub fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 /// An access token, refresh token or code: `1000.<32 hex>.<32 hex>`, as Zoho's look. 256 random bits.
@@ -222,12 +262,13 @@ mod tests {
     fn a_fingerprint_is_sha_256() {
         // FIPS 180-2, appendix B.1.
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hex::encode(fingerprint("abc")), expected);
+        assert_eq!(hex::encode(fingerprint("abc").as_bytes()), expected);
         assert_eq!(Secret::new("abc").fingerprint(), fingerprint("abc"));
     }
 
     #[test]
     fn a_secret_does_not_show_itself() {
         assert_eq!(format!("{:?}", Secret::new("hunter22")), "Secret(hidden)");
+        assert_eq!(format!("{:?}", fingerprint("hunter22")), "Fingerprint(hidden)");
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::domain::audit_chain::{Hash, Tip};
 use crate::domain::ids::{ChangeId, OrganizationId, UserId};
-use crate::error::{Error, Result};
-use crate::store::engine::{Row, Tx, params};
+use crate::error::Result;
+use crate::store::engine::{Tx, params};
 
 /// Puts an entry at the end of what waits to be sealed.
 pub fn enqueue(tx: &mut Tx, organization: OrganizationId, change: ChangeId, step: i64) -> Result<()> {
@@ -59,19 +59,15 @@ pub async fn tip(tx: &mut Tx, organization: OrganizationId) -> Result<Tip> {
             "SELECT number, hash FROM audit_link
              WHERE organization_id = $1 AND number IS NOT NULL ORDER BY number DESC LIMIT 1",
             params![organization],
-            |row| Ok(Tip { number: row.get("number")?, hash: hash(row)?.unwrap_or_default() }),
+            |row| {
+                Ok(Tip {
+                    number: row.get("number")?,
+                    hash: row.get::<Option<Hash>>("hash")?.unwrap_or_default(),
+                })
+            },
         )
         .await?;
     Ok(tip.unwrap_or_else(|| Tip::start(organization)))
-}
-
-fn hash(row: &Row<'_>) -> Result<Option<Hash>> {
-    let bytes = row.get::<Option<&[u8]>>("hash")?;
-    bytes
-        .map(|bytes| {
-            bytes.try_into().map_err(|_| Error::internal("a hash of the audit log has another length"))
-        })
-        .transpose()
 }
 
 /// Gives an entry its place in the chain.
@@ -117,7 +113,7 @@ pub async fn page(
         |row| {
             Ok(ChainLink {
                 number: row.get("number")?,
-                hash: hash(row)?,
+                hash: row.get("hash")?,
                 entry: row.get("entry")?,
                 change: row.get("change_id")?,
                 step: row.get("step")?,

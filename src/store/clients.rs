@@ -3,6 +3,7 @@
 use crate::clock::Millis;
 use crate::domain::client::ClientKind;
 use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::secret::Fingerprint;
 use crate::domain::switch::Switch;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
@@ -15,7 +16,7 @@ pub struct Client {
     pub owner: UserId,
     pub name: String,
     pub kind: ClientKind,
-    pub secret_hash: Option<Vec<u8>>,
+    pub secret_hash: Option<Fingerprint>,
     pub redirect_uris: Vec<String>,
     pub disabled: Switch,
     pub created_at: Millis,
@@ -31,7 +32,7 @@ pub async fn insert(tx: &mut Tx, client: &Client) -> Result<()> {
             client.owner,
             &client.name,
             client.kind.as_str(),
-            client.secret_hash.as_deref(),
+            client.secret_hash.as_ref(),
             &to_json(&client.redirect_uris)?,
             opt_to_json(client.disabled.as_ref())?.as_deref(),
             client.created_at
@@ -97,7 +98,7 @@ pub async fn save(tx: &mut Tx, client: &Client) -> Result<()> {
             client.organization,
             &client.id,
             &client.name,
-            client.secret_hash.as_deref(),
+            client.secret_hash.as_ref(),
             &to_json(&client.redirect_uris)?,
             opt_to_json(client.disabled.as_ref())?.as_deref()
         ],

@@ -3,9 +3,9 @@
 
 use crate::clock::Millis;
 use crate::domain::ids::{OrganizationId, PasskeyId, UserId, WebSessionId};
+use crate::domain::secret::Fingerprint;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::tokens::Fingerprint;
 
 /// Whether the person has a second factor in use.
 pub async fn any(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<bool> {
@@ -159,7 +159,7 @@ pub async fn put_codes(
     for hash in codes {
         tx.execute_one(
             "INSERT INTO recovery_code (organization_id, person_id, hash, used_at) VALUES ($1, $2, $3, NULL)",
-            params![organization, user, &hash[..]],
+            params![organization, user, hash],
         )
         .await?;
     }
@@ -198,7 +198,7 @@ pub async fn use_code(
         .execute(
             "UPDATE recovery_code SET used_at = $4
              WHERE organization_id = $1 AND person_id = $2 AND hash = $3 AND used_at IS NULL",
-            params![organization, user, &hash[..], now],
+            params![organization, user, hash, now],
         )
         .await?;
     Ok(used > 0)

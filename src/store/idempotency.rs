@@ -4,7 +4,9 @@ use crate::clock::Millis;
 use crate::domain::ids::OrganizationId;
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::tokens::Fingerprint;
+
+/// SHA-256 of whose call it is, and of its key.
+pub type Scope = [u8; 32];
 
 /// A call that was made.
 #[derive(Debug, Clone)]
@@ -19,7 +21,7 @@ pub struct Made {
 /// PostgreSQL the others wait, run again, and find it held.
 pub async fn claim(
     tx: &mut Tx,
-    scope: &Fingerprint,
+    scope: &Scope,
     organization: Option<OrganizationId>,
     mac: &[u8],
     now: Millis,
@@ -32,25 +34,25 @@ pub async fn claim(
              ON CONFLICT (scope) DO UPDATE
              SET organization_id = $2, mac = $3, answer = NULL, created_at = $4, expires_at = $5
              WHERE idempotency.expires_at <= $4",
-            params![&scope[..], organization.map_or(0, OrganizationId::get), mac, now, expires_at],
+            params![scope, organization.map_or(0, OrganizationId::get), mac, now, expires_at],
         )
         .await?;
     Ok(claimed > 0)
 }
 
 /// What was made under a scope.
-pub async fn held(tx: &mut Tx, scope: &Fingerprint, now: Millis) -> Result<Option<Made>> {
+pub async fn held(tx: &mut Tx, scope: &Scope, now: Millis) -> Result<Option<Made>> {
     tx.query_opt(
         "SELECT mac, answer FROM idempotency WHERE scope = $1 AND expires_at > $2",
-        params![&scope[..], now],
+        params![scope, now],
         |row| Ok(Made { mac: row.get("mac")?, answer: row.get("answer")? }),
     )
     .await
 }
 
 /// Keeps the answer of a call whose scope was claimed.
-pub fn keep(tx: &mut Tx, scope: &Fingerprint, answer: &str) -> Result<()> {
-    tx.send_one("UPDATE idempotency SET answer = $2 WHERE scope = $1", params![&scope[..], answer])
+pub fn keep(tx: &mut Tx, scope: &Scope, answer: &str) -> Result<()> {
+    tx.send_one("UPDATE idempotency SET answer = $2 WHERE scope = $1", params![scope, answer])
 }
 
 /// Forgets what was made long enough ago.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::Millis;
 use crate::domain::ids::OrganizationId;
+use crate::domain::secret::Fingerprint;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::feed::Mark;
@@ -36,7 +37,7 @@ pub struct AgentStatus {
 ///
 /// # Errors
 /// `Unique` when there is one of that name.
-pub async fn insert(tx: &mut Tx, agent: &MailAgentRow, key_hash: &[u8; 32]) -> Result<()> {
+pub async fn insert(tx: &mut Tx, agent: &MailAgentRow, key_hash: &Fingerprint) -> Result<()> {
     tx.execute_one(
         "INSERT INTO mail_agent (name, key_hash, created_at) VALUES ($1, $2, $3)",
         params![&agent.name, key_hash, agent.created_at],
@@ -75,7 +76,7 @@ pub async fn all(tx: &mut Tx) -> Result<Vec<MailAgentRow>> {
 }
 
 /// The agent with that key.
-pub async fn with_key(tx: &mut Tx, key_hash: &[u8; 32]) -> Result<Option<MailAgentRow>> {
+pub async fn with_key(tx: &mut Tx, key_hash: &Fingerprint) -> Result<Option<MailAgentRow>> {
     let found = tx
         .query_opt("SELECT name, created_at FROM mail_agent WHERE key_hash = $1", params![key_hash], |row| {
             Ok((row.get::<String>("name")?, row.get("created_at")?))
@@ -96,7 +97,7 @@ pub async fn with_key(tx: &mut Tx, key_hash: &[u8; 32]) -> Result<Option<MailAge
 ///
 /// # Errors
 /// `Stale` when there is none of that name.
-pub async fn rekey(tx: &mut Tx, name: &str, key_hash: &[u8; 32]) -> Result<()> {
+pub async fn rekey(tx: &mut Tx, name: &str, key_hash: &Fingerprint) -> Result<()> {
     tx.execute_one("UPDATE mail_agent SET key_hash = $2 WHERE name = $1", params![name, key_hash]).await?;
     tx.execute("UPDATE mail_agent_standing SET link = '' WHERE agent = $1", params![name]).await.map(drop)
 }
@@ -116,12 +117,12 @@ pub async fn remove(tx: &mut Tx, name: &str, now: Millis) -> Result<()> {
 ///
 /// # Errors
 /// `Stale` when the agent is gone, or has another key by now.
-pub async fn take(tx: &mut Tx, name: &str, key_hash: &[u8; 32], link: &str, node: &str) -> Result<()> {
+pub async fn take(tx: &mut Tx, name: &str, key_hash: &Fingerprint, link: &str, node: &str) -> Result<()> {
     tx.execute_one(
         "INSERT INTO mail_agent_standing (agent, link, node)
          SELECT name, CAST($2 AS TEXT), CAST($3 AS TEXT) FROM mail_agent WHERE name = $1 AND key_hash = $4
          ON CONFLICT (agent) DO UPDATE SET link = $2, node = $3",
-        params![name, link, node, &key_hash[..]],
+        params![name, link, node, key_hash],
     )
     .await
 }

@@ -81,6 +81,7 @@ mod tests {
     use super::engine::{Db, Options, Tx, migrate, params};
     use super::*;
     use crate::domain::ids::{OrganizationId, UserId};
+    use crate::domain::secret::Fingerprint;
 
     const ROWS: &[&str] = &[
         "INSERT INTO organization (id, name, policy, one_time_opens_mail, created_at)
@@ -100,6 +101,12 @@ mod tests {
          VALUES ('1000.A', 10000001, 1000000000001, 'A', 'web', '[]', 0)",
         "INSERT INTO connection (organization_id, person_id, client_id, epoch, scope, offline, created_at)
          VALUES (10000001, 1000000000001, '1000.A', 1, 'ZohoMail.accounts.ALL', FALSE, 0)",
+        "INSERT INTO web_session (hash, id, organization_id, person_id, epoch, stage, password_mark, created_at, proved_at,
+                                  seen_at, expires_at, source, agent)
+         VALUES (X'00', 300000000000000001, 10000001, 1000000000001, 1, 'signed in', zeroblob(32), 1, 1, 1, 9, '', '')",
+        "INSERT INTO recovery_link (hash, organization_id, person_id, purpose, address, epoch, password_mark, created_at,
+                                    expires_at)
+         VALUES (zeroblob(32), 10000001, 1000000000001, 'password', 'mia@zylker.example', 1, zeroblob(32), 0, 9)",
     ];
 
     /// Everything that [`ROWS`] are read by.
@@ -111,6 +118,9 @@ mod tests {
         tokens::resource_owner(tx, zoid, user).await?;
         clients::load(tx, "1000.A").await?;
         connections::of_person(tx, zoid, user).await?;
+        web_sessions::of_person(tx, zoid, user, 1, 0).await?;
+        let link = Fingerprint::from_bytes([0; 32]);
+        recovery::link(tx, &link, recovery::Purpose::Password, 1).await?;
         Ok(())
     }
 
@@ -138,6 +148,8 @@ mod tests {
             "UPDATE address SET address = 'sales'",
             "UPDATE client SET kind = 'friend'",
             "UPDATE connection SET scope = 'ZohoMail.everything'",
+            "UPDATE web_session SET password_mark = zeroblob(31)",
+            "UPDATE recovery_link SET password_mark = zeroblob(33)",
         ] {
             let told = db.rehearse(async move |tx| {
                 tx.execute_one(damage, params![]).await?;

@@ -4,9 +4,9 @@
 use crate::clock::Millis;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::secret::Fingerprint;
 use crate::error::Result;
 use crate::store::engine::{Tx, params};
-use crate::store::tokens::Fingerprint;
 
 /// Where a person's password may be recovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,13 +122,13 @@ pub async fn insert_link(tx: &mut Tx, hash: &Fingerprint, link: &RecoveryLink) -
                                     created_at, expires_at, used_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL)",
         params![
-            &hash[..],
+            hash,
             link.organization,
             link.user,
             link.purpose.as_str(),
             link.address.as_str(),
             link.epoch,
-            link.password_mark.as_ref().map(|mark| &mark[..]),
+            link.password_mark.as_ref(),
             link.created_at,
             link.expires_at
         ],
@@ -146,7 +146,7 @@ pub async fn link(
     tx.query_opt(
         "SELECT organization_id, person_id, address, epoch, password_mark, created_at, expires_at FROM recovery_link
          WHERE hash = $1 AND purpose = $2 AND expires_at > $3 AND used_at IS NULL",
-        params![&hash[..], purpose.as_str(), now],
+        params![hash, purpose.as_str(), now],
         |row| {
             Ok(RecoveryLink {
                 organization: row.get("organization_id")?,
@@ -154,9 +154,7 @@ pub async fn link(
                 purpose,
                 address: row.get("address")?,
                 epoch: row.get("epoch")?,
-                password_mark: row
-                    .get::<Option<&[u8]>>("password_mark")?
-                    .and_then(|mark| mark.try_into().ok()),
+                password_mark: row.get("password_mark")?,
                 created_at: row.get("created_at")?,
                 expires_at: row.get("expires_at")?,
             })
@@ -170,7 +168,7 @@ pub async fn use_link(tx: &mut Tx, hash: &Fingerprint, now: Millis) -> Result<bo
     let used = tx
         .execute(
             "UPDATE recovery_link SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2",
-            params![&hash[..], now],
+            params![hash, now],
         )
         .await?;
     Ok(used > 0)
@@ -208,7 +206,7 @@ pub async fn wish(
         "INSERT INTO recovery_link (hash, organization_id, person_id, purpose, address, epoch, password_mark,
                                     created_at, expires_at, used_at)
          VALUES ($1, 0, 0, 'wish', $2, 0, NULL, $3, $4, NULL)",
-        params![&mark[..], address.as_str(), now, expires_at],
+        params![mark, address.as_str(), now, expires_at],
     )
     .await
 }

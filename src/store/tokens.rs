@@ -5,12 +5,10 @@ use crate::clock::Millis;
 use crate::domain::actor::{Role, Signed};
 use crate::domain::ids::{AccountId, GrantId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
-use crate::error::{Error, Result};
+use crate::domain::secret::Fingerprint;
+use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
 use crate::store::{from_json, opt_from_json, role, scope, to_json};
-
-/// SHA-256 of a secret.
-pub type Fingerprint = [u8; 32];
 
 /// Who gave a grant (RFC 6749, section 1.1), as every use of it needs them now.
 #[derive(Debug, Clone)]
@@ -83,7 +81,7 @@ const HOLDER: &str =
 
 /// Queues the statements of [`holder`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch_holder(tx: &mut Tx, token: &Fingerprint) {
-    tx.prefetch(HOLDER, params![&token[..]]);
+    tx.prefetch(HOLDER, params![token]);
 }
 
 /// A good token's holder: the row exists, has not expired, and the epoch is the person's, and
@@ -140,7 +138,7 @@ pub async fn insert_access(tx: &mut Tx, hash: &Fingerprint, token: &AccessToken)
                                    expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
-            &hash[..],
+            hash,
             token.organization,
             token.user,
             token.client.as_deref(),
@@ -159,7 +157,7 @@ pub async fn access(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<AccessToke
     tx.query_opt(
         "SELECT organization_id, person_id, client_id, epoch, scope, grant_id, created_at, expires_at
          FROM access_token WHERE hash = $1",
-        params![&hash[..]],
+        params![hash],
         |row| {
             Ok(AccessToken {
                 organization: row.get("organization_id")?,
@@ -177,7 +175,7 @@ pub async fn access(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<AccessToke
 }
 
 pub async fn delete_access(tx: &mut Tx, hash: &Fingerprint) -> Result<u64> {
-    tx.execute("DELETE FROM access_token WHERE hash = $1", params![&hash[..]]).await
+    tx.execute("DELETE FROM access_token WHERE hash = $1", params![hash]).await
 }
 
 /// Keeps the newest `most` access tokens of a grant and deletes the others.
@@ -217,7 +215,7 @@ pub async fn insert_refresh(tx: &mut Tx, hash: &Fingerprint, token: &RefreshToke
                                     minted)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
-            &hash[..],
+            hash,
             token.organization,
             token.user,
             &token.client,
@@ -248,18 +246,15 @@ pub async fn refresh(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<RefreshTo
     tx.query_opt(
         "SELECT organization_id, person_id, client_id, epoch, scope, grant_id, created_at, minted
          FROM refresh_token WHERE hash = $1",
-        params![&hash[..]],
+        params![hash],
         read_refresh,
     )
     .await
 }
 
 pub async fn note_minted(tx: &mut Tx, hash: &Fingerprint, minted: &[Millis]) -> Result<()> {
-    tx.execute_one(
-        "UPDATE refresh_token SET minted = $2 WHERE hash = $1",
-        params![&hash[..], &to_json(&minted)?],
-    )
-    .await
+    tx.execute_one("UPDATE refresh_token SET minted = $2 WHERE hash = $1", params![hash, &to_json(&minted)?])
+        .await
 }
 
 /// The grants beyond the newest `most` refresh tokens of one person with one client.
@@ -293,7 +288,7 @@ pub async fn insert_code(tx: &mut Tx, hash: &Fingerprint, code: &GrantCode) -> R
                                  offline, grant_id, created_at, expires_at, used_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         params![
-            &hash[..],
+            hash,
             code.organization,
             code.user,
             &code.client,
@@ -316,7 +311,7 @@ pub async fn code(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<GrantCode>> 
         "SELECT organization_id, person_id, client_id, epoch, scope, redirect_uri, challenge, offline, grant_id,
                 created_at, expires_at, used_at
          FROM grant_code WHERE hash = $1",
-        params![&hash[..]],
+        params![hash],
         |row| {
             Ok(GrantCode {
                 organization: row.get("organization_id")?,
@@ -344,7 +339,7 @@ pub async fn code(tx: &mut Tx, hash: &Fingerprint) -> Result<Option<GrantCode>> 
 pub async fn use_code(tx: &mut Tx, hash: &Fingerprint, now: Millis) -> Result<()> {
     tx.execute_one(
         "UPDATE grant_code SET used_at = $2 WHERE hash = $1 AND used_at IS NULL",
-        params![&hash[..], now],
+        params![hash, now],
     )
     .await
 }
@@ -379,18 +374,14 @@ pub async fn refresh_after(tx: &mut Tx, after: &[u8], most: i64) -> Result<Vec<(
          LEFT JOIN client c ON c.id = t.client_id
          WHERE t.hash > $1 ORDER BY t.hash LIMIT $2",
         params![after, most],
-        |row| {
-            let hash: &[u8] = row.get("hash")?;
-            let hash = hash.try_into().map_err(|_| Error::internal("a token's hash has another length"))?;
-            Ok((hash, row.get::<i64>("lives")? != 0))
-        },
+        |row| Ok((row.get("hash")?, row.get::<i64>("lives")? != 0)),
     )
     .await
 }
 
 /// Removes a refresh token that works no more.
 pub async fn delete_refresh(tx: &mut Tx, hash: &Fingerprint) -> Result<()> {
-    tx.execute("DELETE FROM refresh_token WHERE hash = $1", params![&hash[..]]).await.map(drop)
+    tx.execute("DELETE FROM refresh_token WHERE hash = $1", params![hash]).await.map(drop)
 }
 
 /// Removes what expired before `before`; used codes stay that long too, so that a replay is seen.

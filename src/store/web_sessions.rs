@@ -7,10 +7,10 @@ use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, OrganizationId, UserId, WebSessionId};
 use crate::domain::policy::Policy;
 use crate::domain::scope::ScopeSet;
+use crate::domain::secret::Fingerprint;
 use crate::domain::web_session::Stage;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::tokens::Fingerprint;
 use crate::store::{from_json, opt_from_json, role};
 
 /// A session as it is stored.
@@ -68,13 +68,13 @@ pub async fn insert(tx: &mut Tx, hash: &Fingerprint, session: &WebSession) -> Re
                                   created_at, proved_at, seen_at, expires_at, source, agent)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         params![
-            &hash[..],
+            hash,
             session.id,
             session.organization,
             session.user,
             session.epoch,
             session.stage.as_str(),
-            session.password_mark.as_ref().map(|mark| &mark[..]),
+            session.password_mark.as_ref(),
             session.ceremony.as_deref(),
             session.created_at,
             session.proved_at,
@@ -114,7 +114,7 @@ const HOLDER: &str = select_session!(
 
 /// Queues the statements of [`holder`], so that PostgreSQL answers them in its next round trip.
 pub fn prefetch_holder(tx: &mut Tx, hash: &Fingerprint, now: Millis, idle_since: Millis) {
-    tx.prefetch(HOLDER, params![&hash[..], now, idle_since]);
+    tx.prefetch(HOLDER, params![hash, now, idle_since]);
 }
 
 /// The session behind a cookie, if it lives: neither expired nor idle since `idle_since`, its epoch
@@ -127,7 +127,7 @@ pub async fn holder(
     idle_since: Millis,
 ) -> Result<Option<LiveSession>> {
     let found = tx
-        .query_opt(HOLDER, params![&hash[..], now, idle_since], |row| {
+        .query_opt(HOLDER, params![hash, now, idle_since], |row| {
             let live = LiveSession {
                 hash: *hash,
                 session: read(row)?,
@@ -174,7 +174,7 @@ fn read(row: &Row<'_>) -> Result<WebSession> {
         user: row.get("person_id")?,
         epoch: row.get("epoch")?,
         stage: Stage::parse(row.get("stage")?)?,
-        password_mark: row.get::<Option<&[u8]>>("password_mark")?.and_then(|mark| mark.try_into().ok()),
+        password_mark: row.get("password_mark")?,
         ceremony: row.get("ceremony")?,
         created_at: row.get("created_at")?,
         proved_at: row.get("proved_at")?,
@@ -187,19 +187,17 @@ fn read(row: &Row<'_>) -> Result<WebSession> {
 
 /// Notes that the session was used.
 pub async fn seen(tx: &mut Tx, hash: &Fingerprint, now: Millis) -> Result<()> {
-    tx.execute("UPDATE web_session SET seen_at = $2 WHERE hash = $1", params![&hash[..], now]).await.map(drop)
+    tx.execute("UPDATE web_session SET seen_at = $2 WHERE hash = $1", params![hash, now]).await.map(drop)
 }
 
 /// Notes that the person proved again to be who they are.
 pub async fn proved(tx: &mut Tx, hash: &Fingerprint, now: Millis) -> Result<()> {
-    tx.execute("UPDATE web_session SET proved_at = $2 WHERE hash = $1", params![&hash[..], now])
-        .await
-        .map(drop)
+    tx.execute("UPDATE web_session SET proved_at = $2 WHERE hash = $1", params![hash, now]).await.map(drop)
 }
 
 /// Remembers, or forgets, what a ceremony needs.
 pub async fn set_ceremony(tx: &mut Tx, hash: &Fingerprint, ceremony: Option<&str>) -> Result<()> {
-    tx.execute("UPDATE web_session SET ceremony = $2 WHERE hash = $1", params![&hash[..], ceremony])
+    tx.execute("UPDATE web_session SET ceremony = $2 WHERE hash = $1", params![hash, ceremony])
         .await
         .map(drop)
 }
@@ -219,7 +217,7 @@ pub async fn put_guest_ceremony(
                                   created_at, proved_at, seen_at, expires_at, source, agent)
          VALUES ($1, $2, 0, 0, 0, 'guest', NULL, $3, $4, $4, $4, $5, '', '')
          ON CONFLICT (hash) DO UPDATE SET ceremony = $3, expires_at = $5 WHERE web_session.organization_id = 0",
-        params![&hash[..], session, ceremony, now, expires_at],
+        params![hash, session, ceremony, now, expires_at],
     )
     .await
     .map(drop)
@@ -230,7 +228,7 @@ pub async fn take_guest_ceremony(tx: &mut Tx, hash: &Fingerprint, now: Millis) -
     tx.query_opt(
         "DELETE FROM web_session WHERE hash = $1 AND organization_id = 0 AND expires_at > $2
          RETURNING COALESCE(ceremony, '') AS ceremony",
-        params![&hash[..], now],
+        params![hash, now],
         |row| row.get("ceremony"),
     )
     .await
@@ -238,7 +236,7 @@ pub async fn take_guest_ceremony(tx: &mut Tx, hash: &Fingerprint, now: Millis) -
 
 /// Ends the session behind a cookie. Answers whether there was one.
 pub async fn delete(tx: &mut Tx, hash: &Fingerprint) -> Result<bool> {
-    Ok(tx.execute("DELETE FROM web_session WHERE hash = $1", params![&hash[..]]).await? > 0)
+    Ok(tx.execute("DELETE FROM web_session WHERE hash = $1", params![hash]).await? > 0)
 }
 
 /// Ends one of a person's sessions by its name. Answers whether there was one.

@@ -12,6 +12,7 @@ use mailward::app::{App, open, read_only, worker};
 use mailward::clock::{Clock, DAY, MINUTE, SECOND};
 use mailward::domain::client::ClientKind;
 use mailward::domain::ids::{UserId, WebSessionId};
+use mailward::domain::secret::Fingerprint;
 use mailward::error::Error;
 use mailward::mailserver::Recorder;
 use mailward::store;
@@ -121,7 +122,8 @@ async fn fill(world: &World) {
     let factors = world.app.db.write(async move |tx| {
         store::factors::propose_totp(tx, zoid, user, session, &sealed, START).await?;
         store::factors::confirm_totp(tx, zoid, user, 1, START).await?;
-        store::factors::put_codes(tx, zoid, user, &[[3; 32], [4; 32]]).await
+        store::factors::put_codes(tx, zoid, user, &[3, 4].map(|number| Fingerprint::from_bytes([number; 32])))
+            .await
     });
     factors.await.expect("factors");
     // More rows of one table than fit on a page or into one statement.

@@ -19,7 +19,7 @@ pub async fn client(app: &App, id: &str, secret: Option<&SecretString>) -> Resul
     match (client.kind, &client.secret_hash, secret) {
         (ClientKind::Public, _, _) => Ok(client),
         (ClientKind::SelfClient | ClientKind::Web, Some(hash), Some(secret))
-            if equal(hash, &fingerprint(secret.expose_secret())) =>
+            if *hash == fingerprint(secret.expose_secret()) =>
         {
             Ok(client)
         }
@@ -40,9 +40,4 @@ pub async fn confidential_client(app: &App, id: &str, secret: Option<&SecretStri
         ClientKind::SelfClient | ClientKind::Web => Ok(client),
         ClientKind::Public => Err(GrantRefusal::InvalidClient.into()),
     }
-}
-
-/// Compares without telling by time where the difference is.
-pub(super) fn equal(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }

@@ -6,12 +6,12 @@ use crate::clock::{Millis, SECOND};
 use crate::domain::client::ClientKind;
 use crate::domain::ids::{GrantId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::{Secret, new_token};
+use crate::domain::secret::{Fingerprint, Secret, new_token};
 use crate::error::{Error, Result};
 use crate::store;
 
 use crate::store::engine::Tx;
-use crate::store::tokens::{Fingerprint, GrantCode, ResourceOwner};
+use crate::store::tokens::{GrantCode, ResourceOwner};
 
 /// Who gets a code, for what.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
-use crate::app::oauth::clients::{client, equal};
+use crate::app::oauth::clients::client;
 use crate::app::oauth::tokens::{Minted, mint, owner};
 use crate::app::oauth::{LIMIT_WINDOW, connections};
 use crate::app::throttle::{self, Subject, seconds_until};
@@ -17,7 +17,7 @@ use crate::clock::{Millis, SECOND};
 use crate::domain::client::ClientKind;
 use crate::domain::ids::OrganizationId;
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::{Secret, new_token};
+use crate::domain::secret::{Secret, new_token, same_bytes};
 use crate::error::{Error, GrantRefusal, Result};
 use crate::store;
 use crate::store::clients::Client;
@@ -204,7 +204,7 @@ fn proves(code: &GrantCode, kind: ClientKind, verifier: Option<&SecretString>) -
     match (&code.challenge, verifier) {
         (Some(challenge), Some(verifier)) => {
             let digest = Sha256::digest(verifier.expose_secret().as_bytes());
-            equal(BASE64_URL_SAFE_NO_PAD.encode(digest).as_bytes(), challenge.as_bytes())
+            same_bytes(BASE64_URL_SAFE_NO_PAD.encode(digest).as_bytes(), challenge.as_bytes())
         }
         (Some(_), None) => false,
         (None, Some(_)) => false,

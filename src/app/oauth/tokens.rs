@@ -4,12 +4,12 @@ use crate::app::App;
 use crate::clock::{DAY, Millis};
 use crate::domain::ids::{GrantId, OrganizationId, UserId};
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::{Secret, new_token};
+use crate::domain::secret::{Fingerprint, Secret, new_token};
 use crate::error::{Error, GrantRefusal, Result};
 use crate::store;
 use crate::store::clients::Client;
 use crate::store::engine::Tx;
-use crate::store::tokens::{AccessToken, Fingerprint, ResourceOwner};
+use crate::store::tokens::{AccessToken, ResourceOwner};
 
 /// Who gave a grant, if everything is enabled and nothing was ended since.
 pub(super) async fn owner(

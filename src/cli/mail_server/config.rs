@@ -364,7 +364,8 @@ fn settings(options: &Options, secrets: Secrets) -> Result<Settings> {
         policy_server: secrets.logins.map(|token| PolicyServer {
             url: format!("http://{}/policy", mail.logins_listen),
             // Says nothing of the key; it only has to be nobody else's.
-            nonce: hex::encode(&fingerprint(&format!("nonce of {}", token.expose_secret()))[..16]).into(),
+            nonce: hex::encode(&fingerprint(&format!("nonce of {}", token.expose_secret())).as_bytes()[..16])
+                .into(),
             token,
         }),
         place: Environment::Host(Tls { certificate, key }),

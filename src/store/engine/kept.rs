@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
+use crate::domain::secret::Fingerprint;
+
 /// Answers at most; beyond that all are forgotten.
 const MOST: usize = 256;
 
@@ -17,7 +19,7 @@ pub(super) struct Kept {
 }
 
 /// Where a statement stands in this program, and its parameter.
-type Question = (usize, [u8; 32]);
+type Question = (usize, Fingerprint);
 
 impl Kept {
     /// Forgets what others have changed since. The number counts the commits of other connections alone, so a
@@ -33,11 +35,11 @@ impl Kept {
         Ok(())
     }
 
-    pub fn get<T: Clone + 'static>(&self, sql: &'static str, key: &[u8; 32]) -> Option<T> {
+    pub fn get<T: Clone + 'static>(&self, sql: &'static str, key: &Fingerprint) -> Option<T> {
         self.answers.get(&(sql.as_ptr().addr(), *key))?.downcast_ref().cloned()
     }
 
-    pub fn put(&mut self, sql: &'static str, key: &[u8; 32], answer: impl Send + 'static) {
+    pub fn put(&mut self, sql: &'static str, key: &Fingerprint, answer: impl Send + 'static) {
         if self.answers.len() >= MOST {
             self.answers.clear();
         }

@@ -27,6 +27,7 @@ pub use migrate::{Applied, Step, is_ahead, migrate, newest_known, pending};
 pub use schema::schema;
 pub use value::{Column, Row, Value};
 
+use crate::domain::secret::Fingerprint;
 use crate::error::{Error, Result};
 use flight::Wants;
 
@@ -418,7 +419,7 @@ impl Tx {
     pub async fn query_kept<T: Clone + Send + 'static>(
         &mut self,
         sql: &'static str,
-        key: &[u8; 32],
+        key: &Fingerprint,
         read: impl FnMut(&Row<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
         if let (Arm::Sqlite(connection), Some(kept)) = (&self.arm, &mut self.kept) {
@@ -427,7 +428,7 @@ impl Tx {
                 return Ok(Some(answer));
             }
         }
-        let answer = self.query_opt(sql, params![&key[..]], read).await?;
+        let answer = self.query_opt(sql, params![key], read).await?;
         if let (Some(kept), Some(answer)) = (&mut self.kept, &answer) {
             kept.put(sql, key, answer.clone());
         }

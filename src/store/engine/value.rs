@@ -1,7 +1,7 @@
 //! What crosses the border to a database: five kinds of value, and rows read by column name.
 //!
 //! The only place where the type systems of Rust, SQLite and PostgreSQL meet. A typed value has one
-//! `From` (to store it) and one [`Column`] (to read it), nothing per engine; the ids have theirs here.
+//! `From` (to store it) and one [`Column`] (to read it), nothing per engine; ids and fingerprints have theirs here.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -12,6 +12,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::domain::ids::Id;
+use crate::domain::secret::Fingerprint;
 use crate::error::{Error, Result};
 
 /// A parameter or a column's content, borrowed. `Debug` says the kind, never the content.
@@ -135,6 +136,12 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Value<'a> {
     }
 }
 
+impl<'a> From<&'a Fingerprint> for Value<'a> {
+    fn from(fingerprint: &'a Fingerprint) -> Self {
+        fingerprint.as_bytes().into()
+    }
+}
+
 impl<T: Id> From<T> for Value<'_> {
     fn from(id: T) -> Self {
         Value::Int(id.number())
@@ -194,6 +201,18 @@ impl<'r> Column<'r> for &'r [u8] {
 impl Column<'_> for Vec<u8> {
     fn read(value: Value<'_>) -> Option<Self> {
         <&[u8]>::read(value).map(<[u8]>::to_vec)
+    }
+}
+
+impl<const N: usize> Column<'_> for [u8; N] {
+    fn read(value: Value<'_>) -> Option<Self> {
+        <&[u8]>::read(value)?.try_into().ok()
+    }
+}
+
+impl Column<'_> for Fingerprint {
+    fn read(value: Value<'_>) -> Option<Self> {
+        <[u8; 32]>::read(value).map(Self::from_bytes)
     }
 }
 

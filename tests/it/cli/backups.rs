@@ -4,7 +4,7 @@ use mailward::app::open::open_app;
 use mailward::app::random::Random;
 use mailward::clock::Clock;
 use mailward::config::Config;
-use mailward::domain::secret::fingerprint;
+use mailward::domain::secret::{Fingerprint, fingerprint};
 use mailward::store::{self, accounts::Handle};
 
 use super::{Place, text};
@@ -124,7 +124,7 @@ struct State {
     counters: Vec<(i64, i64)>,
 }
 
-async fn state(place: &Place, file: &str, token: &[u8; 32]) -> State {
+async fn state(place: &Place, file: &str, token: &Fingerprint) -> State {
     let mut config = Config::default();
     config.database.url = format!("sqlite:{}", place.path(file).display());
     let app = open_app(&config, Clock::System, Random::System).await.expect("the database");

@@ -1,7 +1,7 @@
 //! One sequence on an organization of its own: sends each call over HTTP (the operator's, through
 //! `change::run`), asks the model, and compares everything that can be seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mailward::app::accounts::create::{self as creation, NewUser, create, expire, simple};
 use mailward::app::accounts::delete_user::DeleteUser;
@@ -20,7 +20,7 @@ use mailward::domain::ids::{ChangeId, OrganizationId};
 use mailward::domain::password::{Password, PasswordKind};
 use mailward::domain::policy::SelfRename as ProductSelfRename;
 use mailward::domain::rights::Route as ProductRoute;
-use mailward::domain::secret::fingerprint;
+use mailward::domain::secret::{Fingerprint, fingerprint};
 use mailward::domain::switch::Reason;
 use mailward::error::Error;
 use mailward::store::accounts::{Handle, load};
@@ -100,7 +100,7 @@ pub struct Case<'a> {
     rehearses: bool,
     /// What was given through clients, where calls are rehearsed; and at which count of the holder's ends.
     pub(super) given: Vec<Given>,
-    pub(super) ended_of: BTreeMap<[u8; 32], u32>,
+    pub(super) ended_of: HashMap<Fingerprint, u32>,
     /// By the person who owns it.
     pub(super) clients: BTreeMap<usize, String>,
     pub(super) foretold: u32,
@@ -155,7 +155,7 @@ impl<'a> Case<'a> {
             tokens: Vec::new(),
             rehearses,
             given: Vec::new(),
-            ended_of: BTreeMap::new(),
+            ended_of: HashMap::new(),
             clients: BTreeMap::new(),
             foretold: 0,
             strange: strange(world).await,

@@ -11,11 +11,11 @@ use mailward::domain::effect::{Effect, Sessions};
 use mailward::domain::ids::{ChangeId, GrantId, Id as _, UserId, WebSessionId};
 use mailward::domain::password::PasswordKind;
 use mailward::domain::scope::ScopeSet;
-use mailward::domain::secret::fingerprint;
+use mailward::domain::secret::{Fingerprint, fingerprint};
 use mailward::domain::web_session::Stage;
 use mailward::mailserver::{MailServer, Session};
 use mailward::store::engine::{Tx, params};
-use mailward::store::tokens::{AccessToken, Fingerprint, GrantCode, RefreshToken};
+use mailward::store::tokens::{AccessToken, GrantCode, RefreshToken};
 use mailward::store::web_sessions::WebSession;
 use mailward::store::{clients, organizations, tokens, web_sessions};
 use serde_json::{Value, json};
@@ -224,7 +224,7 @@ impl Case<'_> {
             for (_, text) in all {
                 let hash = fingerprint(text);
                 if tokens::holder(&mut tx, &hash, now).await.expect("readable").is_some() {
-                    works.insert((Kind::Access, hex::encode(hash)), (self.ids[person].0, None));
+                    works.insert((Kind::Access, hex::encode(hash.as_bytes())), (self.ids[person].0, None));
                 }
             }
         }
@@ -233,7 +233,7 @@ impl Case<'_> {
                 // A browser's session hangs on nobody's client.
                 let owner = (given.kind != Kind::Web).then_some(self.ids[given.owner].0);
                 let whose = (self.ids[given.holder].0, owner);
-                works.insert((given.kind, hex::encode(given.hash)), whose);
+                works.insert((given.kind, hex::encode(given.hash.as_bytes())), whose);
             }
         }
         for (owner, client) in &self.clients {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use mailward::domain::secret::Fingerprint;
 use mailward::error::{Error, Malformed, Result};
 use mailward::store::engine::{
     Applied, Db, EngineKind, Options, Step, Tx, durability, migrate, newest_known, params, pending, schema,
@@ -1009,17 +1010,15 @@ fn two_programs_may_write_to_one_file() {
 fn a_kept_answer_is_read_again_after_every_change_and_only_then() {
     on_sqlite(STEPS, async |test| {
         with_organization(&test.db).await;
-        let secret = [7; 32];
-        let add = async |db: &Db, secret: [u8; 32], address: &'static str| {
+        let secret = Fingerprint::from_bytes([7; 32]);
+        let add = async |db: &Db, secret: Fingerprint, address: &'static str| {
             let sql = "INSERT INTO account (id, organization, address, secret) VALUES ($1, 1, $2, $3)";
-            let id = i64::from(secret[0]);
-            db.write(async move |tx| tx.execute_one(sql, params![id, address, &secret[..]]).await)
-                .await
-                .unwrap();
+            let id = i64::from(secret.as_bytes()[0]);
+            db.write(async move |tx| tx.execute_one(sql, params![id, address, &secret]).await).await.unwrap();
         };
         // In a transaction of its own, and beside others on one moment.
         let looked = AtomicU32::new(0);
-        let address = async |snapshot: bool, secret: [u8; 32]| {
+        let address = async |snapshot: bool, secret: Fingerprint| {
             let mut tx = if snapshot { test.db.look().await.unwrap() } else { test.db.read().await.unwrap() };
             tx.query_kept("SELECT address FROM account WHERE secret = $1", &secret, |row| {
                 looked.fetch_add(1, Ordering::Relaxed);
@@ -1039,18 +1038,18 @@ fn a_kept_answer_is_read_again_after_every_change_and_only_then() {
         // Another program counts as well, whatever it changed.
         let other = Db::open(&test.url, &options()).unwrap();
         for (number, db) in [(8, &test.db), (9, &other)] {
-            add(db, [number; 32], if number == 8 { "b@x" } else { "c@x" }).await;
+            add(db, Fingerprint::from_bytes([number; 32]), if number == 8 { "b@x" } else { "c@x" }).await;
             for _ in 0..3 {
                 assert_eq!(address(true, secret).await.as_deref(), Some("a@x"));
             }
             assert_eq!(looked.swap(0, Ordering::Relaxed), 1);
         }
         let gone = "DELETE FROM account WHERE secret = $1";
-        other.write(async move |tx| tx.execute_one(gone, params![&secret[..]]).await).await.unwrap();
+        other.write(async move |tx| tx.execute_one(gone, params![&secret]).await).await.unwrap();
         for snapshot in [true, false] {
             assert_eq!(address(snapshot, secret).await, None);
         }
-        assert_eq!(address(true, [9; 32]).await.as_deref(), Some("c@x"));
+        assert_eq!(address(true, Fingerprint::from_bytes([9; 32])).await.as_deref(), Some("c@x"));
     });
 }
 

@@ -26,6 +26,7 @@ use mailward::domain::ids::{ChangeId, PasskeyId, UserId, WebSessionId};
 use mailward::domain::password::Password;
 use mailward::domain::rights::Route;
 use mailward::domain::scope::ScopeSet;
+use mailward::domain::secret::fingerprint;
 use mailward::domain::session_credential::SessionCredential;
 use mailward::mailserver::{MailServer, Session};
 use mailward::store;
@@ -373,7 +374,7 @@ async fn own_account(world: &World) {
     let session: WebSessionId = app.ids.next().await.expect("an id");
     let passkey: PasskeyId = app.ids.next().await.expect("an id");
     let write = app.db.write(async move |tx| {
-        let (hash, now) = ([7; 32], 1_000);
+        let (hash, now) = (fingerprint("a cookie"), 1_000);
         assert!(store::factors::propose_totp(tx, zoid, user, session, b"sealed", now).await?);
         assert!(store::factors::totp(tx, zoid, user).await?.is_some());
         let table = store::sealed::TABLES[0];
@@ -602,7 +603,7 @@ async fn tokens(world: &World) {
     // Here all of them live; `api::safeguards` sees the dead ones go.
     worker::sweep_refresh_tokens(app).await.expect("swept");
     app.db
-        .write(async |tx| store::tokens::delete_refresh(tx, &[0; 32]).await)
+        .write(async |tx| store::tokens::delete_refresh(tx, &fingerprint("nobody's")).await)
         .await
         .expect("nothing to delete");
     let (done, report) =
@@ -704,8 +705,8 @@ async fn directly(world: &World) {
                 domains: vec!["zylker.example".to_owned()],
                 created_at: 0,
             };
-            store::mail_agents::insert(tx, &agent, &[1; 32]).await?;
-            store::mail_agents::take(tx, "imap1", &[1; 32], "a link", "a node").await?;
+            store::mail_agents::insert(tx, &agent, &fingerprint("a key")).await?;
+            store::mail_agents::take(tx, "imap1", &fingerprint("a key"), "a link", "a node").await?;
             let mark = store::feed::Mark::upto(0);
             store::mail_agents::heard(tx, "imap1", "a link", Some(&mark), late).await?;
             store::mail_agents::still_heard(tx, "imap1", "a link", late).await?;
@@ -713,9 +714,9 @@ async fn directly(world: &World) {
                 store::mail_agents::statuses_for(tx, zoid).await?,
                 store::mail_agents::statuses(tx).await?
             );
-            assert_eq!(store::mail_agents::with_key(tx, &[1; 32]).await?, Some(agent.clone()));
+            assert_eq!(store::mail_agents::with_key(tx, &fingerprint("a key")).await?, Some(agent.clone()));
             assert_eq!(store::mail_agents::all(tx).await?, [agent]);
-            store::mail_agents::rekey(tx, "imap1", &[2; 32]).await?;
+            store::mail_agents::rekey(tx, "imap1", &fingerprint("another key")).await?;
             store::mail_agents::remove(tx, "imap1", late).await?;
             store::outbox::changed_by_transactions(tx, (0, 0), i64::MAX, 10).await?;
             store::outbox::newest_transaction(tx).await?;

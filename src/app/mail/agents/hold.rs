@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::app::mail::feed::{Domains, ForHost, Walk};
 use crate::app::mail::projector::instance;
 use crate::app::worker;
-use crate::domain::secret::fingerprint;
+use crate::domain::secret::{Fingerprint, fingerprint};
 use crate::error::{Error, Result};
 use crate::mailserver::MailServer;
 use crate::mailserver::connection::Io;
@@ -48,7 +48,7 @@ const TURN: Duration = Duration::from_secs(20);
 
 /// Serves an agent over its connection until that ends. It hears something at least every `heartbeat`,
 /// also in the midst of other work. The log says why it ended.
-pub async fn hold(app: App, agent: MailAgentRow, key_hash: [u8; 32], io: Io, heartbeat: Duration) {
+pub async fn hold(app: App, agent: MailAgentRow, key_hash: Fingerprint, io: Io, heartbeat: Duration) {
     let name = agent.name.clone();
     match Holding::begin(app, agent, key_hash, io, heartbeat).await {
         Ok((mut holding, replaced)) => {
@@ -66,7 +66,7 @@ pub async fn hold(app: App, agent: MailAgentRow, key_hash: [u8; 32], io: Io, hea
 struct Holding {
     app: App,
     agent: MailAgentRow,
-    key_hash: [u8; 32],
+    key_hash: Fingerprint,
     domains: Arc<Domains>,
     /// Names this connection: only the newest one of an agent may record what the agent says.
     id: String,
@@ -113,7 +113,7 @@ impl Holding {
     async fn begin(
         app: App,
         agent: MailAgentRow,
-        key_hash: [u8; 32],
+        key_hash: Fingerprint,
         io: Io,
         heartbeat: Duration,
     ) -> Result<(Self, Replaced)> {
@@ -122,7 +122,7 @@ impl Holding {
         let id = hex::encode(app.random.salt());
         let domains = Arc::new(Domains::new(&agent.domains));
         // Files for other domains hold others' accounts, or lack some: they are those of another database.
-        let scope = hex::encode(&fingerprint(&agent.domains.join(" "))[..8]);
+        let scope = hex::encode(&fingerprint(&agent.domains.join(" ")).as_bytes()[..8]);
         let mut holding = Self {
             domains,
             id,

@@ -18,7 +18,7 @@ use crate::app::mail::servers;
 use crate::app::throttle::{self, Subject};
 use crate::clock::{Millis, SECOND};
 use crate::domain::email_address::DomainName;
-use crate::domain::secret::{self, Secret};
+use crate::domain::secret::{self, Fingerprint, Secret};
 use crate::error::{Error, Result};
 use crate::mailserver::MailServer;
 use crate::store;
@@ -217,7 +217,7 @@ pub async fn all(app: &App) -> Result<Vec<Known>> {
 ///
 /// # Errors
 /// `BadToken`; `TooMany` after too many wrong ones.
-pub async fn admit(app: &App, key_hash: &[u8; 32], source: Option<IpAddr>) -> Result<MailAgentRow> {
+pub async fn admit(app: &App, key_hash: &Fingerprint, source: Option<IpAddr>) -> Result<MailAgentRow> {
     let found = store::mail_agents::with_key(&mut *app.db.read().await?, key_hash).await?;
     if let Some(agent) = found {
         return Ok(agent);
