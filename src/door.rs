@@ -61,6 +61,7 @@ pub async fn pass(
                 tracing::error!(request = id, constraint, "an unexpected uniqueness rule")
             }
             Error::Unavailable { why, .. } => tracing::warn!(request = id, why, "unavailable"),
+            Error::ReadOnly => tracing::warn!(request = id, why = %error, "unavailable"),
             _ => {}
         }
         response = render(&error, &id);

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+/// When it is worth while to come back where changes are switched off.
+const READ_ONLY_SECONDS: u64 = 30;
+
 /// What went wrong, as far as the caller can act on it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -35,9 +38,15 @@ pub enum Error {
     /// A well-formed request that breaks a rule of this call.
     #[error("{0}")]
     Refused(String),
-    /// The address is taken, or protected for its former owner.
+    /// Somebody has the address.
     #[error("{0}")]
     AddressTaken(String),
+    /// Nobody has the address, and it is kept for its former owner. Each door adds how it is released there.
+    #[error(
+        "{address} belonged to somebody else and is kept for them for {days} more days; a super administrator can \
+         release it"
+    )]
+    AddressKept { address: String, days: i64 },
     /// The address cannot be used: syntax, domain, reserved name.
     #[error("{0}")]
     BadAddress(String),
@@ -63,6 +72,12 @@ pub enum Error {
     /// Mailward or its database cannot take this now; nothing was changed.
     #[error("{why}; try again in {retry_after_seconds} seconds")]
     Unavailable { why: &'static str, retry_after_seconds: u64 },
+    /// The operator has switched changes off for a while (`mailward read-only on`): meant so, and no failure.
+    #[error(
+        "Mailward is read-only for the moment: accounts cannot be changed, mail works as before; try again in \
+         {READ_ONLY_SECONDS} seconds"
+    )]
+    ReadOnly,
     /// The connection to the database broke while it committed: the change was made or not. Its id,
     /// where it has one, is what to look for before it is repeated.
     #[error("the database did not confirm the change; look it up before repeating it")]
@@ -137,6 +152,7 @@ impl Error {
             Self::TooMany { retry_after_seconds } | Self::Unavailable { retry_after_seconds, .. } => {
                 Some(*retry_after_seconds)
             }
+            Self::ReadOnly => Some(READ_ONLY_SECONDS),
             Self::Again | Self::Stale => Some(1),
             Self::Unconfirmed { .. } => Some(5),
             Self::NoCredentials
@@ -149,6 +165,7 @@ impl Error {
             | Self::Forbidden(_)
             | Self::Refused(_)
             | Self::AddressTaken(_)
+            | Self::AddressKept { .. }
             | Self::BadAddress(_)
             | Self::BadPassword(_)
             | Self::Malformed(_)
@@ -160,18 +177,9 @@ impl Error {
         }
     }
 
-    /// The operator has switched changes off for a while (`mailward read-only on`).
-    pub const READ_ONLY: Self = Self::Unavailable {
-        why: "Mailward is read-only for the moment: accounts cannot be changed, mail works as before",
-        retry_after_seconds: 30,
-    };
-
-    /// Whether this is [`READ_ONLY`](Self::READ_ONLY): meant so, and no failure.
+    /// Whether changes are switched off: no failure, and nothing to complain of.
     pub fn is_read_only(&self) -> bool {
-        match (self, &Self::READ_ONLY) {
-            (Self::Unavailable { why, .. }, Self::Unavailable { why: meant, .. }) => why == meant,
-            _ => false,
-        }
+        matches!(self, Self::ReadOnly)
     }
 
     /// An internal failure with what we were trying to do. Never put a secret in `what`.
@@ -192,3 +200,18 @@ impl Error {
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_meets_changes_switched_off_reads_what_goes_on_and_when_to_come_back() {
+        assert_eq!(
+            Error::ReadOnly.to_string(),
+            "Mailward is read-only for the moment: accounts cannot be changed, mail works as before; \
+             try again in 30 seconds"
+        );
+        assert_eq!(Error::ReadOnly.retry_after_seconds(), Some(30));
+    }
+}

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::app::call::RELEASE_HEADER;
 use crate::door::CHANGE_HEADER;
 use crate::error::{Error, Malformed};
 
@@ -99,7 +100,9 @@ pub fn code(error: &Error) -> (StatusCode, &'static str) {
         Error::WrongMethod(_) => (StatusCode::NOT_FOUND, "INVALID_METHOD"),
         Error::Forbidden(_) => (StatusCode::FORBIDDEN, "OPERATION_NOT_PERMITTED"),
         Error::Refused(_) => (StatusCode::BAD_REQUEST, "INVALID_INPUT"),
-        Error::AddressTaken(_) => (StatusCode::BAD_REQUEST, "EMAILADDRESS_ALREADY_EXISTS"),
+        Error::AddressTaken(_) | Error::AddressKept { .. } => {
+            (StatusCode::BAD_REQUEST, "EMAILADDRESS_ALREADY_EXISTS")
+        }
         Error::BadAddress(_) => (StatusCode::BAD_REQUEST, "INVALID_EMAILADDRESS"),
         Error::BadPassword(_) => (StatusCode::BAD_REQUEST, "INVALID_PASSWORD"),
         Error::Malformed(malformed) => match malformed {
@@ -115,7 +118,7 @@ pub fn code(error: &Error) -> (StatusCode, &'static str) {
         Error::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
         Error::AnswerNotKept(_) => (StatusCode::CONFLICT, "ANSWER_NOT_KEPT"),
         Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "URL_ROLLING_THROTTLES_LIMIT_EXCEEDED"),
-        Error::Unavailable { .. } | Error::Unconfirmed { .. } => {
+        Error::Unavailable { .. } | Error::ReadOnly | Error::Unconfirmed { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE")
         }
         Error::Again | Error::Stale => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
@@ -150,6 +153,7 @@ fn more_info(error: &Error, request_id: &str) -> String {
         Error::Unconfirmed { change: Some(change) } => {
             format!("{error}: GET …/changes/{change} says whether it was made; it may take a few seconds")
         }
+        Error::AddressKept { .. } => format!("{error} with {RELEASE_HEADER}"),
         Error::BadToken
         | Error::MissingScope
         | Error::BadCredentials
@@ -167,6 +171,7 @@ fn more_info(error: &Error, request_id: &str) -> String {
         | Error::AnswerNotKept(_)
         | Error::TooMany { .. }
         | Error::Unavailable { .. }
+        | Error::ReadOnly
         | Error::Unconfirmed { change: None } => error.to_string(),
     }
 }

@@ -128,11 +128,13 @@ fn refused(error: Error) -> Response {
         | Error::Forbidden(_)
         | Error::Refused(_)
         | Error::AddressTaken(_)
+        | Error::AddressKept { .. }
         | Error::BadAddress(_)
         | Error::BadPassword(_)
         | Error::KeyReused
         | Error::AnswerNotKept(_)
         | Error::Unavailable { .. }
+        | Error::ReadOnly
         | Error::Unconfirmed { .. }
         | Error::Again
         | Error::Stale

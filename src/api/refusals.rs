@@ -116,7 +116,9 @@ fn when(error: &Error) -> &'static str {
             }
         },
         Error::Refused(_) => "The request breaks a rule of the call, such as naming two users at once.",
-        Error::AddressTaken(_) => "The address is in use, or kept for its former account.",
+        Error::AddressTaken(_) | Error::AddressKept { .. } => {
+            "The address is in use, or kept for its former account."
+        }
         Error::BadAddress(_) => "The address cannot be used: syntax, domain, or a reserved name.",
         Error::BadPassword(_) => "The password does not meet the organization's policy.",
         Error::KeyReused => {
@@ -127,7 +129,9 @@ fn when(error: &Error) -> &'static str {
             "The call with this `Idempotency-Key` was made; its answer carried a secret, which is not kept."
         }
         Error::TooMany { .. } => "Too many requests. `Retry-After` says when to come back.",
-        Error::Unavailable { .. } => "Not now; nothing was changed. `Retry-After` says when to come back.",
+        Error::Unavailable { .. } | Error::ReadOnly => {
+            "Not now; nothing was changed. `Retry-After` says when to come back."
+        }
         Error::Unconfirmed { .. } => {
             "The connection to the database broke while it stored the change. Look it up by the id in \
              `X-Mailward-Change` before it is sent again."

@@ -71,6 +71,9 @@ pub struct Context {
     pub once: Option<Once>,
 }
 
+/// By what callers of the API have a protected address given out, in a refusal's words.
+pub const RELEASE_HEADER: &str = "the header X-Mailward-Release-Address: reason";
+
 impl Context {
     /// A call that is meant, with nothing said beside it.
     pub fn new(caller: Caller, door: Door, request_id: String) -> Self {

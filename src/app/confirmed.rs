@@ -68,7 +68,7 @@ async fn find_out(app: App, context: Context, stamp: Stamp, zoid: OrganizationId
     loop {
         let context = context.clone();
         match app.db.write(async move |tx| stored_or_marked_lost(tx, &context, stamp, zoid).await).await {
-            Err(Error::Unavailable { .. } | Error::Unconfirmed { .. }) => {}
+            Err(Error::Unavailable { .. } | Error::ReadOnly | Error::Unconfirmed { .. }) => {}
             answer => return answer,
         }
         tokio::time::sleep(pause).await;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
-use crate::app::call::{Context, authenticate};
+use crate::app::call::{Context, RELEASE_HEADER, authenticate};
 use crate::clock::{MINUTE, Millis};
 use crate::domain::account::{Account, Difference};
 use crate::domain::actor::{Actor, Who};
@@ -266,6 +266,8 @@ fn worth_noting(error: &Error) -> Option<String> {
         | Error::BadPassword(_)
         | Error::BadCredentials
         | Error::TooMany { .. } => Some(error.to_string()),
+        // In the words of the API, whatever door it was.
+        Error::AddressKept { .. } => Some(format!("{error} with {RELEASE_HEADER}")),
         Error::NoCredentials
         | Error::BadToken
         | Error::Grant(_)
@@ -275,6 +277,7 @@ fn worth_noting(error: &Error) -> Option<String> {
         | Error::KeyReused
         | Error::AnswerNotKept(_)
         | Error::Unavailable { .. }
+        | Error::ReadOnly
         | Error::Unconfirmed { .. }
         | Error::Again
         | Error::Stale
@@ -319,4 +322,21 @@ async fn fold_some(tx: &mut Tx, change: ChangeId, minute: i64, most: i64) -> Res
         store::audit::insert(tx, &row)?;
     }
     Ok(finished.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_of_an_address_that_is_kept_how_it_is_released() {
+        let kept = Error::AddressKept { address: "mia@zylker.example".to_owned(), days: 3 };
+        assert_eq!(
+            worth_noting(&kept).as_deref(),
+            Some(
+                "mia@zylker.example belonged to somebody else and is kept for them for 3 more days; \
+                 a super administrator can release it with the header X-Mailward-Release-Address: reason"
+            )
+        );
+    }
 }

@@ -216,6 +216,7 @@ impl Metrics {
             Ok(_) => "unchanged",
             Err(
                 Error::Unavailable { .. }
+                | Error::ReadOnly
                 | Error::Unconfirmed { .. }
                 | Error::Again
                 | Error::Stale
@@ -233,6 +234,7 @@ impl Metrics {
                 | Error::Malformed(_)
                 | Error::Refused(_)
                 | Error::AddressTaken(_)
+                | Error::AddressKept { .. }
                 | Error::BadAddress(_)
                 | Error::BadPassword(_)
                 | Error::BadCredentials

@@ -164,7 +164,7 @@ pub async fn held(app: &App, hash: Fingerprint) -> Result<Option<LiveSession>> {
     {
         match app.db.write(async move |tx| store::web_sessions::seen(tx, &hash, now).await).await {
             // Pages can still be read where nothing can be written.
-            Ok(_) | Err(Error::Unavailable { .. }) => {}
+            Ok(_) | Err(Error::Unavailable { .. } | Error::ReadOnly) => {}
             Err(error) => return Err(error),
         }
     }

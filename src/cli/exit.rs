@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::domain::claim::RELEASE_HEADER;
 use crate::error::{Error, GrantRefusal};
 
 pub const DONE: u8 = 0;
@@ -46,6 +45,7 @@ pub fn meaning(error: &Error) -> (u8, &'static str) {
         Error::Forbidden(_)
         | Error::Refused(_)
         | Error::AddressTaken(_)
+        | Error::AddressKept { .. }
         | Error::BadAddress(_)
         | Error::BadPassword(_)
         | Error::BadCredentials
@@ -67,6 +67,7 @@ pub fn meaning(error: &Error) -> (u8, &'static str) {
         Error::NoRoute(_)
         | Error::WrongMethod(_)
         | Error::Unavailable { .. }
+        | Error::ReadOnly
         | Error::Unconfirmed { .. }
         | Error::Again
         | Error::Stale
@@ -79,7 +80,7 @@ pub fn meaning(error: &Error) -> (u8, &'static str) {
 fn words(error: &Error) -> String {
     match error {
         Error::Internal(cause) => format!("{cause:#}"),
-        Error::AddressTaken(text) => text.replace(RELEASE_HEADER, "--release-address REASON"),
+        Error::AddressKept { .. } => format!("{error} with --release-address REASON"),
         Error::Unconfirmed { change: Some(change) } => {
             format!("{error}: mailward change show {change} says whether it was made")
         }

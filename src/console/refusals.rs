@@ -6,7 +6,6 @@ use axum::response::Response;
 
 use crate::console::page::{Frame, answer};
 use crate::console::texts::ENGLISH;
-use crate::domain::claim::RELEASE_HEADER;
 use crate::error::{Error, Result};
 
 #[derive(Template)]
@@ -49,6 +48,7 @@ pub fn text(error: &Error) -> String {
         | Error::Forbidden(_)
         | Error::Malformed(_)
         | Error::Refused(_)
+        | Error::AddressTaken(_)
         | Error::BadAddress(_)
         | Error::BadPassword(_)
         | Error::Grant(_)
@@ -56,15 +56,16 @@ pub fn text(error: &Error) -> String {
         | Error::AnswerNotKept(_)
         | Error::TooMany { .. }
         | Error::Unavailable { .. }
+        | Error::ReadOnly
         | Error::Unconfirmed { .. } => sentence(&error.to_string()),
-        // A browser sends no header; whoever may release the address is given a field for the reason.
-        Error::AddressTaken(text) => sentence(&text.replace(RELEASE_HEADER, t.release_with_reason)),
+        // Whoever may release the address is given a field for the reason.
+        Error::AddressKept { .. } => sentence(&format!("{error} with {}", t.release_with_reason)),
     }
 }
 
 /// Whether it is about an address that is kept for its former owner, which can be released.
 pub fn is_kept_address(error: &Error) -> bool {
-    matches!(error, Error::AddressTaken(text) if text.contains(RELEASE_HEADER))
+    matches!(error, Error::AddressKept { .. })
 }
 
 /// With a capital and a full stop; an address at the beginning stays as it is written.
@@ -132,12 +133,14 @@ fn belongs_to_form(error: &Error) -> bool {
         | Error::Malformed(_)
         | Error::Refused(_)
         | Error::AddressTaken(_)
+        | Error::AddressKept { .. }
         | Error::BadAddress(_)
         | Error::BadPassword(_)
         | Error::Again
         | Error::Stale
         | Error::TooMany { .. }
         | Error::Unavailable { .. }
+        | Error::ReadOnly
         | Error::Unconfirmed { .. } => true,
         Error::NoCredentials
         | Error::BadToken
@@ -167,15 +170,18 @@ fn heading(error: &Error) -> (StatusCode, &'static str) {
         Error::Malformed(_)
         | Error::Refused(_)
         | Error::AddressTaken(_)
+        | Error::AddressKept { .. }
         | Error::BadAddress(_)
         | Error::BadPassword(_)
         | Error::Grant(_) => (StatusCode::BAD_REQUEST, t.not_done),
         Error::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, t.not_done),
         Error::AnswerNotKept(_) => (StatusCode::CONFLICT, t.not_done),
         Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, t.too_many),
-        Error::Unavailable { .. } | Error::Unconfirmed { .. } | Error::Again | Error::Stale => {
-            (StatusCode::SERVICE_UNAVAILABLE, t.not_now)
-        }
+        Error::Unavailable { .. }
+        | Error::ReadOnly
+        | Error::Unconfirmed { .. }
+        | Error::Again
+        | Error::Stale => (StatusCode::SERVICE_UNAVAILABLE, t.not_now),
         Error::Unique(_) | Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, t.failed),
     }
 }

@@ -654,7 +654,7 @@ impl<'a> Transition<'a> {
     /// protected one is released.
     ///
     /// # Errors
-    /// `BadAddress`; `AddressTaken` for one in use, and for one that is kept for somebody else.
+    /// `BadAddress`; `AddressTaken` for one in use, `AddressKept` for one that is kept for somebody else.
     pub fn claim(&mut self, address: &EmailAddress) -> Result<(), Error> {
         let unknown = AddressFacts::default();
         let facts = self.facts.addresses.get(address).unwrap_or(&unknown);

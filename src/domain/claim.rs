@@ -9,9 +9,6 @@ use crate::domain::ids::AccountId;
 use crate::domain::switch::{Hand, Reason};
 use crate::error::Error;
 
-/// By what callers of the API release an address; other doors put their own way in its place.
-pub const RELEASE_HEADER: &str = "the header X-Mailward-Release-Address: reason";
-
 /// What the store knows of one address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressFacts {
@@ -50,7 +47,7 @@ pub enum Claimed {
 /// Decides whether the account may have the address.
 ///
 /// # Errors
-/// `BadAddress` (domain, delimiter, signs, reserved name), `AddressTaken` (in use, or protected).
+/// `BadAddress` (domain, delimiter, signs, reserved name), `AddressTaken` (in use), `AddressKept`.
 pub fn claim(
     address: &EmailAddress,
     known: &AddressFacts,
@@ -94,10 +91,7 @@ pub fn claim(
                 return Ok(Claimed::Released);
             }
             let days = (until - hand.at + DAY - 1) / DAY;
-            Err(Error::AddressTaken(format!(
-                "{address} belonged to somebody else and is kept for them for {days} more days; \
-                 a super administrator can release it with {RELEASE_HEADER}"
-            )))
+            Err(Error::AddressKept { address: address.to_string(), days })
         }
     }
 }
@@ -169,6 +163,7 @@ mod tests {
         claimed.map_err(|error| match error {
             Error::BadAddress(why) => format!("bad: {why}"),
             Error::AddressTaken(why) => format!("taken: {why}"),
+            Error::AddressKept { .. } => format!("kept: {error}"),
             other => panic!("{other:?} is no way to refuse an address"),
         })
     }
@@ -230,7 +225,10 @@ mod tests {
         }
         for (rank, release) in [(Rank::Member, true), (Rank::Admin, true), (Rank::SuperAdmin, false)] {
             let why = ask(text, &former(2, NOW + DAY), rank, release).expect_err("kept");
-            assert!(why.starts_with("taken: ") && why.contains("X-Mailward-Release-Address"), "{why}");
+            assert!(
+                why.starts_with("kept: ") && why.contains("a super administrator can release it"),
+                "{why}"
+            );
         }
         for rank in [Rank::SuperAdmin, Rank::Operator] {
             assert_eq!(ask(text, &former(2, NOW + 1), rank, true), Ok(Claimed::Released));

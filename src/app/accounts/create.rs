@@ -186,9 +186,9 @@ pub async fn check(
             Ok((account, facts, _)) => {
                 facts.policy.password.check(&new.password, new.kind, &account.personal_words())
             }
-            Err(error @ (Error::Internal(_) | Error::Unavailable { .. } | Error::BadToken)) => {
-                return Err(error);
-            }
+            Err(
+                error @ (Error::Internal(_) | Error::Unavailable { .. } | Error::ReadOnly | Error::BadToken),
+            ) => return Err(error),
             Err(error) => Err(error),
         });
     }

@@ -360,7 +360,7 @@ fn error(doing: &str, cause: &PgError) -> Error {
         return Error::internal(format_args!("{}: {cause}: {source}", first_line(doing)));
     };
     if refusal.code().code() == super::hold::HELD {
-        return Error::READ_ONLY;
+        return Error::ReadOnly;
     }
     let (why, seconds) = match *refusal.code() {
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => return Error::Again,

@@ -302,7 +302,7 @@ fn error(doing: &str, cause: rusqlite::Error) -> Error {
         return Error::Unique(constraint_name(message.as_deref().unwrap_or_default(), primary));
     }
     if code.extended_code == ffi::SQLITE_CONSTRAINT_TRIGGER {
-        return Error::READ_ONLY; // see `hold`, whose triggers are the only ones
+        return Error::ReadOnly; // see `hold`, whose triggers are the only ones
     }
     let (why, seconds) = match code.code {
         ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_FSYNC => (NOT_SYNCED, 30),

@@ -1151,7 +1151,7 @@ fn refusal(error: &Error) -> Result<Answer, String> {
         Error::NotFound(_) => Ok(Answer::NotFound),
         Error::Forbidden(_) => Ok(Answer::Forbidden),
         Error::Refused(_) => Ok(Answer::Refused),
-        Error::AddressTaken(_) => Ok(Answer::Taken),
+        Error::AddressTaken(_) | Error::AddressKept { .. } => Ok(Answer::Taken),
         Error::BadAddress(_) => Ok(Answer::BadAddress),
         Error::BadPassword(_) => Ok(Answer::BadPassword),
         other => Err(format!("the command line met {other}")),
