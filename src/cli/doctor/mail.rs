@@ -1,5 +1,5 @@
 //! What is wrong between Mailward and the mail servers of this machine. The servers' own programs are asked
-//! (`doveconf -n`, `postconf -n`, `dpkg-query`); `mailserver::examine` judges what they say.
+//! (`doveconf -n`, `postconf -n` and `-P`, `dpkg-query`); `mailserver::examine` judges what they say.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -52,8 +52,8 @@ pub fn of_machine(config: &Config) -> Vec<Finding> {
         )),
         None => findings.push(good("Dovecot is not on this machine, so its settings are not looked at")),
     }
-    if let Some(Ok(text)) = output("postconf", &["-n"]) {
-        findings.extend(examine::postfix(&text, &expected));
+    if let (Some(Ok(main)), Some(Ok(services))) = (output("postconf", &["-n"]), output("postconf", &["-P"])) {
+        findings.extend(examine::postfix(&main, &services, &expected));
     }
     for package in PACKAGES {
         let Some(Ok(have)) = output("dpkg-query", &["-W", "-f", "${Version}", package.name]) else {

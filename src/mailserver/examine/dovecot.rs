@@ -49,6 +49,7 @@ pub fn dovecot(text: &str, expected: &Expected) -> Vec<Finding> {
             "imap_hibernate_timeout = 0, then restart Dovecot",
         ));
     }
+    ill.extend(of_steps(&settings.passdbs));
     ill.extend(of_door(settings));
     let limit = ["service auth-worker/vsz_limit", "default_vsz_limit"]
         .into_iter()
@@ -68,25 +69,106 @@ pub fn dovecot(text: &str, expected: &Expected) -> Vec<Finding> {
     }
     if ill.is_empty() {
         ill.push(good(
-            "Dovecot's settings are safe: no login cache, plain login names, doveadm's door closed",
+            "Dovecot's settings are safe: the gate comes after every password, no login cache, plain login names, doveadm's \
+             door closed",
         ));
     }
     ill
 }
 
-/// What `doveconf -n` says: `service doveadm/inet_listener http/port` → `8080`.
-struct Settings(BTreeMap<String, String>);
+/// What a step of a login asks: the file of 2.3, the view of 2.4; what it must say, or somebody comes past the gate; what
+/// happens without it.
+struct LoginStep {
+    file: &'static str,
+    view: &'static str,
+    says: &'static [(&'static str, &'static str)],
+    without: &'static str,
+}
+
+/// The steps as Mailward writes them.
+const LOGIN_STEPS: [LoginStep; 3] = [
+    LoginStep {
+        file: "mailward-app.conf",
+        view: "mp_app",
+        says: &[("result_success", "continue-ok")],
+        without: "app passwords open nothing",
+    },
+    LoginStep {
+        file: "mailward-login.conf",
+        view: "mp_login",
+        says: &[("result_success", "continue-ok")],
+        without: "passwords open nothing",
+    },
+    LoginStep {
+        file: "mailward-gate.conf",
+        view: "mp_gate",
+        says: &[("deny", "yes"), ("result_internalfail", "return-fail")],
+        without: "disabled accounts log in",
+    },
+];
+
+/// Whether each password leads to the gate. Other passdbs, for other people, may stand between.
+fn of_steps(passdbs: &[BTreeMap<String, String>]) -> Vec<Finding> {
+    const CURE: &str = "put the three passdb blocks back as `mailward mail-server config dovecot` has them";
+    let mut ill = Vec::new();
+    let mut places = Vec::new();
+    for LoginStep { file, view, says, without } in LOGIN_STEPS {
+        let asks = |passdb: &BTreeMap<String, String>| {
+            passdb
+                .values()
+                .any(|value| value.contains(file) || value.split_whitespace().any(|word| word == view))
+        };
+        let Some(place) = passdbs.iter().position(asks) else {
+            ill.push(wrong(format!("no passdb of Dovecot asks {view}: {without}"), CURE));
+            continue;
+        };
+        places.push(place);
+        let missing =
+            says.iter().filter(|(name, value)| passdbs[place].get(*name).is_none_or(|have| have != value));
+        ill.extend(missing.map(|(name, value)| {
+            wrong(
+                format!(
+                    "Dovecot's passdb that asks {view} is without {name} = {value}: disabled accounts log in"
+                ),
+                CURE,
+            )
+        }));
+    }
+    if !places.is_sorted() {
+        ill.push(wrong("Dovecot's passdbs stand in another order: disabled accounts log in", CURE));
+    }
+    ill
+}
+
+/// What `doveconf -n` says.
+struct Settings {
+    /// `service doveadm/inet_listener http/port` → `8080`.
+    all: BTreeMap<String, String>,
+    /// The blocks for everybody, in their order. 2.4 writes `passdb_` before the names in them.
+    passdbs: Vec<BTreeMap<String, String>>,
+}
 
 impl Settings {
     fn parse(text: &str) -> Self {
-        let mut settings = BTreeMap::new();
+        let (mut settings, mut passdbs) = (BTreeMap::new(), Vec::<BTreeMap<String, String>>::new());
         let mut place: Vec<String> = Vec::new();
         for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             if let Some(block) = line.strip_suffix('{') {
                 place.push(block.trim().to_owned());
+                if place.len() == 1 && block.split_whitespace().next() == Some("passdb") {
+                    passdbs.push(BTreeMap::new());
+                }
             } else if line == "}" {
                 place.pop();
             } else if let Some((name, value)) = line.split_once(" =") {
+                if let [block] = place.as_slice()
+                    && block.split_whitespace().next() == Some("passdb")
+                    && let Some(passdb) = passdbs.last_mut()
+                {
+                    let name = name.trim();
+                    let name = name.strip_prefix("passdb_").unwrap_or(name);
+                    passdb.insert(name.to_owned(), value.trim().to_owned());
+                }
                 let path =
                     place.iter().map(String::as_str).chain([name.trim()]).collect::<Vec<_>>().join("/");
                 // Several blocks of one name, such as passdb, are all of interest.
@@ -97,15 +179,15 @@ impl Settings {
                 all.push_str(value.trim());
             }
         }
-        Self(settings)
+        Self { all: settings, passdbs }
     }
 
     fn get(&self, path: &str) -> Option<&str> {
-        self.0.get(path).map(String::as_str)
+        self.all.get(path).map(String::as_str)
     }
 
     fn any(&self, wanted: impl Fn(&str, &str) -> bool) -> bool {
-        self.0.iter().any(|(path, value)| value.lines().any(|value| wanted(path, value)))
+        self.all.iter().any(|(path, value)| value.lines().any(|value| wanted(path, value)))
     }
 }
 
@@ -113,7 +195,7 @@ impl Settings {
 fn of_door(settings: &Settings) -> Vec<Finding> {
     let mut ill = Vec::new();
     let mut doors: Vec<&str> = settings
-        .0
+        .all
         .keys()
         .filter_map(|path| path.strip_prefix("service doveadm/inet_listener"))
         .filter_map(|rest| rest.split_once('/').map(|(name, _)| name))
@@ -170,8 +252,27 @@ mod tests {
 auth_mechanisms = plain login
 listen = *, ::
 passdb {
+  args = /etc/dovecot/mailward-app.conf.ext
+  auth_verbose = no
+  driver = sql
+  result_internalfail = return-fail
+  result_success = continue-ok
+}
+passdb {
   args = /etc/dovecot/mailward-login.conf.ext
   driver = sql
+  result_failure = return-fail
+  result_internalfail = return-fail
+  result_success = continue-ok
+  skip = authenticated
+}
+passdb {
+  args = /etc/dovecot/mailward-gate.conf.ext
+  auth_verbose = no
+  deny = yes
+  driver = sql
+  result_internalfail = return-fail
+  skip = unauthenticated
 }
 service auth-worker {
   extra_groups = mwauth
@@ -229,6 +330,30 @@ userdb {
         assert_eq!(ill(&with("default_vsz_limit = 112 M"), costly), [""; 0]);
         assert_eq!(ill(&with("default_vsz_limit = 111 M"), costly).len(), 1);
         found("passdb {\n  driver = pam\n}\n", "does not ask Mailward");
+    }
+
+    #[test]
+    fn a_login_that_comes_past_the_gate_is_found() {
+        let blocks: Vec<&str> =
+            GOOD.split_inclusive("}\n").filter(|block| block.contains("passdb {")).collect();
+        let [app, login, gate] = blocks[..] else { panic!("{blocks:#?}") };
+        let gate_alone = &gate[gate.find("passdb").expect("a block")..];
+        let app_alone = &app[app.find("passdb").expect("a block")..];
+        found(&GOOD.replace(gate, ""), "no passdb of Dovecot asks mp_gate: disabled accounts log in");
+        found(&GOOD.replace(app_alone, ""), "no passdb of Dovecot asks mp_app");
+        found(&GOOD.replace("  deny = yes\n", ""), "deny = yes");
+        found(&GOOD.replace(gate, &gate.replace("  result_internalfail = return-fail\n", "")), "mp_gate");
+        for block in [app, login] {
+            let ends = block.replace("  result_success = continue-ok\n", "");
+            found(&GOOD.replace(block, &ends), "result_success = continue-ok");
+        }
+        let first = GOOD.replace(gate, "").replace(app_alone, &format!("{gate_alone}{app_alone}"));
+        found(&first, "another order");
+        // Dovecot's other people.
+        let pam = "passdb {\n  driver = pam\n}\n";
+        for others in [format!("{pam}{GOOD}"), format!("{GOOD}{pam}")] {
+            assert_eq!(ill(&others, EXPECTED), [""; 0]);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What is wrong with the settings that the mail servers have in force: from what their own programs say to findings.
-//! Pure functions; who asks runs `doveconf -n`, `postconf -n` and `dpkg-query`.
+//! Pure functions; who asks runs `doveconf -n`, `postconf -n` and `-P`, and `dpkg-query`.
 
 mod dovecot;
 mod packages;

@@ -394,9 +394,13 @@ fn the_doctor_sees_what_the_mail_servers_have_in_force() {
     fs::create_dir_all(place.path("look-ups")).expect("a folder");
     fs::set_permissions(place.path("look-ups"), fs::Permissions::from_mode(0o755)).expect("a mode");
     place.run(&["projection", "catch-up"]).good();
-    const DOVECOT: &str = "passdb {\n  args = /etc/dovecot/mailward-login.conf.ext\n  driver = sql\n}";
+    const DOVECOT: &str = "passdb {\n  args = /etc/dovecot/mailward-app.conf.ext\n  result_success = continue-ok\n}\n\
+                           passdb {\n  args = /etc/dovecot/mailward-login.conf.ext\n  result_success = continue-ok\n}\n\
+                           passdb {\n  args = /etc/dovecot/mailward-gate.conf.ext\n  deny = yes\n  \
+                           result_internalfail = return-fail\n}";
     const POSTFIX: &str = "recipient_delimiter = +\nvirtual_mailbox_maps = proxy:sqlite:/etc/postfix/mailward-mailbox.cf\n\
-                           smtpd_sender_login_maps = proxy:sqlite:/etc/postfix/mailward-sender.cf";
+                           smtpd_sender_login_maps = proxy:sqlite:/etc/postfix/mailward-sender.cf\n\
+                           smtpd_recipient_restrictions = check_recipient_access proxy:sqlite:/etc/postfix/mailward-rcpt.cf";
     let doctor = |dovecot: &str, postfix: &str, package: &str| {
         place.with_programs(
             &["doctor"],
@@ -410,6 +414,16 @@ fn the_doctor_sees_what_the_mail_servers_have_in_force() {
         "{}",
         well.out
     );
+
+    let open = doctor(
+        &DOVECOT.replace("deny = yes", "deny = no"),
+        &format!("{POSTFIX}\nsubmission/inet/smtpd_sasl_auth_enable = yes"),
+        "9.9-1",
+    );
+    assert_eq!(open.code, 1);
+    for part in ["disabled accounts log in", "disabled accounts go on sending"] {
+        assert!(open.out.contains(part), "{part} in {}", open.out);
+    }
 
     let ill = doctor(
         &format!("auth_cache_size = 10 M\n{DOVECOT}"),

@@ -6,9 +6,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mailward::machine::finding::State;
 use mailward::mailserver::config::{
     self, ConfigFile, Contract, DoveadmDoor, DovecotVersion, Environment, PolicyServer, Settings, Tls,
 };
+use mailward::mailserver::examine::{self, Expected};
 use mailward::store::projection::{Applied, Projection};
 
 use super::clients::{Imap, Lines, Pop3, Smtp};
@@ -212,6 +214,13 @@ fn both_servers_understand_the_files_for_a_real_host_on_both_contracts() {
     };
     super::lab::prepare_machine();
     for contract in [sqlite, postgres] {
+        // As far as that can be said without a Dovecot 2.4.
+        let files =
+            config::dovecot(&settings(contract.clone(), dir.path(), tls.clone()), DovecotVersion::V2_4);
+        let main = files.iter().find(|file| file.path.ends_with("dovecot.conf")).expect("the main file");
+        let expected = Expected { recipient_delimiter: '+', hash_memory_kib: 19_456 };
+        let ill: Vec<_> = examine::dovecot(&main.text, &expected);
+        assert!(ill.iter().all(|finding| finding.state == State::Good), "{ill:#?}");
         for mut file in both(&settings(contract, dir.path(), tls.clone())) {
             let name = file.path.file_name().expect("a name").to_owned();
             file.path = dir.path().join(name);
@@ -239,6 +248,11 @@ fn both_servers_understand_the_files_for_a_real_host_on_both_contracts() {
             master.contains("submissions inet") && master.contains("smtpd_sender_restrictions"),
             "{master}"
         );
+        let services = run("postconf", &["-c", &path, "-P"]);
+        let found = examine::dovecot(&dovecot, &expected);
+        let found = found.into_iter().chain(examine::postfix(&postfix, &services, &expected));
+        let ill: Vec<_> = found.filter(|finding| finding.state != State::Good).collect();
+        assert!(ill.is_empty(), "the doctor is content: {ill:#?}");
         let session_names = format!("regexp:{path}/mailward-session.regexp");
         let refused = |name: &str| {
             let out = Command::new("postmap").args(["-c", &path, "-q", name, &session_names]).output();
