@@ -276,9 +276,7 @@ pub async fn metadata(State(app): State<App>) -> Response {
     let url = app.config.public_url();
     let scopes: Vec<String> = KNOWN
         .iter()
-        .flat_map(|root| {
-            crate::domain::scope::Operation::EVERY.map(|operation| root.to(operation).to_string())
-        })
+        .flat_map(|root| crate::domain::scope::Operation::ALL.map(|operation| root.to(operation).to_string()))
         .collect();
     Json(json!({
         "issuer": url,

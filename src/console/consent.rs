@@ -214,7 +214,7 @@ mod tests {
             scope::ACCOUNTS,
             scope::PROFILE,
         ] {
-            for operation in Operation::EVERY {
+            for operation in Operation::ALL {
                 let words = in_words(root.to(operation));
                 assert!(!words.contains("Zoho") && !words.contains("{}"), "{words}");
             }

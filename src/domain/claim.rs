@@ -4,8 +4,9 @@
 use crate::clock::{DAY, Millis};
 use crate::domain::account::Facts;
 use crate::domain::actor::Rank;
-use crate::domain::email_address::{EmailAddress, is_reserved_name, is_role_address, reads_like};
+use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::AccountId;
+use crate::domain::reserved_names::{is_reserved_name, is_role_address, reads_like};
 use crate::domain::switch::{Hand, Reason};
 use crate::error::Error;
 

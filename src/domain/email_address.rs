@@ -1,7 +1,6 @@
 //! Mail addresses and domain names, parsed once at the door and believed afterwards.
 //!
-//! Also the names that nobody may claim for themselves. Whether an address is free,
-//! and whether a domain is verified, is not known here.
+//! Whether an address is free, and whether a domain is verified, is not known here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -222,114 +221,6 @@ fn bad(why: impl Into<String>) -> Error {
     Error::BadAddress(why.into())
 }
 
-/// The mailboxes that a domain has for its duties: RFC 2142, and those mail software writes to.
-pub const ROLE_NAMES: &[&str] = &[
-    "abuse",
-    "ftp",
-    "hostmaster",
-    "info",
-    "mailer-daemon",
-    "marketing",
-    "news",
-    "noc",
-    "postmaster",
-    "sales",
-    "security",
-    "support",
-    "usenet",
-    "uucp",
-    "webmaster",
-    "www",
-];
-
-/// Names that read like the organization itself speaking. An organization can add its own.
-pub const RESERVED_NAMES: &[&str] = &[
-    "account",
-    "accounting",
-    "accounts",
-    "admin",
-    "administration",
-    "administrator",
-    "admins",
-    "audit",
-    "billing",
-    "board",
-    "bounce",
-    "bounces",
-    "ceo",
-    "cfo",
-    "chairman",
-    "ciso",
-    "compliance",
-    "contact",
-    "coo",
-    "cto",
-    "director",
-    "dmarc",
-    "do-not-reply",
-    "dpo",
-    "finance",
-    "help",
-    "helpdesk",
-    "hr",
-    "human-resources",
-    "invoice",
-    "invoices",
-    "it",
-    "it-support",
-    "legal",
-    "mail",
-    "mailadmin",
-    "management",
-    "newsletter",
-    "no-reply",
-    "noreply",
-    "notification",
-    "notifications",
-    "office",
-    "owner",
-    "payments",
-    "payroll",
-    "personnel",
-    "president",
-    "press",
-    "privacy",
-    "procurement",
-    "recruiting",
-    "root",
-    "service",
-    "servicedesk",
-    "ssladmin",
-    "ssladministrator",
-    "sslwebmaster",
-    "staff",
-    "sysadmin",
-    "system",
-    "team",
-    "tls-reports",
-    "treasurer",
-];
-
-/// Whether this local part is a mailbox for a duty of the domain (RFC 2142), in any case of letters.
-pub fn is_role_address(local: &str) -> bool {
-    ROLE_NAMES.iter().any(|name| name.eq_ignore_ascii_case(local))
-}
-
-/// Whether this local part is on the shipped list of reserved names.
-///
-/// Case, dots, hyphens and underscores do not matter: `No_Reply` is `noreply`.
-pub fn is_reserved_name(local: &str) -> bool {
-    RESERVED_NAMES.iter().any(|name| reads_like(name, local))
-}
-
-/// Whether two names differ only in case and in dots, hyphens and underscores.
-pub fn reads_like(one: &str, other: &str) -> bool {
-    let letters = |name: &str| -> Vec<char> {
-        name.chars().filter(|c| !matches!(c, '.' | '-' | '_')).flat_map(char::to_lowercase).collect()
-    };
-    letters(one) == letters(other)
-}
-
 macro_rules! is_text {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
@@ -524,26 +415,6 @@ mod tests {
         for text in ["+tag@example.org", "a.+tag@example.org"] {
             assert_eq!(address(text).without_detail('+'), address(text));
         }
-    }
-
-    #[test]
-    fn duties_and_reserved_names_are_known_in_any_spelling() {
-        assert!(is_role_address("postmaster"));
-        assert!(is_role_address("Abuse"));
-        assert!(!is_role_address("jane"));
-        for name in ["payroll", "HR", "no-reply", "no_reply", "NoReply", "help.desk", "root"] {
-            assert!(is_reserved_name(name), "{name}");
-        }
-        assert!(!is_reserved_name("itamar"));
-        assert!(!is_reserved_name(""));
-    }
-
-    #[test]
-    fn every_listed_name_can_be_an_address() {
-        for name in ROLE_NAMES.iter().chain(RESERVED_NAMES) {
-            assert_eq!(address(&format!("{name}@example.org")).local(), *name);
-        }
-        assert!(ROLE_NAMES.is_sorted() && RESERVED_NAMES.is_sorted());
     }
 
     #[test]

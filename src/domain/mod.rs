@@ -28,6 +28,7 @@ pub mod ids;
 pub mod password;
 pub mod plain_text;
 pub mod policy;
+pub mod reserved_names;
 pub mod rights;
 pub mod scope;
 pub mod secret;

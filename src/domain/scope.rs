@@ -133,7 +133,7 @@ impl Scope {
         }
         let Some((before, word)) = text.rsplit_once('.') else { return unknown(text) };
         let Some(root) = root(before) else { return unknown(before) };
-        match Operation::EVERY.into_iter().find(|operation| operation.word().eq_ignore_ascii_case(word)) {
+        match Operation::ALL.into_iter().find(|operation| operation.word().eq_ignore_ascii_case(word)) {
             Some(operation) => Ok(root.to(operation)),
             None => refused(format!("the scope {text} does not end in ALL, READ, CREATE, UPDATE or DELETE")),
         }
@@ -192,7 +192,7 @@ impl FromIterator<Scope> for ScopeSet {
 }
 
 impl Operation {
-    pub const EVERY: [Self; 5] = [Self::All, Self::Read, Self::Create, Self::Update, Self::Delete];
+    pub const ALL: [Self; 5] = [Self::All, Self::Read, Self::Create, Self::Update, Self::Delete];
 
     const fn word(self) -> &'static str {
         match self {
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn all_covers_the_other_four_operations_of_its_root_alone() {
         let all = set("ZohoMail.accounts.ALL");
-        for operation in Operation::EVERY {
+        for operation in Operation::ALL {
             assert!(all.covers(&Required::scope(ACCOUNTS.to(operation))));
             assert!(!all.covers(&Required::scope(ORGANIZATION_ACCOUNTS.to(operation))));
         }
@@ -408,7 +408,7 @@ mod tests {
         let everything = ScopeSet::everything();
         assert!(ScopeSet::default().is_empty() && !everything.is_empty());
         for root in KNOWN {
-            for operation in Operation::EVERY {
+            for operation in Operation::ALL {
                 assert!(everything.covers(&Required::scope(root.to(operation))), "{root}");
             }
         }
@@ -429,7 +429,7 @@ mod tests {
     }
 
     fn any_set() -> impl Strategy<Value = ScopeSet> {
-        let scope = (prop::sample::select(KNOWN), prop::sample::select(&Operation::EVERY[..]));
+        let scope = (prop::sample::select(KNOWN), prop::sample::select(&Operation::ALL[..]));
         prop::collection::vec(scope.prop_map(|(root, operation)| root.to(operation)), 1..12)
             .prop_map(|scopes| scopes.into_iter().collect())
     }

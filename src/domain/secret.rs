@@ -110,29 +110,13 @@ pub fn new_one_time_password(rng: &mut (impl CryptoRng + ?Sized), at_least: usiz
 /// An app password, exactly as it must be typed, hyphens included: `k7mwx-2pq9d-…`, four groups
 /// of five. 100 random bits, so that a [`fingerprint`] is enough to store.
 pub fn new_app_password(rng: &mut (impl CryptoRng + ?Sized)) -> Secret {
-    let letters = random_text(rng, READABLE, 20);
-    let mut text = Zeroizing::new(String::with_capacity(23));
-    for (at, letter) in letters.chars().enumerate() {
-        if at > 0 && at % 5 == 0 {
-            text.push('-');
-        }
-        text.push(letter);
-    }
-    Secret(text)
+    grouped(rng, 20, 5)
 }
 
 /// A recovery code: `k7mw-x2pq-9dab-…`, four groups of four. 80 random bits, so that the
 /// [`fingerprint`] of [`plain_code`] is enough to store.
 pub fn new_recovery_code(rng: &mut (impl CryptoRng + ?Sized)) -> Secret {
-    let letters = random_text(rng, READABLE, 16);
-    let mut text = Zeroizing::new(String::with_capacity(19));
-    for (at, letter) in letters.chars().enumerate() {
-        if at > 0 && at % 4 == 0 {
-            text.push('-');
-        }
-        text.push(letter);
-    }
-    Secret(text)
+    grouped(rng, 16, 4)
 }
 
 /// A code as it was typed, without what people put between: spaces, hyphens, capitals.
@@ -149,6 +133,20 @@ pub fn new_link(rng: &mut (impl CryptoRng + ?Sized)) -> Secret {
 
 /// 32 signs, five bits each, without `l` and `1`, `o` and `0`.
 const READABLE: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// So many readable letters, with a hyphen after each group.
+fn grouped(rng: &mut (impl CryptoRng + ?Sized), letters: usize, group: usize) -> Secret {
+    let plain = random_text(rng, READABLE, letters);
+    // Made at its full length at once, as `random_text` is.
+    let mut text = Zeroizing::new(String::with_capacity(letters + letters / group));
+    for (at, letter) in plain.chars().enumerate() {
+        if at > 0 && at % group == 0 {
+            text.push('-');
+        }
+        text.push(letter);
+    }
+    Secret(text)
+}
 
 fn random_text(rng: &mut (impl CryptoRng + ?Sized), alphabet: &[u8], length: usize) -> Zeroizing<String> {
     // Made at its full length at once: a string that grows leaves copies behind.

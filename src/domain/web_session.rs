@@ -1,7 +1,6 @@
 //! How far a browser's sign-in has come, and how long it lasts.
 
 use crate::domain::password::PasswordKind;
-use crate::error::{Error, Result};
 
 /// What a browser session may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,15 +35,6 @@ impl Stage {
         }
     }
 
-    /// # Errors
-    /// `Internal` for a word that this program never wrote.
-    pub fn parse(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|stage| stage.as_str() == text)
-            .ok_or_else(|| Error::internal("a web session is in a stage that this program does not know"))
-    }
-
     /// The stage after the password, with what is known of the person.
     pub fn after_password(kind: PasswordKind, has_factor: bool, factor_demanded: bool) -> Self {
         match (kind, has_factor) {
@@ -65,6 +55,8 @@ impl Stage {
     }
 }
 
+from_word!(Stage, str::eq, "stage", "a session is in a stage that this program does not know");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +65,7 @@ mod tests {
     #[test]
     fn every_stage_is_read_as_it_is_written() {
         for stage in Stage::ALL {
-            assert_eq!(Stage::parse(stage.as_str()).unwrap(), stage);
+            assert_eq!(stage.as_str().parse::<Stage>().unwrap(), stage);
         }
     }
 
@@ -84,7 +76,7 @@ mod tests {
         assert_eq!(Stage::SecondFactorThenPassword.after_factor(), Stage::ChoosePassword);
         assert_eq!(Stage::SecondFactor.after_factor(), Stage::SignedIn);
         assert_eq!(Stage::SetUpFactor.after_factor(), Stage::SignedIn);
-        assert!(Stage::parse("signed").is_err());
+        assert!("signed".parse::<Stage>().is_err());
     }
 
     #[test]

@@ -149,6 +149,7 @@ mod tests {
             "UPDATE client SET kind = 'friend'",
             "UPDATE connection SET scope = 'ZohoMail.everything'",
             "UPDATE web_session SET password_mark = zeroblob(31)",
+            "UPDATE web_session SET stage = 'signed'",
             "UPDATE recovery_link SET password_mark = zeroblob(33)",
         ] {
             let told = db.rehearse(async move |tx| {

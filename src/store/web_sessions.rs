@@ -11,7 +11,7 @@ use crate::domain::secret::Fingerprint;
 use crate::domain::web_session::Stage;
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
-use crate::store::{from_json, opt_from_json, role};
+use crate::store::{from_json, opt_from_json, role, stored};
 
 /// A session as it is stored.
 #[derive(Debug, Clone)]
@@ -173,7 +173,7 @@ fn read(row: &Row<'_>) -> Result<WebSession> {
         organization: row.get("organization_id")?,
         user: row.get("person_id")?,
         epoch: row.get("epoch")?,
-        stage: Stage::parse(row.get("stage")?)?,
+        stage: stored("stage", row.get::<&str>("stage")?.parse())?,
         password_mark: row.get("password_mark")?,
         ceremony: row.get("ceremony")?,
         created_at: row.get("created_at")?,
