@@ -1,11 +1,14 @@
 //! What became of a change, mail server by mail server: followed live until nothing is left to do.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
 use crate::app::App;
 use crate::app::mail::receipt::{self, Part as Effect, Receipt, State as PartState};
+use crate::console::entries::Line;
 use crate::console::page::{Frame, Tab, ok};
 use crate::console::texts::{ENGLISH, Texts, fill};
 use crate::console::times::Time;
@@ -94,15 +97,20 @@ struct Fragment {
 #[template(path = "change.html")]
 struct Page {
     frame: Frame,
+    /// What was done, to whom.
+    lines: Vec<Line>,
     progress: Progress,
 }
 
 /// `GET /changes/{change}`: a part of a page for a script, a whole one for everybody else.
 pub async fn show(State(app): State<App>, visitor: Visitor, Path(change): Path<String>) -> Result<Response> {
     let change = change.parse().map_err(|()| Error::NotFound(ENGLISH.no_such_change.to_owned()))?;
-    let progress = Progress::load(&app, &visitor, change).await?;
+    let receipt = receipt::show(&app, &visitor.caller(&app), visitor.organization(), change).await?;
+    let (progress, now) = (Progress::of(&app, &receipt), app.clock.now());
     if visitor.guest.partial {
         return Ok(ok(&Fragment { progress }));
     }
-    Ok(ok(&Page { frame: Frame::inside(ENGLISH.change_title, &visitor, Tab::Users), progress }))
+    // Who did it is not said here, so that nobody has to be looked up.
+    let lines = receipt.entries.iter().map(|row| Line::of(row, &BTreeMap::new(), now)).collect();
+    Ok(ok(&Page { frame: Frame::inside(ENGLISH.change_title, &visitor, Tab::Users), lines, progress }))
 }

@@ -140,6 +140,8 @@ struct AppPage {
     size: usize,
     /// The dark modules as a path.
     path: String,
+    /// Leads to the app, where that is on the device itself.
+    uri: String,
     seed: String,
 }
 
@@ -162,8 +164,8 @@ async fn app_page(app: &App, visitor: &Visitor, trouble: Trouble) -> Result<Resp
     let (size, path) = qr(&proposal.uri)?;
     let groups = proposal.seed.expose().as_bytes().chunks(4).map(String::from_utf8_lossy);
     let seed = groups.collect::<Vec<_>>().join(" ");
-    let frame = frame(ENGLISH.set_up_app, visitor);
-    Ok(answer(trouble.status, &AppPage { frame, problem: trouble.problem, size, path, seed }))
+    let (frame, uri) = (frame(ENGLISH.set_up_app, visitor), proposal.uri.expose().to_owned());
+    Ok(answer(trouble.status, &AppPage { frame, problem: trouble.problem, size, path, uri, seed }))
 }
 
 /// A QR code as a path over squares of one unit, with the margin of four that readers want.

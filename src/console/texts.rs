@@ -539,6 +539,7 @@ texts! {
     revoke_named = "Revoke {}";
     made = "Made";
     app_password_made = "Your new app password";
+    app_password_label = "App password";
     app_password_once = "Type it into \"{}\" now, with your address {}. It is shown this once.";
     app_password_done = "I have typed it in";
     protocols = "For";
@@ -569,8 +570,9 @@ texts! {
     set_up_app = "Set up an authenticator app";
     remove_app = "Remove the authenticator app";
     remove_app_hint = "Codes of it open nothing any more. Type your password to go on.";
-    scan = "Scan this with your authenticator app";
+    scan = "Scan this with your authenticator app:";
     scan_label = "QR code for the authenticator app";
+    app_is_here = "The app is on this device: open it";
     or_type = "or type this key:";
     code_of_app = "Code that the app shows";
     confirm_app = "Use this app";
@@ -588,7 +590,7 @@ texts! {
     make_codes = "Make new codes";
     make_codes_hint = "The codes before stop to work.";
     your_codes = "Your recovery codes";
-    codes_once = "Write them down or print this page: they are shown this once. Each works once.";
+    codes_once = "Write them down or print this page: they are shown this once.";
     codes_done = "I have kept them";
 
     // Forgotten password.

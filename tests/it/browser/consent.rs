@@ -64,7 +64,7 @@ both_engines! {
         browser.press("Sign in").await;
         browser.sees("Allow Chart Table to use your account?").await;
         let mut findings = Vec::new();
-        window.examine("consent", &mut findings).await;
+        window.arrive("consent", &mut findings).await;
         assert!(findings.is_empty(), "{findings:#?}");
 
         browser.press("Do not allow").await;
@@ -97,7 +97,7 @@ both_engines! {
         window.go(&path.replace("callback", "elsewhere")).await;
         browser.sees("was not registered").await;
         let mut findings = Vec::new();
-        window.examine("consent-refused", &mut findings).await;
+        window.arrive("consent-refused", &mut findings).await;
         assert!(findings.is_empty(), "{findings:#?}");
     }
 }

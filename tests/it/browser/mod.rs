@@ -14,8 +14,11 @@ use std::ops::Deref;
 use mailward::app::App;
 use mailward::app::random::Random;
 use mailward::clock::Clock;
+use mailward::config::Config;
 use mailward::store::engine::Db;
+use tokio::sync::mpsc::Receiver;
 
+use crate::support::postbox::postbox;
 use crate::support::webdriver::Browser;
 use crate::support::world::{PASSWORD, START, World, config};
 
@@ -75,8 +78,19 @@ impl Deref for Window {
 
 impl Window {
     pub async fn open(db: impl Into<Db>) -> Self {
-        let port = a_port();
+        Self::open_with(db, config()).await
+    }
+
+    /// With the letters that are sent from there.
+    pub async fn with_letters(db: impl Into<Db>) -> (Self, Receiver<String>) {
+        let (postbox, letters) = postbox().await;
         let mut config = config();
+        config.mail.notices_smtp = postbox;
+        (Self::open_with(db, config).await, letters)
+    }
+
+    async fn open_with(db: impl Into<Db>, mut config: Config) -> Self {
+        let port = a_port();
         config.server.public_url.clone_from(&port.1);
         let app = App::new(db.into(), config, Clock::at(START), Random::seeded(7)).await.expect("an app");
         let world = World::around(app).await;

@@ -344,7 +344,9 @@ both_engines! {
         assert!(part.contains("Open mail sessions on mx1") && part.contains("done"), "{part}");
         assert!(!part.contains("hx-get") && !part.contains("<html"), "nothing is left to ask for: {part}");
         visitor.headers.clear();
-        assert!(visitor.get(&format!("/changes/{change}")).await.text.contains("<html"));
+        let whole = visitor.get(&format!("/changes/{change}")).await.text;
+        let of_whom = format!(r#"<a href="/users/{}">{}</a>"#, world.member.zuid, world.member.email);
+        assert!(whole.contains("<html") && whole.contains("Mail disabled") && whole.contains(&of_whom), "{whole}");
         assert_eq!(visitor.get("/changes/200000000000999999").await.status, StatusCode::NOT_FOUND);
         let mut member = Visitor::signed_in(&world, &world.other.email, PASSWORD).await;
         assert_eq!(member.get(&format!("/changes/{change}")).await.status, StatusCode::FORBIDDEN);

@@ -27,6 +27,11 @@ pub struct Telephone {
 }
 
 impl Telephone {
+    /// An app that was shown this key.
+    pub fn with(seed: &str) -> Self {
+        Self { seed: seed.replace(' ', ""), recovery_codes: Vec::new() }
+    }
+
     /// The code that it shows at the world's time.
     pub fn code(&self, world: &World) -> String {
         self.code_at(world.app.clock.now())
@@ -52,8 +57,7 @@ pub async fn set_up(world: &World, visitor: &mut Visitor<'_>) -> Telephone {
     assert_eq!(begun.headers["location"], "/me/security/app", "{}", begun.text);
     let page = visitor.get("/me/security/app").await;
     assert!(page.text.contains("<svg"), "{}", page.text);
-    let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
-    let mut telephone = Telephone { seed, recovery_codes: Vec::new() };
+    let mut telephone = Telephone::with(&texts(&page.text, r#"<code class="seed">"#).remove(0));
     let wrong = visitor.post("/me/security/app/confirm", &[("code", "000000")]).await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     let code = telephone.code(world);
@@ -79,7 +83,7 @@ async fn half_way<'a>(world: &'a World, who: &Someone) -> Visitor<'a> {
     visitor
 }
 
-async fn demand(world: &World, of: SecondFactor) {
+pub async fn demand(world: &World, of: SecondFactor) {
     let demand = move |organization: &mut organizations::Organization, _: &_| {
         organization.policy.second_factor = of;
         Ok(())

@@ -3,7 +3,7 @@
 mod actions;
 pub mod authenticator;
 mod consent;
-mod factors;
+pub mod factors;
 mod lists;
 pub mod many;
 mod me;
