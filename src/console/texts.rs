@@ -321,6 +321,7 @@ texts! {
     means_remove_address = "Mail to it is refused from now on. It is kept for this account for a term.";
     what_will_happen = "What exactly will happen?";
     what_happens = "If you go on:";
+    show_first = "Show what will happen";
     prove_before = "You signed in a while ago. Show that it is still you before you do this.";
     prove_now = "Type your password";
     new_address = "New address";
@@ -355,7 +356,12 @@ texts! {
     will_delete_clients = "{} applications of this person are deleted";
     will_arrive = "Mail keeps arriving";
     will_not_arrive = "No mail arrives any more";
-    will_keep_address = "{} is kept for this account until {}";
+    will_change_role = "The role changes from {} to {}";
+    will_be_main_address = "{} becomes the main address: the login name, and what others see";
+    will_take_address = "{} is taken into use";
+    will_stay_address = "{} stays an address of this account";
+    will_stay_addresses = "{} addresses of this account stay";
+    will_keep_address = "{} is given up; it is kept for this account until {}";
     will_tell = "The person is told by mail";
 
     // After it.

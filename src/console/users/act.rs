@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use crate::app::App;
+use crate::app::call::Context;
 use crate::app::change::{self, Ask, Done};
 use crate::app::password;
 use crate::app::people::Overview;
@@ -16,7 +17,7 @@ use crate::console::said::Said;
 use crate::console::texts::ENGLISH;
 use crate::console::users::action::Action;
 use crate::console::users::handed::password_page;
-use crate::console::users::panel::{Numbers, RELEASE, Typed, in_numbers, way_back};
+use crate::console::users::panel::{Numbers, RELEASE, SHOWN, Typed, decisive, in_numbers, way_back};
 use crate::console::users::secured;
 use crate::console::users::show::{Seen, user_of};
 use crate::console::visit::{Posted, Visitor};
@@ -97,9 +98,37 @@ pub async fn act(
         };
     }
     let password = password::one_time(&app, visitor.organization()).await?;
+    if action.shows_first() && form.text(SHOWN) != decisive(&form) {
+        return show_first(&app, &visitor, user, action, &form, &password).await;
+    }
     match run(&app, &visitor, user, action, &form, &password).await {
         Ok(done) => done_page(&app, &visitor, user, action, done, &password).await,
         Err(error) => refused(&app, &visitor, user, action, &form, error).await,
+    }
+}
+
+/// What the action would do with what was typed, above a form that then does it.
+async fn show_first(
+    app: &App,
+    visitor: &Visitor,
+    user: UserId,
+    action: Action,
+    form: &Form,
+    password: &Secret,
+) -> Result<Response> {
+    let foretold = async {
+        let mode = action.mode(form, password)?;
+        change::forecast(app, &context(app, visitor, form)?, asking(visitor, user, mode)).await
+    };
+    match foretold.await {
+        Ok(forecast) => {
+            let mut typed = Typed::of(form, None);
+            typed.shown = Some(decisive(form));
+            let lines = Some(in_numbers(&forecast, app.clock.now()));
+            let seen = Seen::of(app, visitor, user).await?;
+            Ok(ok(&seen.page(app, visitor, Some((action, typed, lines)))))
+        }
+        Err(error) => refused(app, visitor, user, action, form, error).await,
     }
 }
 
@@ -129,9 +158,14 @@ async fn run(
     password: &Secret,
 ) -> Result<Done> {
     let mode = action.mode(form, password)?;
+    change::run(app, &context(app, visitor, form)?, asking(visitor, user, mode)).await
+}
+
+/// Who asks, with the reasons that were typed.
+fn context(app: &App, visitor: &Visitor, form: &Form) -> Result<Context> {
     let mut context = visitor.context(app, Reason::parse(form.text("reason"))?);
     context.release = Reason::parse(form.text(RELEASE))?;
-    change::run(app, &context, asking(visitor, user, mode)).await
+    Ok(context)
 }
 
 async fn done_page(

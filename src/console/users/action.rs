@@ -273,6 +273,11 @@ impl Action {
         self.facts().dangerous
     }
 
+    /// Does something dangerous with what is typed: what that would be is shown before it is done.
+    pub fn shows_first(self) -> bool {
+        self.is_dangerous() && !self.field().is_plain()
+    }
+
     /// What nobody does to oneself.
     pub fn is_for_others(self) -> bool {
         self.facts().for_others

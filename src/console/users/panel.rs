@@ -3,7 +3,7 @@
 
 use askama::Template;
 
-use crate::app::forecast::Forecast;
+use crate::app::forecast::{Forecast, OnAccount};
 use crate::app::people::Overview;
 use crate::clock::Millis;
 use crate::clock::date;
@@ -35,6 +35,8 @@ pub struct Typed {
     domains: String,
     also: bool,
     release: String,
+    /// What was typed when it was shown what would happen, if that is so.
+    pub shown: Option<String>,
     /// The address is kept for somebody else, and the visitor may release it.
     pub may_release: bool,
 }
@@ -49,6 +51,7 @@ impl Typed {
             domains: form.text("domains").to_owned(),
             also: ALSO.iter().any(|name| form.ticked(name)),
             release: form.text(RELEASE).to_owned(),
+            shown: None,
             may_release: false,
         }
     }
@@ -58,6 +61,18 @@ impl Typed {
 pub const ALSO: [&str; 2] = ["keep_app_passwords", "incoming"];
 /// The field with the reason to give out an address that is kept for somebody else.
 pub const RELEASE: &str = "release";
+
+/// The field with what was typed when it was shown what would happen.
+pub const SHOWN: &str = "shown";
+
+/// What of a form decides what a value does; sent again as it was shown, it is done.
+pub fn decisive(form: &Form) -> String {
+    let mut all = url::form_urlencoded::Serializer::new(String::new());
+    for name in ["value", "domains"] {
+        all.append_pair(name, form.text(name).trim());
+    }
+    all.extend_pairs(form.all("verbs").map(|verb| ("verbs", verb))).finish()
+}
 
 /// Where a panel is found again with what was typed there; nothing of it is secret.
 pub fn way_back(user: UserId, action: Action, form: &Form) -> String {
@@ -98,6 +113,10 @@ pub struct Panel {
     pub release: Option<String>,
     /// What it would do; `None` where that is asked for when the panel opens.
     pub forecast: Option<Vec<String>>,
+    /// What it would do is shown before it is done.
+    pub shows_first: bool,
+    /// What was typed when that was shown.
+    pub shown: Option<String>,
     /// Where to give a fresh proof first.
     pub prove: Option<String>,
 }
@@ -148,6 +167,8 @@ impl Panel {
             also: false,
             release: None,
             forecast: None,
+            shows_first: action.shows_first(),
+            shown: None,
             prove: (must_prove && action.is_dangerous()).then(|| prove_at(&path)),
         }
     }
@@ -168,6 +189,7 @@ impl Panel {
             choice.chosen = choice.value == self.value || (self.value.is_empty() && choice.chosen);
         }
         (self.reason, self.problem, self.forecast) = (typed.reason, typed.problem, forecast);
+        self.shown = typed.shown;
         self
     }
 
@@ -220,6 +242,7 @@ pub fn in_numbers(forecast: &Forecast, now: Millis) -> Vec<String> {
         }
     }
     for account in &forecast.accounts {
+        lines.extend(on_addresses(account));
         lines.push(if account.mail_arrives { t.will_arrive } else { t.will_not_arrive }.to_owned());
         for freed in &account.addresses.freed {
             let until = date(freed.kept_until.max(now));
@@ -227,6 +250,32 @@ pub fn in_numbers(forecast: &Forecast, now: Millis) -> Vec<String> {
         }
         if !account.told.is_empty() {
             lines.push(t.will_tell.to_owned());
+        }
+    }
+    lines
+}
+
+/// How many addresses are named that stay; more are counted.
+const NAMED: usize = 3;
+
+/// What becomes of the role and of the addresses that the account keeps.
+fn on_addresses(account: &OnAccount) -> Vec<String> {
+    let (t, addresses) = (&ENGLISH, &account.addresses);
+    let difference = |what| account.differences.iter().find(|one| one.what == what);
+    let mut lines = Vec::new();
+    if let Some(role) = difference("role") {
+        let word = |role: &str| role.replace('_', " ");
+        lines.push(fill(t.will_change_role, &[&word(&role.from), &word(&role.to)]));
+    }
+    let main = difference("primaryEmailAddress").map(|one| &one.to);
+    lines.extend(addresses.taken.iter().map(|address| fill(t.will_take_address, &[address])));
+    lines.extend(main.map(|address| fill(t.will_be_main_address, &[address])));
+    if main.is_some() || !addresses.taken.is_empty() || !addresses.freed.is_empty() {
+        let stay: Vec<_> = addresses.kept.iter().filter(|address| Some(*address) != main).collect();
+        if stay.len() > NAMED {
+            lines.push(fill(t.will_stay_addresses, &[&stay.len()]));
+        } else {
+            lines.extend(stay.into_iter().map(|address| fill(t.will_stay_address, &[address])));
         }
     }
     lines

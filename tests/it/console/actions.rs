@@ -23,7 +23,20 @@ async fn act(
     fields: &[(&str, &str)],
 ) -> crate::support::world::Answer {
     visitor.get(&format!("/users/{}", on.zuid)).await;
-    visitor.post(&format!("/users/{}/{action}", on.zuid), fields).await
+    go_on(visitor, &format!("/users/{}/{action}", on.zuid), fields).await
+}
+
+/// Sends a form, and once more where it is shown first what would happen.
+async fn go_on(
+    visitor: &mut Visitor<'_>,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> crate::support::world::Answer {
+    let answer = visitor.post(path, fields).await;
+    let Some((_, rest)) = answer.text.split_once(r#"name="shown" value=""#) else { return answer };
+    let shown = rest.split('"').next().unwrap_or_default().replace("&#38;", "&");
+    let again: Vec<_> = fields.iter().copied().chain([("shown", shown.as_str())]).collect();
+    visitor.post(path, &again).await
 }
 
 /// What a panel would send as the page offers it, without the token.
@@ -202,7 +215,7 @@ both_engines! {
             assert!(pairs.contains(&pair), "{pair:?} in {pairs:?}");
         }
         let before = world.account(&world.member).await.help_desk;
-        let answer = visitor.post(&format!("{path}/change-role"), &pairs).await;
+        let answer = go_on(&mut visitor, &format!("{path}/change-role"), &pairs).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
         assert_eq!(world.account(&world.member).await.help_desk, before, "sent as it was offered");
 
@@ -251,7 +264,7 @@ both_engines! {
             let refused = owner.post(&path, &[("value", address)]).await;
             assert_eq!(refused.status, StatusCode::BAD_REQUEST);
             assert!(offered(&refused.text, action).contains(&("release".to_owned(), String::new())), "{}", refused.text);
-            let given = owner.post(&path, &[("value", address), ("release", "Peter agreed")]).await;
+            let given = go_on(&mut owner, &path, &[("value", address), ("release", "Peter agreed")]).await;
             assert_eq!(given.status, StatusCode::SEE_OTHER, "{}", given.text);
             assert!(owner.follow(given).await.text.contains(&format!("{address}: Peter agreed")), "the history tells it");
         }
@@ -305,6 +318,55 @@ both_engines! {
         assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     }
 
+    async fn what_a_dangerous_value_would_do_is_shown_before_it_is_done(db: Db) {
+        let world = World::start(db).await;
+        let mut visitor = Visitor::signed_in(&world, &world.owner.email, PASSWORD).await;
+        let aliases = json!({"emailAlias": ["becky@zylker.example", "mia.lund@zylker.example"]});
+        world.mode(&world.owner, &world.member, "addEmailAlias", aliases).await.ok();
+        let (page, old) = (format!("/users/{}", world.member.zuid), world.member.email.as_str());
+        let stays = format!("{old} stays an address of this account");
+        let shown = |page: &str, action: &str| {
+            let fields = offered(page, action);
+            let (_, shown) = fields.into_iter().find(|(name, _)| name == "shown").expect("what was shown");
+            shown.replace("&#38;", "&")
+        };
+        for (action, value, another, words) in [
+            (
+                "change-address",
+                "rebecca@zylker.example",
+                "ruth@zylker.example",
+                ["rebecca@zylker.example is taken into use", "rebecca@zylker.example becomes the main address", stays.as_str()],
+            ),
+            (
+                "remove-address",
+                "becky@zylker.example",
+                "mia.lund@zylker.example",
+                ["becky@zylker.example is given up; it is kept for this account until", stays.as_str(), "Mail keeps arriving"],
+            ),
+            ("change-role", "admin", "super_admin", ["The role changes from member to admin", "If you go on:", "Mail keeps arriving"]),
+        ] {
+            let before = world.account(&world.member).await;
+            let path = format!("{page}/{action}");
+            let offer = visitor.get(&page).await.text;
+            let panel = offer.split(&format!(r#"id="{action}""#)).nth(1).expect("a panel");
+            assert!(panel.split("</details>").next().unwrap().contains("Show what will happen"), "{action}: {panel}");
+            let first = visitor.post(&path, &[("value", value), ("reason", "because")]).await;
+            assert_eq!(first.status, StatusCode::OK, "{action}: {}", first.text);
+            for words in words {
+                assert!(first.text.contains(words), "{action}, {words}: {}", first.text);
+            }
+            assert!(first.text.contains(r#"value="because""#), "what was typed stands there: {}", first.text);
+            let seen = shown(&first.text, action);
+            let other = visitor.post(&path, &[("value", another), ("shown", &seen)]).await;
+            assert_eq!(other.status, StatusCode::OK, "another value is shown first again: {}", other.text);
+            assert_ne!(shown(&other.text, action), seen);
+            assert_eq!(world.account(&world.member).await, before, "{action}: nothing is done yet");
+            let done = visitor.post(&path, &[("value", value), ("shown", &seen)]).await;
+            assert_eq!(done.status, StatusCode::SEE_OTHER, "{action}: {}", done.text);
+            assert_ne!(world.account(&world.member).await, before);
+        }
+    }
+
     async fn what_takes_away_asks_for_a_fresh_proof_and_keeps_what_was_typed(db: Db) {
         let world = World::start(db).await;
         let mut visitor = as_admin(&world).await;
@@ -320,7 +382,8 @@ both_engines! {
         let proved = visitor.post("/prove", &[("password", PASSWORD), ("next", &next)]).await;
         let page = visitor.follow(proved).await.text;
         assert!(page.contains(r#"value="rebecca@zylker.example""#) && page.contains(r#"value="married""#), "{page}");
-        assert_eq!(visitor.post(&path, &[("value", "rebecca@zylker.example")]).await.status, StatusCode::SEE_OTHER);
+        let done = go_on(&mut visitor, &path, &[("value", "rebecca@zylker.example")]).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
         // What gives back does not wait for it.
         world.app.clock.advance(11 * MINUTE);
         let enable = act(&mut visitor, &world.member, "enable-user", &[]).await;
