@@ -144,8 +144,8 @@ fn no_refusal_is_left_out_of_the_documents() {
         .chain(&refusals::at_the_token_endpoint())
         .map(|refusal| format!("{:?}", refusal.error))
         .collect();
-    // Documented together with the one that looks alike, and never seen outside.
-    let alike = ["Again", "Unique"];
+    // Documented together with the one that looks alike.
+    let alike = ["Again", "Unique", "AddressKept", "ReadOnly"];
     let mut names = variants("Error");
     names.extend(variants("Malformed"));
     names.extend(variants("GrantRefusal"));
