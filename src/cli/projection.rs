@@ -22,8 +22,8 @@ use crate::store::projection::Drift;
 pub enum Projection {
     /// Bring the files to the database's position; run before Postfix and Dovecot start
     ///
-    /// It needs the database and [mail] alone. Where `mailward migrate` has yet to be run it writes nothing, and succeeds if
-    /// the files hold every change.
+    /// Of the configuration it needs the sections database and mail alone. Where `mailward migrate` has yet to be run it writes
+    /// nothing, and succeeds if the files hold every change.
     #[command(after_help = "Examples:\n  mailward projection catch-up")]
     CatchUp,
     /// Make both files anew from the database, in place

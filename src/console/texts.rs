@@ -680,9 +680,9 @@ texts! {
     client_id = "Client id";
     client_owner = "Acts as";
     client_kind = "Kind";
-    client_self = "self client: a script of your own, with codes that you make here";
-    client_web = "web application with a secret";
-    client_public = "application that cannot keep a secret (PKCE)";
+    client_self = "a script of your own (self client)";
+    client_web = "a web application (keeps a secret)";
+    client_public = "an app without a secret (PKCE)";
     redirects = "Redirect addresses";
     redirects_hint = "One on each line, exactly as the application sends it. A self client needs none.";
     add_application = "Add an application";
