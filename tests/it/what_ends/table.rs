@@ -82,7 +82,8 @@ pub const NOTES: &[(Event, &[Artefact], &str)] = &[
         Event::RoleChanged,
         &[Artefact::AccessToken, Artefact::WebSession],
         "the role is looked up at each use and nothing of it is in a token: what the new role may not is refused from \
-         the next call on",
+         the next call on; \
+         where a second factor is demanded of the new role, a browser signed in without one has to sign in again",
     ),
     (
         Event::RoleChanged,
