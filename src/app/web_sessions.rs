@@ -128,6 +128,10 @@ pub async fn begin(
                 agent: agent.clone(),
             };
             store::web_sessions::insert(tx, &hash, &session).await?;
+            if stage == Stage::SetUpFactor {
+                // They are void without a factor, and must not come back to life by the one that is set up now.
+                store::web_sessions::delete_at(tx, organization, account.user, Stage::SignedIn).await?;
+            }
             if stage == Stage::SignedIn {
                 store::sign_ins::note(tx, organization, account.user, now, "console").await?;
             }

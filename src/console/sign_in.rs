@@ -155,7 +155,7 @@ pub async fn choose_password(State(app): State<App>, posted: PostedByGuest) -> R
             };
             Ok(go_on(&app, &guest, &started, &next))
         }
-        Err(error @ Error::BadPassword(_)) => {
+        Err(error @ (Error::BadPassword(_) | Error::TooMany { .. })) => {
             choice(&app, &guest, Trouble::of(&error), sent.text("next")).await
         }
         Err(Error::BadCredentials) => {

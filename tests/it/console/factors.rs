@@ -359,6 +359,7 @@ both_engines! {
         let world = World::start(db).await;
         demand(&world, SecondFactor::Administrators).await;
         let mut raised = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
+        let mut stolen = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
         let mut protected = Visitor::signed_in(&world, &world.other.email, PASSWORD).await;
         set_up(&world, &mut protected).await;
         for of in [&world.member, &world.other] {
@@ -371,6 +372,7 @@ both_engines! {
         set_up(&world, &mut raised).await;
         raised.get("/users").await.ok();
         protected.get("/users").await.ok();
+        assert_eq!(stolen.get("/users").await.headers["location"], "/?next=%2Fusers", "no factor was shown there");
 
         let mut plain = Visitor::new(&world);
         let hans = world.someone("hans", mailward::domain::actor::Role::Member).await;
