@@ -89,10 +89,10 @@ fn of_restrictions(place: &str, settings: &Settings<'_>) -> Vec<Finding> {
         })
     };
     let mut ill = Vec::new();
-    if !asked(&["mailward-rcpt."]) {
+    if !asked(&["mailward-rcpt.", "mw_rcpt"]) {
         ill.push(format!("Postfix {place} does not ask whether an address is blocked"));
     }
-    if logins && !asked(&["mailward-sasl."]) {
+    if logins && !asked(&["mailward-sasl.", "mw_sasl"]) {
         ill.push(format!(
             "Postfix {place} does not ask for the credential of a session: old passwords and disabled accounts go on sending"
         ));
