@@ -7,6 +7,7 @@ use axum::response::Response;
 use crate::app::App;
 use crate::app::call::Context;
 use crate::app::change::{self, Ask, Done};
+use crate::app::forecast::Forecast;
 use crate::app::password;
 use crate::app::people::Overview;
 use crate::console::asked::with_query;
@@ -98,13 +99,20 @@ pub async fn act(
         };
     }
     let password = password::one_time(&app, visitor.organization()).await?;
-    if action.shows_first() && form.text(SHOWN) != decisive(&form) {
-        return show_first(&app, &visitor, user, action, &form, &password).await;
-    }
-    match run(&app, &visitor, user, action, &form, &password).await {
-        Ok(done) => done_page(&app, &visitor, user, action, done, &password).await,
-        Err(error) => refused(&app, &visitor, user, action, &form, error).await,
-    }
+    let called = call(&app, &visitor, user, action, &form, &password);
+    let shown = !action.shows_first() || form.text(SHOWN) == decisive(&form);
+    let refusal = match called {
+        Ok((context, ask)) if shown => match change::run(&app, &context, ask).await {
+            Ok(done) => return done_page(&app, &visitor, user, action, done, &password).await,
+            Err(error) => error,
+        },
+        Ok((context, ask)) => match change::forecast(&app, &context, ask).await {
+            Ok(forecast) => return show_first(&app, &visitor, user, action, &form, &forecast).await,
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    refused(&app, &visitor, user, action, &form, refusal).await
 }
 
 /// What the action would do with what was typed, above a form that then does it.
@@ -114,22 +122,13 @@ async fn show_first(
     user: UserId,
     action: Action,
     form: &Form,
-    password: &Secret,
+    forecast: &Forecast,
 ) -> Result<Response> {
-    let foretold = async {
-        let mode = action.mode(form, password)?;
-        change::forecast(app, &context(app, visitor, form)?, asking(visitor, user, mode)).await
-    };
-    match foretold.await {
-        Ok(forecast) => {
-            let mut typed = Typed::of(form, None);
-            typed.shown = Some(decisive(form));
-            let lines = Some(in_numbers(&forecast, app.clock.now()));
-            let seen = Seen::of(app, visitor, user).await?;
-            Ok(ok(&seen.page(app, visitor, Some((action, typed, lines)))))
-        }
-        Err(error) => refused(app, visitor, user, action, form, error).await,
-    }
+    let mut typed = Typed::of(form, None);
+    typed.shown = Some(decisive(form));
+    let lines = Some(in_numbers(forecast, app.clock.now()));
+    let seen = Seen::of(app, visitor, user).await?;
+    Ok(ok(&seen.page(app, visitor, Some((action, typed, lines)))))
 }
 
 /// A refusal beside the form, with what was typed, where it is about that.
@@ -149,23 +148,19 @@ async fn refused(
     Ok(answer(status, &seen.page(app, visitor, Some((action, typed, None)))))
 }
 
-async fn run(
+/// The call that a form stands for, and who makes it, with the reasons that were typed.
+fn call(
     app: &App,
     visitor: &Visitor,
     user: UserId,
     action: Action,
     form: &Form,
     password: &Secret,
-) -> Result<Done> {
+) -> Result<(Context, Ask)> {
     let mode = action.mode(form, password)?;
-    change::run(app, &context(app, visitor, form)?, asking(visitor, user, mode)).await
-}
-
-/// Who asks, with the reasons that were typed.
-fn context(app: &App, visitor: &Visitor, form: &Form) -> Result<Context> {
     let mut context = visitor.context(app, Reason::parse(form.text("reason"))?);
     context.release = Reason::parse(form.text(RELEASE))?;
-    Ok(context)
+    Ok((context, asking(visitor, user, mode)))
 }
 
 async fn done_page(
