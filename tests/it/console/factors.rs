@@ -50,14 +50,19 @@ fn texts(page: &str, before: &str) -> Vec<String> {
     parts.map(|rest| rest.split('<').next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Sets up an app for whoever the visitor is; the code of the running step is spent by it.
-pub async fn set_up(world: &World, visitor: &mut Visitor<'_>) -> Telephone {
+/// An app that was shown the key which the visitor asked for.
+async fn shown_a_key(visitor: &mut Visitor<'_>) -> Telephone {
     visitor.get("/me/security").await;
     let begun = visitor.post("/me/security/app", &[]).await;
     assert_eq!(begun.headers["location"], "/me/security/app", "{}", begun.text);
     let page = visitor.get("/me/security/app").await;
     assert!(page.text.contains("<svg"), "{}", page.text);
-    let mut telephone = Telephone::with(&texts(&page.text, r#"<code class="seed">"#).remove(0));
+    Telephone::with(&texts(&page.text, r#"<code class="seed">"#).remove(0))
+}
+
+/// Sets up an app for whoever the visitor is; the code of the running step is spent by it.
+pub async fn set_up(world: &World, visitor: &mut Visitor<'_>) -> Telephone {
+    let mut telephone = shown_a_key(visitor).await;
     let wrong = visitor.post("/me/security/app/confirm", &[("code", "000000")]).await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     let code = telephone.code(world);
@@ -446,11 +451,7 @@ both_engines! {
     async fn a_proposed_seed_belongs_to_the_session_that_asked_for_it(db: Db) {
         let world = World::start(db).await;
         let mut own = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
-        own.get("/me/security").await;
-        own.post("/me/security/app", &[]).await;
-        let page = own.get("/me/security/app").await;
-        let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
-        let telephone = Telephone { seed, recovery_codes: Vec::new() };
+        let telephone = shown_a_key(&mut own).await;
 
         // Somebody else knows the password, and waits.
         let mut thief = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
@@ -469,11 +470,7 @@ both_engines! {
         let world = World::start(db).await;
         demand(&world, SecondFactor::Everyone).await;
         let mut thief = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
-        thief.get("/me/security").await;
-        thief.post("/me/security/app", &[]).await;
-        let page = thief.get("/me/security/app").await;
-        let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
-        let telephone = Telephone { seed, recovery_codes: Vec::new() };
+        let telephone = shown_a_key(&mut thief).await;
 
         // The person is quicker, with a passkey.
         world.add_passkey(&world.member).await;
@@ -492,11 +489,7 @@ both_engines! {
         let world = World::start(db).await;
         demand(&world, SecondFactor::Everyone).await;
         let mut thief = Visitor::signed_in(&world, &world.member.email, PASSWORD).await;
-        thief.get("/me/security").await;
-        thief.post("/me/security/app", &[]).await;
-        let page = thief.get("/me/security/app").await;
-        let seed = texts(&page.text, r#"<code class="seed">"#).remove(0).replace(' ', "");
-        let telephone = Telephone { seed, recovery_codes: Vec::new() };
+        let telephone = shown_a_key(&mut thief).await;
 
         // What is open stays open, but the password is another one.
         let reset = json!({"password": "a-better-one-9", "oneTimePassword": false, "resetAuthToken": false});
