@@ -2,6 +2,10 @@
 //! itself, as SQLite has it, would have one change wait for what hundreds of others wrote.
 //! Source: <https://www.sqlite.org/wal.html>, "Checkpointing".
 
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,12 +18,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::sqlite::{connect, lock};
 
 /// When the log is this many times as long as wished, the thread cannot keep up, and the writer folds it itself.
-const MOST_TIMES: u32 = 4;
+const MOST_TIMES: u32 = 2;
+/// The thread folds whenever the log has grown by this part of the wished length: the more is synced at once, the
+/// longer changes wait for their own sync.
+const STEPS: u32 = 8;
 /// How often the thread looks for what was written meanwhile.
 const PASSES: u32 = 5;
-/// Once less than this part (an eighth) of the wished length is left, the writer finishes without a pause that
-/// anybody would notice.
-const LITTLE: u32 = 8;
 
 /// The thread that folds a log now, if there is one.
 #[derive(Clone, Default)]
@@ -33,28 +37,29 @@ struct Running {
 }
 
 impl Checkpoints {
-    /// From now on the log is folded whenever `connection` has made it this many pages longer. In place of SQLite's
+    /// From now on the log is folded step by step, and begins anew once it has this many pages. In place of SQLite's
     /// own `wal_autocheckpoint`, which must not be set afterwards.
     pub fn beside(connection: &mut Connection, path: &Path, pages: u32) -> rusqlite::Result<Self> {
         let checkpoints = Self::default();
         let (running, path) = (checkpoints.clone(), path.to_owned());
-        let (mut due, mut last) = (pages, 0);
+        let step = (pages / STEPS).max(1);
+        let (mut due, mut last) = (step, 0);
         connection.wal_hook(Some(move |log: &mut Wal, length| {
             let length = u32::try_from(length).unwrap_or(0);
             if length < last {
-                due = pages; // the log has begun anew
+                due = step; // the log has begun anew
             }
             last = length;
             // SQLite begins a log anew only where all of it is in the file. Beside writers who never pause there is
-            // always something left, which is for the writer.
-            let nearly_done = running.0.nearly_done.swap(false, Ordering::Relaxed);
+            // always something left, which is for the writer, and costs it a sync.
+            let nearly_done = length >= pages && running.0.nearly_done.swap(false, Ordering::Relaxed);
             let too_long = length >= due && length >= pages.saturating_mul(MOST_TIMES);
             if (nearly_done || too_long) && log.checkpoint().is_ok() {
-                due = length.saturating_add(pages);
+                due = length.saturating_add(step);
             } else if length >= due {
                 // What fails is tried again when the log is longer.
-                due = length.saturating_add(pages);
-                running.begin(&path, i64::from(pages / LITTLE));
+                due = length.saturating_add(step);
+                running.begin(&path, i64::from(step / 2));
             }
             Ok(())
         }))?;
@@ -86,12 +91,38 @@ impl Checkpoints {
 fn fold(path: &Path, little: i64) -> bool {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE;
     let Ok(connection) = connect(path, access, Duration::ZERO) else { return false };
-    (0..PASSES).any(|_| {
+    let nearly_done = (0..PASSES).any(|_| {
         let left = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             Ok(row.get::<_, i64>("log")? - row.get::<_, i64>("checkpointed")?)
         });
         left.is_ok_and(|left| left <= little)
-    })
+    });
+    // SQLite syncs the file with the last page of the log alone. That is the writer's, who would wait for all of them.
+    let _who_needs_it_syncs_again = sync(path);
+    nearly_done
+}
+
+/// Files that were synced here, by device and inode. They are never closed: closing any descriptor of a file ends all
+/// locks that this process has on it, SQLite's among them.
+/// Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
+static SYNCED: Mutex<Option<HashMap<(u64, u64), Arc<File>>>> = Mutex::new(None);
+
+fn sync(path: &Path) -> io::Result<()> {
+    let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    let file = {
+        let mut synced = lock(&SYNCED);
+        let synced = synced.get_or_insert_default();
+        match synced.get(&identity(fs::metadata(path)?)) {
+            Some(file) => Arc::clone(file),
+            None => {
+                let file = Arc::new(File::open(path)?);
+                let replaced = synced.insert(identity(file.metadata()?), Arc::clone(&file));
+                std::mem::forget(replaced);
+                file
+            }
+        }
+    };
+    file.sync_data()
 }
 
 #[cfg(test)]
@@ -169,6 +200,29 @@ mod tests {
         assert!(held > i64::from(WISHED * MOST_TIMES), "{held} pages");
         reader.execute_batch("ROLLBACK").expect("the end of the snapshot");
         assert!(written.write_until_anew() >= held);
+    }
+
+    #[test]
+    fn what_is_synced_beside_sqlite_keeps_the_locks_of_this_process() {
+        let written = written();
+        let path = written.folder.path().join("log.sqlite");
+        let meta = std::fs::metadata(&path).expect("the file");
+        // As the kernel lists them: kind, mode, process, then device and inode.
+        let held = || {
+            let locks = std::fs::read_to_string("/proc/locks").expect("the kernel's list");
+            let ours = std::process::id().to_string();
+            let inode = format!(":{}", meta.ino());
+            locks.lines().filter(|line| line.contains("POSIX")).any(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                words.contains(&ours.as_str()) && words.iter().any(|word| word.ends_with(&inode))
+            })
+        };
+        written.write(1);
+        assert!(held(), "a connection in WAL mode holds a lock for as long as it is open");
+        for _ in 0..3 {
+            assert!(fold(&path, 0), "nobody reads");
+            assert!(held(), "the lock has gone");
+        }
     }
 
     #[test]

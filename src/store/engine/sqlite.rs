@@ -26,9 +26,9 @@ const CACHED_STATEMENTS: usize = 256;
 /// For the pages of the connections that read at the same time, one on each core; 8 MiB hold the inner
 /// pages of the trees of a million accounts.
 const CACHE_KIB: usize = 16 * 1024;
-/// Pages of the log (16 MiB) after which they are folded into the file. SQLite's own thousand are a
-/// hundred changes, whose pages at the end of the tables are written again and again.
-const PAGES_BEFORE_CHECKPOINT: u32 = 4000;
+/// Pages of the log (31 MiB) after which it begins anew. SQLite's own thousand are a hundred changes, whose pages at
+/// the end of the tables are written again and again.
+const PAGES_OF_LOG: u32 = 8000;
 
 pub(super) struct Sqlite {
     path: PathBuf,
@@ -52,8 +52,7 @@ impl Sqlite {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
             .map_err(cannot)?;
-        let checkpoints =
-            Checkpoints::beside(&mut connection, &path, PAGES_BEFORE_CHECKPOINT).map_err(cannot)?;
+        let checkpoints = Checkpoints::beside(&mut connection, &path, PAGES_OF_LOG).map_err(cannot)?;
         // SQLite falls back to reading where it may not write.
         if connection.is_readonly("main").map_err(cannot)? {
             return Err(bad_url(format!("{} is not writable", path.display())));

@@ -1,5 +1,5 @@
-//! The one thread that writes to SQLite. Changes that wait at the same time share one COMMIT,
-//! each inside a savepoint, so that a refusal or a panic undoes only itself. Start with `write_loop`.
+//! The one thread that writes to SQLite. Changes that wait at the same time share one COMMIT; a refusal or a panic
+//! undoes only itself. Start with `write_loop`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -70,8 +70,10 @@ impl Writer {
 
 /// A change in the queue, whatever its closure and its result are.
 trait Waiting: Send {
-    /// Runs the change inside its savepoint. Unless it is to be kept it must leave no trace.
+    /// Runs the change, any number of times. Unless it is to be kept it must leave no trace.
     fn run(&mut self, tx: &mut Tx) -> Result<Fate>;
+    /// Whether it writes what is undone, or what SQLite does not count.
+    fn wants_savepoint(&self) -> bool;
     /// Tells the caller, after the common COMMIT.
     fn answer(self: Box<Self>, committed: Result<()>);
 }
@@ -109,6 +111,13 @@ where
         fate
     }
 
+    fn wants_savepoint(&self) -> bool {
+        match self.manner {
+            Manner::Change | Manner::ChangeAtLength => false,
+            Manner::Rehearsal | Manner::Migration => true,
+        }
+    }
+
     fn answer(self: Box<Self>, committed: Result<()>) {
         let answer = match (self.outcome, committed) {
             (Some(Ok(Ok(_))) | None, Err(error)) => Ok(Err(error)),
@@ -129,8 +138,10 @@ fn ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 fn write_loop(tx: &mut Tx, queue: &mpsc::Receiver<Box<dyn Waiting>>) {
     while let Ok(first) = queue.recv() {
+        // Whoever is waiting comes along, nobody is waited for.
         let mut batch = vec![first];
-        let committed = run_together(tx, &mut batch, queue);
+        batch.extend(queue.try_iter().take(MOST_CHANGES_PER_COMMIT - 1));
+        let committed = run_together(tx, &mut batch);
         if committed.is_err() && !sqlite(tx).is_autocommit() {
             let _ = control(tx, "ROLLBACK");
         }
@@ -138,28 +149,12 @@ fn write_loop(tx: &mut Tx, queue: &mpsc::Receiver<Box<dyn Waiting>>) {
     }
 }
 
-fn run_together(
-    tx: &mut Tx,
-    batch: &mut Vec<Box<dyn Waiting>>,
-    queue: &mpsc::Receiver<Box<dyn Waiting>>,
-) -> Result<()> {
+fn run_together(tx: &mut Tx, batch: &mut [Box<dyn Waiting>]) -> Result<()> {
     control(tx, "BEGIN IMMEDIATE")?;
-    for place in 0..MOST_CHANGES_PER_COMMIT {
-        if place == batch.len() {
-            // Whoever is waiting comes along, nobody is waited for.
-            let Ok(next) = queue.try_recv() else { break };
-            batch.push(next);
-        }
-        control(tx, "SAVEPOINT change")?;
-        let fate = batch[place].run(tx);
-        if sqlite(tx).is_autocommit() {
-            // SQLite gives up everything after some errors of the disk, earlier neighbours included.
-            return Err(fate.err().unwrap_or_else(|| Error::internal("a change ended the transaction")));
-        }
-        if !matches!(fate, Ok(Fate::Kept)) {
-            control(tx, "ROLLBACK TO change")?;
-        }
-        control(tx, "RELEASE change")?;
+    if !run_all(tx, batch, Savepoints::WhereWanted)? {
+        control(tx, "ROLLBACK")?;
+        control(tx, "BEGIN IMMEDIATE")?;
+        run_all(tx, batch, Savepoints::Everywhere)?;
     }
     crash::at(Point::Committing);
     control(tx, "COMMIT").map_err(|error| match error {
@@ -168,6 +163,41 @@ fn run_together(
     })?;
     crash::at(Point::Committed);
     Ok(())
+}
+
+/// Which changes have a savepoint of their own.
+#[derive(Clone, Copy, PartialEq)]
+enum Savepoints {
+    /// Nearly all changes are kept, or refused before they write: in a savepoint SQLite would copy every page that
+    /// those before them have written.
+    WhereWanted,
+    Everywhere,
+}
+
+/// Runs the changes one after the other, as far as those that are not kept leave no trace. Whether none has left any.
+fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Waiting>], savepoints: Savepoints) -> Result<bool> {
+    for write in batch {
+        let savepoint = savepoints == Savepoints::Everywhere || write.wants_savepoint();
+        if savepoint {
+            control(tx, "SAVEPOINT change")?;
+        }
+        let before = sqlite(tx).total_changes();
+        let fate = write.run(tx);
+        if sqlite(tx).is_autocommit() {
+            // SQLite gives up everything after some errors of the disk, earlier neighbours included.
+            return Err(fate.err().unwrap_or_else(|| Error::internal("a change ended the transaction")));
+        }
+        let kept = matches!(fate, Ok(Fate::Kept));
+        if savepoint && !kept {
+            control(tx, "ROLLBACK TO change")?;
+        }
+        if savepoint {
+            control(tx, "RELEASE change")?;
+        } else if !kept && sqlite(tx).total_changes() != before {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 const UNCONFIRMED: Error = Error::Unconfirmed { change: None };

@@ -25,8 +25,8 @@ const DIR_MODE: u32 = 0o2770;
 pub(super) const FILE_MODE: u32 = 0o660;
 /// A reader never blocks a writer in WAL mode; only a second writer makes us wait.
 const BUSY: Duration = Duration::from_secs(5);
-/// Pages of the log (8 MiB) after which they are folded into the file.
-const PAGES_BEFORE_CHECKPOINT: u32 = 2000;
+/// Pages of the log (16 MiB) after which it begins anew.
+const PAGES_OF_LOG: u32 = 4000;
 
 pub(super) struct File {
     kind: &'static Kind,
@@ -131,7 +131,7 @@ impl File {
         }
         self.mend_permissions();
         match connect(&self.path).and_then(|mut conn| {
-            let checkpoints = Checkpoints::beside(&mut conn, &self.path, PAGES_BEFORE_CHECKPOINT)?;
+            let checkpoints = Checkpoints::beside(&mut conn, &self.path, PAGES_OF_LOG)?;
             Ok((conn, checkpoints))
         }) {
             // A mail server that found no file made an empty one of its own.
