@@ -2,7 +2,7 @@
 //! itself, as SQLite has it, would have one change wait for what hundreds of others wrote.
 //! Source: <https://www.sqlite.org/wal.html>, "Checkpointing".
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -105,13 +105,12 @@ fn fold(path: &Path, little: i64) -> bool {
 /// Files that were synced here, by device and inode. They are never closed: closing any descriptor of a file ends all
 /// locks that this process has on it, SQLite's among them.
 /// Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
-static SYNCED: Mutex<Option<HashMap<(u64, u64), Arc<File>>>> = Mutex::new(None);
+static SYNCED: Mutex<BTreeMap<(u64, u64), Arc<File>>> = Mutex::new(BTreeMap::new());
 
 fn sync(path: &Path) -> io::Result<()> {
     let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
     let file = {
         let mut synced = lock(&SYNCED);
-        let synced = synced.get_or_insert_default();
         match synced.get(&identity(fs::metadata(path)?)) {
             Some(file) => Arc::clone(file),
             None => {
