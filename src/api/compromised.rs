@@ -50,6 +50,14 @@ fn view(report: &Report) -> Value {
             "browser": one.agent,
         })
     });
+    let places = report.places.iter().map(|one| {
+        json!({
+            "client": one.door,
+            "source": one.source,
+            "firstTime": one.first_at,
+            "lastTime": one.last_at,
+        })
+    });
     json!({
         "zuid": account.user.get(),
         "accountId": account.id.to_string(),
@@ -63,6 +71,7 @@ fn view(report: &Report) -> Value {
         "clients": report.clients,
         "lastLogin": report.last_sign_in.as_ref().map_or(0, |last| last.at),
         "lastClient": report.last_sign_in.as_ref().map_or("", |last| &last.door),
+        "signIns": places.collect::<Vec<_>>(),
         "webSessions": web.collect::<Vec<_>>(),
         "mailServers": servers.collect::<Vec<_>>(),
         "changesOfAccount": entries(&report.about),

@@ -23,7 +23,7 @@ pub use crate::mailserver::Session;
 use crate::mailserver::SessionMask;
 use crate::store;
 pub use crate::store::audit::AuditRow;
-use crate::store::sign_ins::SignIn;
+use crate::store::sign_ins::{Place, SignIn};
 pub use crate::store::web_sessions::WebSession;
 
 /// How long a mail server may take to say which sessions are open; the cut must not wait for it.
@@ -44,6 +44,8 @@ pub struct Report {
     /// Web sessions that were open just before.
     pub web_sessions: Vec<WebSession>,
     pub last_sign_in: Option<SignIn>,
+    /// From where somebody signed in, by web page and mail program, the latest first.
+    pub places: Vec<Place>,
     /// Second factors that stay: only another super administrator or the operator takes them away.
     pub factors_left: bool,
     /// OAuth clients that act as this person by their own secret. They go on; switch off what is not known.
@@ -60,6 +62,7 @@ struct Evidence {
     mail_sessions: Vec<(String, Option<Vec<Session>>)>,
     web_sessions: Vec<WebSession>,
     last_sign_in: Option<SignIn>,
+    places: Vec<Place>,
     clients: Vec<String>,
     about: Vec<AuditRow>,
     by: Vec<AuditRow>,
@@ -104,6 +107,7 @@ pub async fn secure(
         mail_sessions: evidence.mail_sessions,
         web_sessions: evidence.web_sessions,
         last_sign_in: evidence.last_sign_in,
+        places: evidence.places,
         factors_left,
         clients: evidence.clients,
         about: evidence.about,
@@ -126,6 +130,7 @@ async fn look(app: &App, organization: OrganizationId, forecast: &Forecast) -> R
         mail_sessions,
         web_sessions,
         last_sign_in: store::sign_ins::last(&mut tx, organization, user).await?,
+        places: store::sign_ins::places(&mut tx, organization, user).await?,
         clients: store::clients::of_owner(&mut tx, organization, user).await?,
         about: store::audit::newest(&mut tx, organization, Some(user), ENTRIES).await?,
         by: store::audit::newest_by(&mut tx, organization, &Who::User(user).to_string(), ENTRIES).await?,

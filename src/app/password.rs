@@ -14,6 +14,7 @@ use crate::domain::account::{Account, Ends, NewPassword, Transition};
 use crate::domain::effect::Notice;
 use crate::domain::ids::{ChangeId, OrganizationId};
 use crate::domain::password::{Password, PasswordHash, PasswordKind};
+use crate::domain::place::place;
 use crate::domain::secret::{Fingerprint, Secret, new_one_time_password};
 use crate::domain::switch::Hand;
 use crate::domain::web_session::Stage;
@@ -323,7 +324,8 @@ async fn replace(app: &App, context: &Context, known: Account, new: NewPassword,
         }
         let actor = own::actor(&before);
         let hand = Hand { own: true, ..Hand::of(&actor, now, None) };
-        store::sign_ins::note(tx, before.organization, before.user, now, "web").await?;
+        let from = inner.source.map(place).unwrap_or_default();
+        store::sign_ins::note(tx, before.organization, before.user, now, "web", &from).await?;
         let make = |transition: &mut Transition<'_>| {
             transition.replace_password(new.clone(), ends, notice.clone());
             Ok(())

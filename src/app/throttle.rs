@@ -17,6 +17,7 @@ use crate::domain::account::Account;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::help_desk::Verb;
 use crate::domain::ids::{AccountId, OrganizationId, no_such_account};
+use crate::domain::place::place;
 use crate::domain::rights::{self, Forms, Names, Route};
 use crate::domain::scope::Operation;
 use crate::domain::secret::fingerprint;
@@ -41,15 +42,9 @@ impl Subject {
         Self(format!("address {}", short_mark(address)))
     }
 
-    /// A source address; IPv6 by its /64, which one person holds.
+    /// A source address; of IPv6 its [`place`].
     pub fn source(source: IpAddr) -> Self {
-        Self(match source.to_canonical() {
-            IpAddr::V4(v4) => format!("source {v4}"),
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                format!("source {a:x}:{b:x}:{c:x}:{d:x}::/64")
-            }
-        })
+        Self(format!("source {}", place(source)))
     }
 
     /// Everything that is counted against one source address.

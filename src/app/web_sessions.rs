@@ -12,11 +12,13 @@ use crate::clock::{HOUR, MINUTE, Millis};
 use crate::domain::account::Account;
 use crate::domain::ids::{ChangeId, OrganizationId, UserId, WebSessionId};
 use crate::domain::password::Password;
+use crate::domain::place::place;
 use crate::domain::secret::{Fingerprint, Secret, fingerprint, new_token};
 use crate::domain::web_session::Stage;
 use crate::error::{Error, Result};
 use crate::store;
 use crate::store::accounts::Handle;
+pub use crate::store::sign_ins::Place;
 pub use crate::store::web_sessions::{LiveSession, WebSession};
 
 /// For how long an unfinished sign-in may be finished.
@@ -93,6 +95,7 @@ pub async fn begin(
     let (organization, handle) = (known.organization, Handle::User(known.user));
     let lasts = app.config.console.session_hours * HOUR;
     let source = browser.source.map(|source| source.to_string()).unwrap_or_default();
+    let from = browser.source.map(place).unwrap_or_default();
     let agent: String = browser.agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();
     let stage = app
         .db
@@ -133,7 +136,7 @@ pub async fn begin(
                 store::web_sessions::delete_at(tx, organization, account.user, Stage::SignedIn).await?;
             }
             if stage == Stage::SignedIn {
-                store::sign_ins::note(tx, organization, account.user, now, "console").await?;
+                store::sign_ins::note(tx, organization, account.user, now, "console", &from).await?;
             }
             Ok(stage)
         })
@@ -202,6 +205,15 @@ pub async fn list(app: &App, held: &LiveSession) -> Result<Vec<WebSession>> {
     let mut tx = app.db.read().await?;
     let (organization, user) = (held.session.organization, held.session.user);
     store::web_sessions::of_person(&mut tx, organization, user, now, now - idle(app)).await
+}
+
+/// From where the person signed in, or somebody else did, by web page and mail program; the latest first.
+///
+/// # Errors
+/// The database's.
+pub async fn places(app: &App, held: &LiveSession) -> Result<Vec<Place>> {
+    let (organization, user) = (held.session.organization, held.session.user);
+    store::sign_ins::places(&mut *app.db.read().await?, organization, user).await
 }
 
 /// Ends one of the person's own sessions, or all but the one that asks.

@@ -248,6 +248,11 @@ pub fn report_text(done: &Done, report: &Report) -> String {
         Some(last) => lines.push(format!("signed in last at {} ({})", rfc3339(last.at), last.door)),
         None => lines.push("never signed in".to_owned()),
     }
+    for one in &report.places {
+        let source = if one.source.is_empty() { "an unknown place" } else { &one.source };
+        let (first, last) = (rfc3339(one.first_at), rfc3339(one.last_at));
+        lines.push(format!("  {} from {source}, {first} to {last}", one.door));
+    }
     for one in &report.web_sessions {
         let (started, seen) = (rfc3339(one.created_at), rfc3339(one.seen_at));
         lines.push(format!("  browser from {}, {started} to {seen}: {}", one.source, one.agent));
@@ -288,6 +293,9 @@ pub fn report_json(done: &Done, report: &Report) -> Value {
     let web = report.web_sessions.iter().map(|one| {
         json!({"startedAt": one.created_at, "seenAt": one.seen_at, "source": one.source, "browser": one.agent})
     });
+    let places = report.places.iter().map(
+        |one| json!({"door": one.door, "source": one.source, "firstAt": one.first_at, "lastAt": one.last_at}),
+    );
     let mut answer = done_json(done);
     answer["password"] = report.password.expose().into();
     answer["oneTimePassword"] = true.into();
@@ -296,6 +304,7 @@ pub fn report_json(done: &Done, report: &Report) -> Value {
     answer["clients"] = json!(report.clients);
     answer["lastSignIn"] =
         json!(report.last_sign_in.as_ref().map(|last| json!({"at": last.at, "door": last.door})));
+    answer["signIns"] = places.collect();
     answer["webSessions"] = web.collect();
     answer["mailServers"] = servers.collect();
     answer["changesOfAccount"] = json!(entries(&report.about));

@@ -18,6 +18,7 @@ mod jobs;
 mod mail_servers;
 mod me;
 mod page;
+mod places;
 mod recover;
 mod refusals;
 mod said;

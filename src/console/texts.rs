@@ -557,6 +557,16 @@ texts! {
     last_seen = "Last seen";
     from_address = "From";
     browser = "Browser";
+    places = "From where somebody signed in";
+    places_hint = "Each place once, the latest first; mail programs are noted once a day. One that is unknown to the person may be a stranger's.";
+    no_places = "Nowhere yet.";
+    place_door = "By";
+    first_time = "First time";
+    last_time = "Last time";
+    door_console = "These pages";
+    door_password = "Choice of a password";
+    door_mail = "Mail program";
+    unknown_place = "unknown";
     end_session = "Sign out";
     end_others = "Sign out everywhere else";
     connected_applications = "Connected applications";

@@ -26,6 +26,7 @@ pub mod email_address;
 pub mod help_desk;
 pub mod ids;
 pub mod password;
+pub mod place;
 pub mod plain_text;
 pub mod policy;
 pub mod reserved_names;

@@ -504,6 +504,7 @@ pub async fn delete(
              SELECT id FROM client WHERE organization_id = $1 AND owner_id = $2)",
         "DELETE FROM client WHERE organization_id = $1 AND owner_id = $2",
         "DELETE FROM sign_in WHERE organization_id = $1 AND person_id = $2",
+        "DELETE FROM sign_in_place WHERE organization_id = $1 AND person_id = $2",
         "DELETE FROM web_session WHERE organization_id = $1 AND person_id = $2",
         "DELETE FROM totp WHERE organization_id = $1 AND person_id = $2",
         "DELETE FROM passkey WHERE organization_id = $1 AND person_id = $2",

@@ -44,4 +44,9 @@ pub const STEPS: &[Step] = &[
         name: "gate of the main password",
         sql: include_str!("../../migrations/0020_gate_of_the_main_password.sql"),
     },
+    Step {
+        number: 21,
+        name: "places of sign-ins",
+        sql: include_str!("../../migrations/0021_places_of_sign_ins.sql"),
+    },
 ];

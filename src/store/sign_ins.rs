@@ -1,4 +1,4 @@
-//! What is known of when people signed in last, and where, as lists and pages show it.
+//! What is known of when people signed in, by which door and from where.
 
 use crate::clock::Millis;
 use crate::domain::ids::{AccountId, OrganizationId, UserId};
@@ -43,34 +43,85 @@ pub async fn last(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Re
     Ok(found.flatten())
 }
 
-/// Whose the account is, and when that person signed in last.
-pub async fn last_of_account(
+/// A door by which somebody came in, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As of a [`SignIn`].
+    pub door: String,
+    /// As `domain::place` names it; empty where it is not known, such as behind a web mail program.
+    pub source: String,
+    pub first_at: Millis,
+    /// Of mail programs within a day.
+    pub last_at: Millis,
+}
+
+/// Places that are kept of one person.
+const MOST_PLACES: i64 = 50;
+
+/// From where somebody signed in, the latest first.
+pub async fn places(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<Vec<Place>> {
+    tx.query_all(
+        "SELECT door, source, first_at, last_at FROM sign_in_place
+         WHERE organization_id = $1 AND person_id = $2 ORDER BY last_at DESC, first_at DESC, door, source",
+        params![organization, user],
+        |row| {
+            Ok(Place {
+                door: row.get("door")?,
+                source: row.get("source")?,
+                first_at: row.get("first_at")?,
+                last_at: row.get("last_at")?,
+            })
+        },
+    )
+    .await
+}
+
+/// Whose the account is, and when that person came in last by this door and from there.
+pub async fn last_from(
     tx: &mut Tx,
     organization: OrganizationId,
     account: AccountId,
+    door: &str,
+    source: &str,
 ) -> Result<Option<(UserId, Option<Millis>)>> {
     tx.query_opt(
         "SELECT a.person_id, s.last_at FROM account a
-         LEFT JOIN sign_in s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
+         LEFT JOIN sign_in_place s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
+                                  AND s.door = $3 AND s.source = $4
          WHERE a.organization_id = $1 AND a.id = $2",
-        params![organization, account],
+        params![organization, account, door, source],
         |row| Ok((row.get("person_id")?, row.get("last_at")?)),
     )
     .await
 }
 
-/// Notes that somebody signed in, for `lastLogin`; not part of the account's version.
+/// Notes that somebody signed in, for `lastLogin` and the [`places`]; not part of the account's version.
 pub async fn note(
     tx: &mut Tx,
     organization: OrganizationId,
     user: UserId,
     at: Millis,
     door: &str,
+    source: &str,
 ) -> Result<()> {
     tx.execute(
         "INSERT INTO sign_in (organization_id, person_id, last_at, last_door) VALUES ($1, $2, $3, $4)
          ON CONFLICT (organization_id, person_id) DO UPDATE SET last_at = $3, last_door = $4",
         params![organization, user, at, door],
+    )
+    .await?;
+    tx.execute(
+        "INSERT INTO sign_in_place (organization_id, person_id, door, source, first_at, last_at)
+         VALUES ($1, $2, $3, $4, $5, $5)
+         ON CONFLICT (organization_id, person_id, door, source) DO UPDATE SET last_at = $5",
+        params![organization, user, door, source, at],
+    )
+    .await?;
+    tx.execute(
+        "DELETE FROM sign_in_place WHERE organization_id = $1 AND person_id = $2 AND last_at < (
+             SELECT last_at FROM sign_in_place WHERE organization_id = $1 AND person_id = $2
+             ORDER BY last_at DESC LIMIT 1 OFFSET $3)",
+        params![organization, user, MOST_PLACES - 1],
     )
     .await?;
     tx.execute(

@@ -10,6 +10,7 @@ use mailward::api::mail_logins;
 use mailward::app::random::Random;
 use mailward::app::{App, journal};
 use mailward::clock::{DAY, MINUTE, SECOND};
+use mailward::domain::ids::UserId;
 use mailward::domain::secret::Secret;
 use mailward::store;
 use mailward::store::engine::{Db, Tx, params};
@@ -18,7 +19,7 @@ use tower::ServiceExt as _;
 
 use crate::cli::Place;
 use crate::support::visitor::Visitor;
-use crate::support::world::{Answer, PASSWORD, Someone, World, config};
+use crate::support::world::{Answer, PASSWORD, START, Someone, World, config};
 
 const NEW: &str = "another-secret-9";
 
@@ -141,12 +142,53 @@ both_engines! {
         last_login(&world, mia, (first, "imap")).await;
         // All day long it is the same.
         world.app.clock.advance(DAY - 1);
-        dovecot.report(&login("pop3", true)).await;
+        dovecot.report(&login("imap", true)).await;
         last_login(&world, mia, (first, "imap")).await;
         world.app.clock.advance(1);
-        dovecot.report(&login("pop3", true)).await;
-        last_login(&world, mia, (first + DAY, "pop")).await;
+        dovecot.report(&login("imap", true)).await;
+        last_login(&world, mia, (first + DAY, "imap")).await;
         last_login(&world, &world.other, (0, "")).await;
+    }
+
+    async fn a_login_from_a_strange_place_is_noted_at_once_and_where_the_owner_looks(db: Db) {
+        let world = World::start(db).await;
+        let (dovecot, mia) = (Dovecot::of(&world.app), &world.member);
+        let first = world.app.clock.now();
+        for (moment, source, protocol) in [
+            (0, "192.0.2.1", "imap"),
+            (1, "192.0.2.1", "smtp"),
+            (2, "2001:db8:7:7::1", "imap"),
+            (3, "2001:db8:7:7::2", "imap"), // another telephone, or the same one tomorrow
+        ] {
+            world.app.clock.advance(first + moment - world.app.clock.now());
+            let mut told = told(&mia.email, source, "abc");
+            (told["protocol"], told["success"]) = (json!(protocol), json!(true));
+            dovecot.report(&told).await;
+            let door = if protocol == "smtp" { "smtp" } else { "imap" };
+            last_login(&world, mia, (first + moment.min(2), door)).await;
+        }
+        let mut visitor = Visitor::signed_in(&world, &mia.email, PASSWORD).await;
+        let page = visitor.get("/me/sessions").await.text;
+        for place in ["192.0.2.1", "2001:db8:7:7::/64", ">IMAP<", ">SMTP<", "These pages"] {
+            assert!(page.contains(place), "{place} is missing: {page}");
+        }
+        let mut other = Visitor::signed_in(&world, &world.other.email, PASSWORD).await;
+        assert!(!other.get("/me/sessions").await.text.contains("2001:db8:7:7"), "they are the owner's alone");
+    }
+
+    async fn no_more_than_the_latest_fifty_places_are_kept(db: Db) {
+        let world = World::start(db).await;
+        let (zoid, user) = (world.member.zoid, UserId::new(world.member.zuid).expect("a zuid"));
+        for number in 1..=60_i64 {
+            let noted = world.app.db.write(async move |tx| {
+                store::sign_ins::note(tx, zoid, user, START + number, "imap", &format!("192.0.2.{number}")).await
+            });
+            noted.await.expect("noted");
+        }
+        let mut tx = world.app.db.read().await.expect("a connection");
+        let places = store::sign_ins::places(&mut tx, zoid, user).await.expect("readable");
+        assert_eq!(places.len(), 50);
+        assert_eq!((places[0].source.as_str(), places[49].source.as_str()), ("192.0.2.60", "192.0.2.11"));
     }
 
     async fn after_too_many_wrong_tries_one_is_told_when_to_come_back_whether_there_is_an_account_or_not(db: Db) {

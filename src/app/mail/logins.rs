@@ -15,6 +15,7 @@ use crate::app::throttle::{self, Guess, GuessState, Subject};
 use crate::clock::{DAY, MINUTE, Millis, SECOND};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::AccountId;
+use crate::domain::place::place;
 use crate::error::Result;
 use crate::store;
 
@@ -26,7 +27,7 @@ const PAUSE: Millis = SECOND;
 const MOST_COUNTED: usize = 64;
 /// Good logins that are being noted at once; what comes beyond is noted at the next one.
 const MOST_NOTED: usize = 4;
-/// A telephone logs in all day long: that somebody did is noted so often.
+/// A telephone logs in all day long: that it did, from one place, is noted so often.
 const NOTED_EVERY: Millis = DAY;
 
 /// One login, as Dovecot describes it.
@@ -144,19 +145,6 @@ async fn note(app: &App, attempt: &Attempt) -> Result<()> {
     let now = app.clock.now();
     let delimiter = app.config.addresses.recipient_delimiter;
     let Some(address) = EmailAddress::of_login(&attempt.login, delimiter) else { return Ok(()) };
-    let (zoid, user) = {
-        let mut tx = app.db.read().await?;
-        let Some((zoid, account)) = store::addresses::account_of(&mut tx, &address).await? else {
-            return Ok(());
-        };
-        let Some((user, last)) = store::sign_ins::last_of_account(&mut tx, zoid, account).await? else {
-            return Ok(());
-        };
-        if last.is_some_and(|last| now < last.saturating_add(NOTED_EVERY)) {
-            return Ok(());
-        }
-        (zoid, user)
-    };
     let door = match attempt.protocol.as_str() {
         "imap" => "imap",
         "pop3" | "pop" => "pop",
@@ -164,7 +152,20 @@ async fn note(app: &App, attempt: &Attempt) -> Result<()> {
         _ => "mail",
     }
     .to_owned();
-    app.db.write(async move |tx| store::sign_ins::note(tx, zoid, user, now, &door).await).await
+    let source = attempt.source.map(place).unwrap_or_default();
+    let (zoid, user) = {
+        let mut tx = app.db.read().await?;
+        let Some((zoid, account)) = store::addresses::account_of(&mut tx, &address).await? else {
+            return Ok(());
+        };
+        let found = store::sign_ins::last_from(&mut tx, zoid, account, &door, &source).await?;
+        let Some((user, last)) = found else { return Ok(()) };
+        if last.is_some_and(|last| now < last.saturating_add(NOTED_EVERY)) {
+            return Ok(());
+        }
+        (zoid, user)
+    };
+    app.db.write(async move |tx| store::sign_ins::note(tx, zoid, user, now, &door, &source).await).await
 }
 
 async fn count(app: &App, attempt: &Attempt) -> Result<()> {

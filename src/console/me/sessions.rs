@@ -7,6 +7,7 @@ use axum::response::Response;
 use crate::app::{App, oauth, web_sessions};
 use crate::console::asked::Asked;
 use crate::console::page::{Frame, Tab, ok};
+use crate::console::places;
 use crate::console::said::Said;
 use crate::console::texts::ENGLISH;
 use crate::console::times::Time;
@@ -34,6 +35,7 @@ struct Application {
 struct Page {
     frame: Frame,
     sessions: Vec<Session>,
+    places: Vec<places::Line>,
     applications: Vec<Application>,
 }
 
@@ -41,6 +43,7 @@ struct Page {
 pub async fn show(State(app): State<App>, visitor: Visitor, asked: Asked) -> Result<Response> {
     let now = app.clock.now();
     let sessions = web_sessions::list(&app, &visitor.held).await?;
+    let places = web_sessions::places(&app, &visitor.held).await?;
     let applications = oauth::connected(&app, &visitor.caller(&app), None).await?;
     let or_unknown = |text: String| if text.is_empty() { ENGLISH.unknown_browser.to_owned() } else { text };
     Ok(ok(&Page {
@@ -57,6 +60,7 @@ pub async fn show(State(app): State<App>, visitor: Visitor, asked: Asked) -> Res
                 seen: Time::new(session.seen_at, now),
             })
             .collect(),
+        places: places::lines(&places, now),
         applications: applications
             .into_iter()
             .map(|one| Application {

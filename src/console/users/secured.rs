@@ -14,6 +14,7 @@ use crate::clock::Millis;
 use crate::console::entries::Line;
 use crate::console::form::Form;
 use crate::console::page::{Frame, Tab, answer};
+use crate::console::places;
 use crate::console::texts::{ENGLISH, count, fill};
 use crate::console::times::Time;
 use crate::console::users::handed::Handed;
@@ -53,6 +54,7 @@ struct Page {
     ended: Vec<String>,
     present: Vec<Present>,
     last_sign_in: Option<Time>,
+    places: Vec<places::Line>,
     logs: Vec<Log>,
 }
 
@@ -72,6 +74,7 @@ pub async fn page(app: &App, visitor: &Visitor, done: &Done, report: &Report) ->
         ended: ended(report),
         present: present(report, now),
         last_sign_in: report.last_sign_in.as_ref().map(|last| Time::new(last.at, now)),
+        places: places::lines(&report.places, now),
         logs: vec![
             log(ENGLISH.secured_by, ENGLISH.secured_by_hint, &report.by, &names, now),
             log(ENGLISH.secured_about, ENGLISH.secured_about_hint, &report.about, &names, now),

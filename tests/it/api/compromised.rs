@@ -87,6 +87,7 @@ both_engines! {
         assert_eq!(report["ended"], wanted);
         assert_eq!(report["webSessions"][0]["browser"], "Visitor/1.0");
         assert_eq!((&report["lastLogin"], &report["lastClient"]), (&json!(START), &json!("console")));
+        assert_eq!((&report["signIns"][0]["client"], &report["signIns"][0]["firstTime"]), (&json!("console"), &json!(START)));
         assert_eq!(report["mailServers"], json!([{"name": "mx1", "sessions": null}]), "it does not answer");
         assert!(verbs(&report["changesOfAccount"]).contains(&"createAppPassword"), "{report}");
         assert_eq!(verbs(&report["changesByUser"])[0], "displaynameupdate");

@@ -254,6 +254,7 @@ impl Case<'_> {
                  UNION ALL SELECT 'refusal', CAST(COALESCE(SUM(refusals), 0) AS BIGINT) FROM refusal WHERE organization_id = $1
                  UNION ALL SELECT 'retained', COUNT(*) FROM retained_mailbox WHERE organization_id = $1
                  UNION ALL SELECT 'sign in', COUNT(*) FROM sign_in WHERE organization_id = $1
+                 UNION ALL SELECT 'sign-in place', COUNT(*) FROM sign_in_place WHERE organization_id = $1
                  UNION ALL SELECT 'ordinal', MAX(next_ordinal) FROM organization_counter WHERE organization_id = $1
                  UNION ALL SELECT kind, next_id FROM id_block
                  ORDER BY what",
