@@ -26,7 +26,7 @@ use crate::domain::account::{Account, Credential, NewPassword, differences};
 use crate::domain::actor::Rank;
 use crate::domain::effect::Effect;
 use crate::domain::ids::{ChangeId, OrganizationId};
-use crate::domain::password::{PasswordHash, PasswordKind};
+use crate::domain::password::PasswordKind;
 use crate::domain::rights::Route;
 use crate::error::{Error, Malformed, Result};
 use crate::store;
@@ -141,13 +141,9 @@ impl Prepared {
         self.password.clone().ok_or_else(|| Error::internal("the password was not prepared"))
     }
 
-    /// Stands for a hash that is not made yet, to try a whole change before the work is done.
+    /// With a password that is not hashed yet.
     pub fn rehearsal(kind: PasswordKind) -> Self {
-        let hash = PasswordHash::parse(
-            "$argon2id$v=19$m=8,t=1,p=1$cmVoZWFyc2Fs$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-        )
-        .expect("a constant in the form of a hash");
-        Self { password: Some(NewPassword { hash, kind }), ..Self::default() }
+        Self { password: Some(NewPassword::rehearsed(kind)), ..Self::default() }
     }
 }
 

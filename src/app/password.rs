@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::app::App;
 use crate::app::call::Context;
 use crate::app::change::plan::Plan;
-use crate::app::change::{Done, Pass, Prepared, Rules, store_plan, transact};
+use crate::app::change::{Done, Pass, Rules, store_plan, transact};
 use crate::app::journal::Stamp;
 use crate::app::throttle::{self, Subject};
 use crate::app::{factors, own, recovery, verifier};
@@ -286,7 +286,7 @@ pub(super) async fn refuse_remembered<'a>(
 async fn hashed(app: &App, context: &Context, new: &Password) -> Result<NewPassword> {
     let kind = PasswordKind::Permanent;
     if context.dry_run {
-        return Prepared::rehearsal(kind).new_password();
+        return Ok(NewPassword::rehearsed(kind));
     }
     Ok(NewPassword { hash: app.hasher.hash(new, app.random.salt()).await?, kind })
 }

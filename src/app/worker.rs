@@ -8,21 +8,16 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::app::accounts::create;
 use crate::app::audit::{head, seal};
-use crate::app::journal;
-use crate::app::mail::{expiry, notices, servers, sessions};
+use crate::app::mail::{notices, servers, sessions};
 use crate::app::recovery;
-use crate::clock::{DAY, MINUTE, Millis, SECOND};
+use crate::app::tidy;
+use crate::clock::{MINUTE, Millis, SECOND};
 use crate::domain::effect::PERSON;
 use crate::error::{Error, Result};
 use crate::mailserver::MailServer;
 use crate::store;
 use crate::store::mail_servers::MailServerRow;
-use crate::store::settings;
-
-/// How long done effects are remembered, for receipts and for look-up files that were away.
-const REMEMBERED: Millis = 30 * DAY;
 
 /// How often the mail servers are looked up, and the look-up files brought up to date without a sign.
 const LOOK: Duration = Duration::from_secs(1);
@@ -285,7 +280,7 @@ async fn tidy_for_ever(app: App) {
         if let Err(error) = head::write_moved(&app, &mut written).await {
             tracing::warn!(%error, "the audit log's heads could not be written to audit.heads_file");
         }
-        if let Err(error) = tidy(&app).await {
+        if let Err(error) = tidy::run(&app).await {
             unless_read_only(
                 &error,
                 || tracing::warn!(%error, "tidying up failed; trying again in a minute"),
@@ -337,69 +332,10 @@ async fn note_projected(app: &App) -> Result<()> {
     app.db.write(async move |tx| store::outbox::projected(tx, upto, &words, now).await).await.map(drop)
 }
 
-/// Refresh tokens that are looked at in one turn; all of them have their turn sooner or later.
-const REFRESH_TOKENS_AT_ONCE: usize = 500;
-
-/// Removes refresh tokens that nothing brings to life again: those of an ended epoch, and those of a
-/// deleted person or client. A change only raises a number (docs/decisions/0005); here the rows go.
-/// Answers how many.
-pub async fn sweep_refresh_tokens(app: &App) -> Result<usize> {
-    let (dead, next) = {
-        let mut tx = app.db.read().await?;
-        let after = settings::get(&mut tx, settings::LOOKED_AT).await?;
-        let after = after.and_then(|text| hex::decode(text).ok()).unwrap_or_default();
-        let most = i64::try_from(REFRESH_TOKENS_AT_ONCE).unwrap_or(i64::MAX);
-        let seen = store::tokens::refresh_after(&mut tx, &after, most).await?;
-        let next = seen.last().filter(|_| seen.len() == REFRESH_TOKENS_AT_ONCE).map(|(hash, _)| *hash);
-        let dead: Vec<_> = seen.into_iter().filter(|(_, lives)| !lives).map(|(hash, _)| hash).collect();
-        // All fit into one turn, and all live: there is nothing to note.
-        if dead.is_empty() && next.is_none() && after.is_empty() {
-            return Ok(0);
-        }
-        (dead, next)
-    };
-    app.db
-        .write(async move |tx| {
-            for hash in &dead {
-                store::tokens::delete_refresh(tx, hash).await?;
-            }
-            settings::set(
-                tx,
-                settings::LOOKED_AT,
-                &next.map(|hash| hex::encode(hash.as_bytes())).unwrap_or_default(),
-            )
-            .await?;
-            Ok(dead.len())
-        })
-        .await
-}
-
-/// What time has ended: users' terms, passwords, tokens, counters, old effects.
-pub async fn tidy(app: &App) -> Result<()> {
-    create::expire(app).await?;
-    expiry::app_passwords(app).await?;
-    expiry::one_time_passwords(app).await?;
-    sweep_refresh_tokens(app).await?;
-    while journal::fold_refusals(app).await? > 0 {}
-    let now = app.clock.now();
-    app.db
-        .write(async move |tx| {
-            store::tokens::sweep(tx, now - DAY).await?;
-            store::throttle::sweep(tx, now).await?;
-            store::idempotency::sweep(tx, now).await?;
-            store::web_sessions::sweep(tx, now).await?;
-            store::recovery::sweep(tx, now).await?;
-            let (swept, transaction) = store::outbox::sweep(tx, now - REMEMBERED).await?;
-            // What was done late is forgotten late, after newer ones.
-            settings::raise(tx, settings::SWEPT, swept).await?;
-            settings::raise(tx, settings::SWEPT_TRANSACTION, transaction).await
-        })
-        .await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::DAY;
 
     #[test]
     fn a_clock_that_went_back_is_told_once_and_what_it_put_off_stays_owed() {

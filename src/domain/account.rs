@@ -293,6 +293,17 @@ pub struct NewPassword {
     pub kind: PasswordKind,
 }
 
+impl NewPassword {
+    /// Stands for one whose hash is not made yet, to try a whole change before the work is done.
+    pub fn rehearsed(kind: PasswordKind) -> Self {
+        let hash = PasswordHash::parse(
+            "$argon2id$v=19$m=8,t=1,p=1$cmVoZWFyc2Fs$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        )
+        .expect("a constant in the form of a hash");
+        Self { hash, kind }
+    }
+}
+
 /// An account has at most so many app passwords.
 pub const MOST_APP_PASSWORDS: usize = 50;
 

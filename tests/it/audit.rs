@@ -8,6 +8,7 @@ use mailward::app::App;
 use mailward::app::audit::head::{self, Head, heads};
 use mailward::app::audit::verify::{Verdict, read_heads, verify_database, verify_export};
 use mailward::app::audit::{export, seal};
+use mailward::app::tidy;
 use mailward::app::worker;
 use mailward::clock::SECOND;
 use mailward::domain::ids::{ChangeId, OrganizationId};
@@ -99,7 +100,7 @@ both_engines! {
         let path = format!("/api/organization/{}/accounts", world.zoid);
         world.with_body("POST", &world.admin.org_token, &path, taken).await;
         world.app.clock.advance(120 * SECOND);
-        worker::tidy(&world.app).await.expect("the refusals become entries");
+        tidy::run(&world.app).await.expect("the refusals become entries");
         let lines = exported(&world).await;
         let of = |line: &&String, person: &str| line.contains(r#""refused""#) && line.contains(&format!(r#""person":"{person}""#));
         let named = |person: &str| lines.iter().filter(|line| of(line, person)).count();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mailward::app::audit::seal;
 use mailward::app::backup;
 use mailward::app::metrics::render;
-use mailward::app::worker;
+use mailward::app::tidy;
 use mailward::clock::{HOUR, MINUTE};
 use mailward::config::Database;
 use mailward::store;
@@ -376,7 +376,7 @@ both_engines! {
             world.own_mode(&world.member, "displaynameupdate", json!({"displayName": displayed})).await.ok();
             assert_eq!(world.account(&world.member).await.profile.display_name, displayed);
             Visitor::signed_in(&world, &world.other.email, PASSWORD).await;
-            worker::tidy(&world.app).await.expect("tidying up");
+            tidy::run(&world.app).await.expect("tidying up");
             // What one node does at a time is done also after the holder's clock was an hour ahead.
             let start = Instant::now();
             loop {

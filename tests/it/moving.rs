@@ -8,7 +8,7 @@ use mailward::app::audit::verify::verify_database;
 use mailward::app::copy::{Copied, copy};
 use mailward::app::keys::{Purpose, of_person};
 use mailward::app::random::Random;
-use mailward::app::{App, open, read_only, worker};
+use mailward::app::{App, open, read_only, tidy};
 use mailward::clock::{Clock, DAY, MINUTE, SECOND};
 use mailward::domain::client::ClientKind;
 use mailward::domain::ids::{UserId, WebSessionId};
@@ -140,7 +140,7 @@ async fn fill(world: &World) {
     many.await.expect("rows");
     world.settle().await;
     world.app.clock.advance(2 * MINUTE);
-    worker::tidy(&world.app).await.expect("tidying up");
+    tidy::run(&world.app).await.expect("tidying up");
     // What is under way when everything moves.
     world
         .mode(&world.admin, &world.member, "updateIMAPStatus", json!({"imapAccessEnabled": false}))
@@ -338,7 +338,7 @@ both_engines! {
         assert_eq!(visitor.get("/me").await.status, 200);
         let refused = visitor.post("/me/name", &[("display_name", "Another")]).await;
         assert!(refused.status == 503 && refused.text.contains("read-only"), "{}: {}", refused.status, refused.text);
-        if let Err(error) = worker::tidy(&world.app).await {
+        if let Err(error) = tidy::run(&world.app).await {
             assert!(error.is_read_only(), "{error}");
         }
         // A node that starts now serves as well.

@@ -9,7 +9,7 @@ use mailward::app::accounts::create;
 use mailward::app::accounts::update_personal_info::Term;
 use mailward::app::mail::{agents, sessions};
 use mailward::app::random::Random;
-use mailward::app::{App, oauth, worker};
+use mailward::app::{App, oauth, tidy, worker};
 use mailward::clock::{Clock, DAY, MINUTE, Millis, SECOND};
 use mailward::config::Config;
 use mailward::domain::account::Account;
@@ -354,10 +354,10 @@ both_engines! {
         let token = world::token(&world.app, &limited, "ZohoMail.accounts.READ").await;
         let temp = Someone { zuid: limited.user.get(), account_id: limited.id.get(), ..world.member.clone() };
         world.app.clock.advance(7 * DAY - 1);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         world.get(&token, "/api/accounts").await.ok();
         world.app.clock.advance(1);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         world.get(&token, "/api/accounts").await.refused(401, "INVALID_OAUTHTOKEN");
         let block = world.account(&temp).await.switches.user_disabled.expect("disabled");
         assert_eq!((block.by, block.at), (Who::Clock, world.app.clock.now()));
@@ -370,7 +370,7 @@ both_engines! {
         // Whoever lets the user in again decides that the term is over.
         world.mode(&world.admin, &temp, "enableUser", json!({})).await.ok();
         world.app.clock.advance(DAY);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(world.account(&temp).await.switches.user_disabled, None);
     }
 
@@ -384,8 +384,8 @@ both_engines! {
         let org_token = world::token(&world.app, &last, ORGANIZATION_SCOPES).await;
         world.with_body("DELETE", &org_token, &path, json!({"accountList": [world.owner.zuid]})).await.ok();
         world.app.clock.advance(7 * DAY);
-        worker::tidy(&world.app).await.expect("tidied");
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM person WHERE disabled IS NOT NULL").await, 120);
         world.get(&org_token, &path).await.ok();
     }
@@ -403,18 +403,18 @@ both_engines! {
         assert_eq!(wrong.status, 401);
 
         world.app.clock.advance(15 * MINUTE);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM throttle").await, 0, "the window is over");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM access_token").await, before, "a day longer, for those who ask");
         world.app.clock.advance(DAY);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM access_token").await, before - 1);
 
         world.settle().await;
         let done = count(&world, "SELECT COUNT(*) AS n FROM outbox WHERE due_at IS NULL").await;
         assert!(done > 0);
         world.app.clock.advance(30 * DAY + 1);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM outbox WHERE due_at IS NULL").await, 0);
         assert_eq!(effects(&world, &waiting, MAIL_SERVER).await.len(), 1, "what was not done is not forgotten");
     }
@@ -441,12 +441,12 @@ both_engines! {
             (swept, settings::swept_transaction(&mut tx).await.expect("a number"))
         };
         world.app.clock.advance(25 * DAY + MINUTE);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         let before = marks().await;
         assert!(effects(&world, &newer, PROJECTION).await.is_empty(), "forgotten");
         assert_eq!(effects(&world, &late, MAIL_SERVER).await.len(), 1, "not yet");
         world.app.clock.advance(5 * DAY);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert!(effects(&world, &late, MAIL_SERVER).await.is_empty(), "forgotten too");
         assert_eq!(marks().await, before, "what is newer is forgotten all the same");
 
@@ -481,10 +481,10 @@ both_engines! {
         })
         .await
         .expect("counted");
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM refusal").await, 1_101, "the minute runs");
         world.app.clock.advance(MINUTE);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(count(&world, "SELECT COUNT(*) AS n FROM refusal").await, 0);
         let mut tx = world.app.db.read().await.expect("a connection");
         let entries = audit::newest(&mut tx, zoid, None, 10_000).await.expect("readable");

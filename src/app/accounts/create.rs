@@ -1,13 +1,14 @@
 //! `POST …/accounts`: a new user with one account.
 
+use std::collections::BTreeMap;
+
 use secrecy::ExposeSecret;
 
-use super::disable_user::DisableUser;
 use super::update_personal_info::{Term, UpdatePersonalInfo};
-use super::{AccountMode, Mode, address, password_kind, wanted_role};
+use super::{Mode, address, password_kind, wanted_role};
 use crate::app::App;
-use crate::app::call::{Caller, Context, Door, authenticate};
-use crate::app::change::{self, Ask, Done, Entrance, Prepared, enqueue, enter, plan, transact};
+use crate::app::call::{Context, authenticate};
+use crate::app::change::{Done, Entrance, enqueue, enter, plan, transact};
 use crate::app::forecast::{Forecast, OnAccount};
 use crate::app::journal::{self, Entry, Stamp};
 use crate::app::organizations;
@@ -15,7 +16,7 @@ use crate::clock::Millis;
 use crate::domain::account::{
     Account, Credential, Facts, NewPassword, Profile, Switches, Transition, differences,
 };
-use crate::domain::actor::Role;
+use crate::domain::actor::{Actor, Role};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::help_desk::HelpDesk;
 use crate::domain::ids::{AccountId, ChangeId, OrganizationId, UserId};
@@ -23,10 +24,9 @@ use crate::domain::password::{Password, PasswordKind};
 use crate::domain::plain_text::name;
 use crate::domain::rights::{self, Forms, Given, Names, Route};
 use crate::domain::scope::Operation;
-use crate::domain::switch::{Hand, Reason};
+use crate::domain::switch::Hand;
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::accounts::Expired;
 use crate::store::engine::Tx;
 use crate::wire::Body;
 
@@ -113,38 +113,29 @@ async fn attempt(app: &App, context: &Context, organization: OrganizationId, new
         Entrance::Pass(pass) => pass,
         Entrance::MadeBefore(done) => return Ok(done),
     };
-    let delimiter = app.config.addresses.recipient_delimiter;
-    let rehearsed = Prepared::rehearsal(new.kind);
-    {
-        let mut snapshot = app.db.snapshot().await?;
-        let nobody = (UserId::GREATEST, AccountId::GREATEST);
-        let (account, facts, _) =
-            plan(&mut snapshot, context, organization, &new, nobody, &rehearsed, delimiter, app.clock.now())
-                .await?;
-        facts.policy.password.check(&new.password, new.kind, &account.personal_words())?;
-    }
-    let prepared = if context.dry_run {
-        rehearsed
-    } else {
-        let hash = app.hasher.hash(&new.password, app.random.salt()).await?;
-        Prepared { password: Some(NewPassword { hash, kind: new.kind }), ..Prepared::default() }
+    let rehearsal = Creation::rehearsed(app, context, organization, &new);
+    rehearsal.plan(&mut *app.db.snapshot().await?, &new).await?;
+    let creation = match context.dry_run {
+        true => rehearsal,
+        false => {
+            let hash = app.hasher.hash(&new.password, app.random.salt()).await?;
+            let password = NewPassword { hash, kind: new.kind };
+            Creation { ids: (context.id(app).await?, context.id(app).await?), password, ..rehearsal }
+        }
     };
-    let ids = (context.id(app).await?, context.id(app).await?);
     // A dry run takes none; nobody stands there.
     let ordinal = if context.dry_run { -1 } else { app.ids.ordinal(organization).await? };
     let stamp = Stamp::new(app, context, "createUser").await?;
-    let inner = context.clone();
+    let creation = Creation { now: stamp.at, ..creation };
     transact(app, context, pass, stamp, async move |tx| {
-        let Stamp { change, at: now, .. } = stamp;
-        let (account, _, notes) =
-            plan(tx, &inner, organization, &new, ids, &prepared, delimiter, now).await?;
-        let actor = authenticate(tx, &inner.caller, now).await?;
+        let Planned { actor, account, notes } = creation.plan(tx, &new).await?;
+        let context = &creation.context;
         store::accounts::insert(tx, &account, ordinal).await?;
         let mut blank = account.clone();
         blank.role = Role::Member;
         blank.help_desk = None;
         blank.profile = Profile::default();
-        let forecast = inner.dry_run.then(|| Forecast {
+        let forecast = context.dry_run.then(|| Forecast {
             changes: true,
             accounts: vec![OnAccount::new(&account, &blank, notes.clone())],
             ..Forecast::default()
@@ -153,13 +144,18 @@ async fn attempt(app: &App, context: &Context, organization: OrganizationId, new
             target: Some(&account),
             differences: differences(&blank, &account),
             notes,
-            ..Entry::new(stamp, organization, &actor, &inner)
+            ..Entry::new(stamp, organization, &actor, context)
         };
         journal::write(tx, &entry)?;
-        let position = Some(enqueue(tx, &account, change, &[], now)?);
-        let accounts = vec![account];
-        let organization = Some(organization);
-        Ok(Done { change: Some(change), organization, position, accounts, forecast, ..Done::default() })
+        let position = Some(enqueue(tx, &account, stamp.change, &[], stamp.at)?);
+        Ok(Done {
+            change: Some(stamp.change),
+            organization: Some(organization),
+            position,
+            accounts: vec![account],
+            forecast,
+            ..Done::default()
+        })
     })
     .await
 }
@@ -174,81 +170,100 @@ pub async fn check(
     organization: OrganizationId,
     all: &[NewUser],
 ) -> Result<Vec<Result<()>>> {
-    let (now, delimiter) = (app.clock.now(), app.config.addresses.recipient_delimiter);
     let mut snapshot = app.db.snapshot().await?;
     let mut answers = Vec::with_capacity(all.len());
     for new in all {
-        let nobody = (UserId::GREATEST, AccountId::GREATEST);
-        let rehearsed = Prepared::rehearsal(new.kind);
         let planned =
-            plan(&mut snapshot, context, organization, new, nobody, &rehearsed, delimiter, now).await;
+            Creation::rehearsed(app, context, organization, new).plan(&mut snapshot, new).await.map(drop);
         answers.push(match planned {
-            Ok((account, facts, _)) => {
-                facts.policy.password.check(&new.password, new.kind, &account.personal_words())
-            }
             Err(
                 error @ (Error::Internal(_) | Error::Unavailable { .. } | Error::ReadOnly | Error::BadToken),
             ) => return Err(error),
-            Err(error) => Err(error),
+            answer => answer,
         });
     }
     Ok(answers)
 }
 
-type Planned = (Account, Facts, std::collections::BTreeMap<&'static str, String>);
-
-/// Decides whether the user may be created, and how it looks then.
-#[expect(clippy::too_many_arguments, reason = "everything that the decision depends on")]
-async fn plan(
-    tx: &mut Tx,
-    context: &Context,
+/// By whom, where and when somebody is created, and what was made for it beforehand.
+struct Creation {
+    context: Context,
     organization: OrganizationId,
-    new: &NewUser,
-    (user, id): (UserId, AccountId),
-    prepared: &Prepared,
+    ids: (UserId, AccountId),
+    password: NewPassword,
     delimiter: char,
     now: Millis,
-) -> Result<Planned> {
-    let actor = authenticate(tx, &context.caller, now).await?;
-    let route = Route::Organization(organization);
-    rights::form(&actor, route, Forms::AdminOnly, Operation::Create, None, Names::NOBODY)?;
-    let held = organizations::load(tx, organization).await?;
-    rights::may_grant(&actor, None, Given { role: new.role, help_desk: new.help_desk.as_ref() })?;
-    plan::know_domains(tx, organization, new.help_desk.as_ref()).await?;
-    let facts = Facts {
-        addresses: store::addresses::facts(tx, organization, std::slice::from_ref(&new.address)).await?,
-        policy: held.policy,
-        delimiter,
-        ..Facts::default()
-    };
-    let hand = Hand::of(&actor, now, context.reason.as_ref());
-    let password = prepared.new_password()?;
-    let account = Account {
-        organization,
-        user,
-        id,
-        version: 1,
-        role: new.role,
-        help_desk: new.help_desk.clone(),
-        profile: new.profile.clone(),
-        mailbox: Account::mailbox_of(id),
-        primary: new.address.clone(),
-        aliases: Vec::new(),
-        app_passwords: Vec::new(),
-        credential: Credential { hash: None, kind: password.kind, until: None, at: now, history: Vec::new() },
-        generation: 1,
-        session_epoch: 1,
-        switches: Switches::default(),
-        self_renames: Vec::new(),
-        expires_at: new.term.end(now),
-        created_at: now,
-        deleted: false,
-    };
-    let mut transition = Transition::new(account, &facts, hand, context.release.as_ref());
-    transition.claim(&new.address)?;
-    transition.first_password(password);
-    let Transition { account, notes, .. } = transition;
-    Ok((account, facts, notes))
+}
+
+struct Planned {
+    actor: Actor,
+    account: Account,
+    notes: BTreeMap<&'static str, String>,
+}
+
+impl Creation {
+    /// To try it before the work is done: with ids that nobody gets, and no password's hash.
+    fn rehearsed(app: &App, context: &Context, organization: OrganizationId, new: &NewUser) -> Self {
+        Self {
+            context: context.clone(),
+            organization,
+            ids: (UserId::GREATEST, AccountId::GREATEST),
+            password: NewPassword::rehearsed(new.kind),
+            delimiter: app.config.addresses.recipient_delimiter,
+            now: app.clock.now(),
+        }
+    }
+
+    /// Decides whether the user may be created, and how it looks then.
+    async fn plan(&self, tx: &mut Tx, new: &NewUser) -> Result<Planned> {
+        let Self { context, organization, ids: (user, id), password, delimiter, now } = self;
+        let actor = authenticate(tx, &context.caller, *now).await?;
+        let route = Route::Organization(*organization);
+        rights::form(&actor, route, Forms::AdminOnly, Operation::Create, None, Names::NOBODY)?;
+        let held = organizations::load(tx, *organization).await?;
+        rights::may_grant(&actor, None, Given { role: new.role, help_desk: new.help_desk.as_ref() })?;
+        plan::know_domains(tx, *organization, new.help_desk.as_ref()).await?;
+        let facts = Facts {
+            addresses: store::addresses::facts(tx, *organization, std::slice::from_ref(&new.address)).await?,
+            policy: held.policy,
+            delimiter: *delimiter,
+            ..Facts::default()
+        };
+        let hand = Hand::of(&actor, *now, context.reason.as_ref());
+        let account = Account {
+            organization: *organization,
+            user: *user,
+            id: *id,
+            version: 1,
+            role: new.role,
+            help_desk: new.help_desk.clone(),
+            profile: new.profile.clone(),
+            mailbox: Account::mailbox_of(*id),
+            primary: new.address.clone(),
+            aliases: Vec::new(),
+            app_passwords: Vec::new(),
+            credential: Credential {
+                hash: None,
+                kind: password.kind,
+                until: None,
+                at: *now,
+                history: Vec::new(),
+            },
+            generation: 1,
+            session_epoch: 1,
+            switches: Switches::default(),
+            self_renames: Vec::new(),
+            expires_at: new.term.end(*now),
+            created_at: *now,
+            deleted: false,
+        };
+        let mut transition = Transition::new(account, &facts, hand, context.release.as_ref());
+        transition.claim(&new.address)?;
+        transition.first_password(password.clone());
+        let Transition { account, notes, .. } = transition;
+        facts.policy.password.check(&new.password, new.kind, &account.personal_words())?;
+        Ok(Planned { actor, account, notes })
+    }
 }
 
 /// A user for the command line or a demonstration, without a body.
@@ -262,40 +277,4 @@ pub fn simple(address: EmailAddress, password: Password, role: Role, display_nam
         profile: Profile { display_name: name("displayName", display_name)?, ..Profile::default() },
         term: Term::Forever,
     })
-}
-
-/// Disables users whose term has ended, as `disableUser` would; answers how many. One who cannot be
-/// disabled, such as the last super administrator, is tried again the next time.
-pub async fn expire(app: &App) -> Result<usize> {
-    let now = app.clock.now();
-    let (mut disabled, mut after) = (0, None);
-    loop {
-        let due = store::accounts::expired(&mut *app.db.read().await?, now, after, EXPIRED_AT_ONCE).await?;
-        for expired in &due {
-            match end_term(app, expired).await {
-                Ok(()) => disabled += 1,
-                Err(error) => tracing::warn!(user = %expired.user, %error, "an expired user stays enabled"),
-            }
-        }
-        match due.last() {
-            Some(last) if due.len() == EXPIRED_AT_ONCE => after = Some((last.at, last.user)),
-            Some(_) | None => return Ok(disabled),
-        }
-    }
-}
-
-const EXPIRED_AT_ONCE: usize = 100;
-
-async fn end_term(app: &App, expired: &Expired) -> Result<()> {
-    let context = Context {
-        reason: Reason::parse("the user's term has ended")?,
-        ..Context::new(Caller::Clock, Door::Clock, "expiry".to_owned())
-    };
-    let ask = Ask {
-        route: Route::Organization(expired.organization),
-        path: None,
-        zuid: Some(expired.user.get()),
-        mode: AccountMode::DisableUser(DisableUser::default()),
-    };
-    change::run(app, &context, ask).await.map(drop)
 }

@@ -3,7 +3,6 @@
 
 pub mod agents;
 pub mod app_passwords;
-pub mod expiry;
 pub mod feed;
 pub mod logins;
 pub mod notices;

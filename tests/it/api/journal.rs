@@ -1,6 +1,6 @@
 //! What is written down: audit entries of changes and refusals, effects in the outbox.
 
-use mailward::app::worker;
+use mailward::app::tidy;
 use mailward::clock::{MINUTE, SECOND};
 use mailward::domain::ids::UserId;
 use mailward::store;
@@ -134,12 +134,12 @@ both_engines! {
         assert_eq!(counted, wanted);
 
         // The running minute is left alone.
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(log(&world).await.len(), before);
         world.app.clock.advance(MINUTE);
         try_owner().await.refused(403, "OPERATION_NOT_PERMITTED");
-        worker::tidy(&world.app).await.expect("tidied");
-        worker::tidy(&world.app).await.expect("tidied twice");
+        tidy::run(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied twice");
         assert_eq!(refusals(&world).await, [("disableUser".to_owned(), to(&world.owner), 1)]);
         let all = log(&world).await;
         assert_eq!(all.len(), before + wanted.len());

@@ -7,7 +7,7 @@ use axum::extract::ConnectInfo;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use mailward::app::oauth::{self, CodeWish};
-use mailward::app::{clients, organizations, worker};
+use mailward::app::{clients, organizations, tidy};
 use mailward::clock::{DAY, MINUTE, SECOND};
 use mailward::domain::actor::Role;
 use mailward::domain::client::ClientKind;
@@ -151,7 +151,7 @@ both_engines! {
         world.app.clock.advance(1);
         assert!(!lives(&world, &access).await);
         world.app.clock.advance(400 * DAY);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert!(lives(&world, &text(&given(&client.refresh(&world, &refresh).await), "access_token")).await);
     }
 

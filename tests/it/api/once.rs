@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mailward::app::App;
 use mailward::app::random::Random;
-use mailward::app::worker;
+use mailward::app::tidy;
 use mailward::clock::{Clock, HOUR, MINUTE};
 use mailward::domain::actor::Role;
 use serde_json::{Value, json};
@@ -154,13 +154,13 @@ both_engines! {
         let first = reset(&world, &world.admin, &world.member, "k", "t*c9ma").await;
         let change = first.ok().change();
         world.app.clock.advance(24 * HOUR - MINUTE);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         let restarted = another_node(&test, &world).await;
         let again = reset(&restarted, &world.admin, &world.member, "k", "t*c9ma").await;
         assert_eq!((again.ok().change(), repeated(&again)), (change.clone(), true));
         assert!(world.app.clock.now() < START + 24 * HOUR);
         restarted.app.clock.advance(MINUTE);
-        worker::tidy(&restarted.app).await.expect("tidied");
+        tidy::run(&restarted.app).await.expect("tidied");
         assert_eq!(count(&world, KEYS).await, 0, "it is forgotten");
         let anew = reset(&restarted, &world.admin, &world.member, "k", "t*c9ma").await;
         assert!(anew.ok().change() != change && !repeated(&anew));

@@ -1,7 +1,7 @@
 //! What must cost a stranger more than it costs the house, and what a stolen token must not make.
 
 use mailward::app::organizations;
-use mailward::app::worker::sweep_refresh_tokens;
+use mailward::app::tidy::sweep_refresh_tokens;
 use mailward::clock::DAY;
 use mailward::domain::client::ClientKind;
 use mailward::domain::ids::{GrantId, Id as _, UserId};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mailward::app::worker;
+use mailward::app::tidy;
 use mailward::clock::{DAY, HOUR};
 use mailward::domain::account::Account;
 use mailward::domain::actor::Role;
@@ -311,11 +311,11 @@ both_engines! {
         let seen = async || world.get(&world.admin.org_token, &path).await.json()["data"].clone();
 
         world.app.clock.advance(30 * DAY - 1);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(true), &json!(1)));
         world.app.clock.advance(1);
-        worker::tidy(&world.app).await.expect("tidied");
-        worker::tidy(&world.app).await.expect("tidied twice");
+        tidy::run(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied twice");
         assert_eq!(seen().await["enabled"], false);
         assert!(!lives(&world, &token).await);
         let block = world.account(&guest).await.switches.user_disabled.expect("disabled");
@@ -324,10 +324,10 @@ both_engines! {
         // A term can be given anew; that alone lets nobody in.
         let term = async |days: i64| world.mode(&world.admin, &guest, "updatePersonalInfo", json!({"userExpiry": days})).await;
         changed(&term(7).await);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(false), &json!(7)));
         changed(&world.mode(&world.admin, &guest, "enableUser", none()).await);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(true), &json!(7)));
         changed(&term(-1).await);
         assert_eq!(seen().await["userExpiry"], -1);
@@ -340,13 +340,13 @@ both_engines! {
         own(1).await.refused(403, "OPERATION_NOT_PERMITTED");
         unchanged(&own(-1).await);
         world.app.clock.advance(DAY);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(false), &json!(0)));
         unchanged(&term(0).await);
 
         // Who gave the term can let the user in again, for good.
         changed(&world.mode(&world.admin, &guest, "enableUser", none()).await);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!((&seen().await["enabled"], &seen().await["userExpiry"]), (&json!(true), &json!(-1)));
     }
 
@@ -363,12 +363,12 @@ both_engines! {
         };
         mailward::app::change::run(&world.app, &world::operator(), ask.clone()).await.expect("two there are");
         world.app.clock.advance(2 * DAY);
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert_eq!(world.account(&interim).await.switches.user_disabled, None, "somebody has to stay");
         // As soon as there is another one it does.
         let enable = mailward::app::accounts::AccountMode::EnableUser(mailward::app::accounts::enable_user::EnableUser { unblock_incoming: false });
         mailward::app::change::run(&world.app, &world::operator(), mailward::app::change::Ask { mode: enable, ..ask }).await.expect("enabled");
-        worker::tidy(&world.app).await.expect("tidied");
+        tidy::run(&world.app).await.expect("tidied");
         assert!(world.account(&interim).await.switches.user_disabled.is_some());
     }
 

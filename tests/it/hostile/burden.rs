@@ -2,7 +2,7 @@
 //! that asks too often.
 
 use mailward::app::oauth::{self, CodeWish, GrantType, TokenRequest};
-use mailward::app::{verifier, worker};
+use mailward::app::{tidy, verifier};
 use mailward::clock::MINUTE;
 use mailward::domain::client::ClientKind;
 use mailward::domain::ids::UserId;
@@ -71,12 +71,12 @@ both_engines! {
             })
             .await
             .expect("refusals");
-        worker::tidy(&world.app).await.expect("tidying up");
+        tidy::run(&world.app).await.expect("tidying up");
         let mut tx = world.app.db.read().await.expect("a connection");
         assert_eq!(store::audit::running_refusals(&mut tx, zoid).await.expect("refusals").len(), 1_200, "the minute runs");
         drop(tx);
         world.app.clock.advance(MINUTE);
-        worker::tidy(&world.app).await.expect("tidying up");
+        tidy::run(&world.app).await.expect("tidying up");
         let mut tx = world.app.db.read().await.expect("a connection");
         assert!(store::audit::running_refusals(&mut tx, zoid).await.expect("refusals").is_empty());
         let entries = store::audit::newest(&mut tx, zoid, None, 2_000).await.expect("entries");

@@ -454,7 +454,7 @@ both_engines! {
             assert!(counted(&subject), "{peer} {:?}: not {expected} but {rows:?}", lines.iter().map(|line| line.escape_ascii().to_string()).collect::<Vec<_>>());
             assert_eq!(rows.iter().filter(|row| row.contains("source")).count(), 1, "{rows:?}");
             world.app.clock.advance(DAY);
-            mailward::app::worker::tidy(&world.app).await.expect("tidying up");
+            mailward::app::tidy::run(&world.app).await.expect("tidying up");
         }
     }
 }

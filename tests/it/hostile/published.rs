@@ -6,7 +6,7 @@ use std::path::Path;
 use mailward::app::clients::{self, NewClient};
 use mailward::app::oauth::{self, CodeWish};
 use mailward::app::random::Random;
-use mailward::app::{App, audit, organizations, worker};
+use mailward::app::{App, audit, organizations, tidy};
 use mailward::clock::{Clock, HOUR, MINUTE};
 use mailward::domain::actor::Role;
 use mailward::domain::client::ClientKind;
@@ -245,7 +245,7 @@ both_engines! {
         }
         let before = tables.without(&["outbox", "refusal", "audit"]).await;
         world.settle().await;
-        worker::tidy(&world.app).await.expect("it tidies");
+        tidy::run(&world.app).await.expect("it tidies");
         audit::seal::seal_now(&world.app).await.expect("sealed");
         world.settle().await;
         let after = tables.without(&["outbox", "refusal", "audit"]).await;

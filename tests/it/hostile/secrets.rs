@@ -14,7 +14,7 @@ use mailward::app::accounts::create::NewUser;
 use mailward::app::accounts::{AccountMode, MODES, Method};
 use mailward::app::oauth::{self, CodeWish, GrantType, TokenRequest, TokenResponse};
 use mailward::app::random::Random;
-use mailward::app::{App, verifier, worker};
+use mailward::app::{App, tidy, verifier};
 use mailward::clock::MINUTE;
 use mailward::config::Config;
 use mailward::domain::client::ClientKind;
@@ -281,7 +281,7 @@ async fn search(test: TestDb) {
 
     world.settle().await;
     world.app.clock.advance(2 * MINUTE);
-    worker::tidy(&world.app).await.expect("tidying up");
+    tidy::run(&world.app).await.expect("tidying up");
     debug(&world, &mut search).await;
 
     for (table, rows) in Tables::of(&test).await.without(&[]).await {

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mailward::app::accounts::create::{self as creation, NewUser, create, expire, simple};
+use mailward::app::accounts::create::{self as creation, NewUser, create, simple};
 use mailward::app::accounts::delete_user::DeleteUser;
 use mailward::app::accounts::update_personal_info::Term;
 use mailward::app::accounts::{AccountMode, Mode as _};
 use mailward::app::call::Context;
 use mailward::app::change::{self, Ask, Done};
+use mailward::app::expiry;
 use mailward::app::forecast::Forecast;
 use mailward::app::organizations;
 use mailward::domain::account::{Account, SwitchName};
@@ -253,7 +254,7 @@ impl<'a> Case<'a> {
                 self.advance(8 * DAY).await;
                 let touched = self.model.expire();
                 self.log.push(format!("a week passes, terms end: {touched:?}"));
-                expire(&self.world.app).await.map_err(|error| format!("expire: {error}"))?;
+                expiry::terms(&self.world.app).await.map_err(|error| format!("expire: {error}"))?;
                 touched.iter().for_each(|_| tally.add("expired"));
                 self.audited += i64::try_from(touched.len()).expect("a few");
                 self.compare(&touched).await

@@ -16,7 +16,7 @@ use mailward::app::forecast::look_at;
 use mailward::app::mail::logins::{self, Attempt, Logins};
 use mailward::app::oauth::{self, CodeWish, GrantType, TokenRequest};
 use mailward::app::organizations::{self, DomainChange};
-use mailward::app::{clients, compromise, operator, recovery, throttle, verifier, worker};
+use mailward::app::{clients, compromise, operator, recovery, throttle, tidy, verifier};
 use mailward::clock::{DAY, MINUTE};
 use mailward::domain::actor::Role;
 use mailward::domain::client::ClientKind;
@@ -358,7 +358,7 @@ async fn scenario(test: TestDb) {
 
     world.settle().await;
     app.clock.advance(2 * MINUTE);
-    worker::tidy(app).await.expect("tidying up");
+    tidy::run(app).await.expect("tidying up");
     own_account(&world).await;
     directly(&world).await;
 }
@@ -601,7 +601,7 @@ async fn tokens(world: &World) {
     assert_eq!(clients::list(app, world.zoid).await.expect("a list").len(), 1);
     clients::delete(app, &operator(), &id).await.expect("gone");
     // Here all of them live; `api::safeguards` sees the dead ones go.
-    worker::sweep_refresh_tokens(app).await.expect("swept");
+    tidy::sweep_refresh_tokens(app).await.expect("swept");
     app.db
         .write(async |tx| store::tokens::delete_refresh(tx, &fingerprint("nobody's")).await)
         .await

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mailward::app::organizations::{self, DomainChange};
-use mailward::app::worker;
+use mailward::app::tidy;
 use mailward::domain::email_address::DomainName;
 use mailward::mailserver::private::Ports;
 use mailward::store;
@@ -117,7 +117,7 @@ both_contracts! {
         }
         assert!(smtp_by_guest.rcpt(&pat.email, &pat.email).starts_with("421 4.7.0"));
         sleep(Duration::from_millis(2000).saturating_sub(start.elapsed()));
-        mail.block(worker::tidy(&world.app)).expect("it tidies");
+        mail.block(tidy::run(&world.app)).expect("it tidies");
         assert!(by_guest.until_closed(SOON).is_some() && by_tom.until_closed(SOON).is_some());
         assert!(by_main.is_open());
         assert_eq!(mail.look(&tom.email, "t*c9ma"), shut(WRONG.map(str::to_owned)));
@@ -125,7 +125,7 @@ both_contracts! {
         assert!(mail.block(world.account(&pat)).app_passwords.is_empty(), "it is off the list");
         let self_change = mail.block(world.self_password(&tom.email, "t*c9ma", NEW));
         assert_ne!(self_change.status.as_u16(), 200);
-        mail.block(worker::tidy(&world.app)).expect("twice is harmless");
+        mail.block(tidy::run(&world.app)).expect("twice is harmless");
         mail.reset(&tom, NEW);
         assert_eq!(mail.look(&tom.email, NEW), open_account());
     }

@@ -1,8 +1,9 @@
-//! Passwords whose time has ended. The look-ups stop opening for an app password by themselves; here
-//! it is taken away, and the sessions that it opened end.
+//! What ends by itself: a user's term, one-time passwords, app passwords. The look-ups stop opening for a password
+//! whose time has ended by themselves; here it is taken away, and the sessions that it opened end.
 
 use crate::app::App;
 use crate::app::accounts::AccountMode;
+use crate::app::accounts::disable_user::DisableUser;
 use crate::app::accounts::revoke_app_password::RevokeAppPassword;
 use crate::app::call::{Caller, Context, Door};
 use crate::app::change::plan::Plan;
@@ -22,6 +23,35 @@ const AT_ONCE: usize = 100;
 fn context(reason: &str) -> Result<Context> {
     let context = Context::new(Caller::Clock, Door::Clock, "expiry".to_owned());
     Ok(Context { reason: Reason::parse(reason)?, ..context })
+}
+
+/// Disables users whose term has ended, as `disableUser` would; answers how many. One who cannot be
+/// disabled, such as the last super administrator, is tried again the next time.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn terms(app: &App) -> Result<usize> {
+    let now = app.clock.now();
+    let (mut disabled, mut after) = (0, None);
+    loop {
+        let due = store::accounts::expired(&mut *app.db.read().await?, now, after, AT_ONCE).await?;
+        for expired in &due {
+            let ask = Ask {
+                route: Route::Organization(expired.organization),
+                path: None,
+                zuid: Some(expired.user.get()),
+                mode: AccountMode::DisableUser(DisableUser::default()),
+            };
+            match change::run(app, &context("the user's term has ended")?, ask).await {
+                Ok(_) => disabled += 1,
+                Err(error) => tracing::warn!(user = %expired.user, %error, "an expired user stays enabled"),
+            }
+        }
+        match due.last() {
+            Some(last) if due.len() == AT_ONCE => after = Some((last.at, last.user)),
+            Some(_) | None => return Ok(disabled),
+        }
+    }
 }
 
 /// Revokes app passwords whose time has ended; answers how many.
