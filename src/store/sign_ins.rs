@@ -1,6 +1,6 @@
 //! What is known of when people signed in, by which door and from where.
 
-use crate::clock::Millis;
+use crate::clock::{DAY, Millis};
 use crate::domain::ids::{AccountId, OrganizationId, UserId};
 use crate::error::Result;
 use crate::store::engine::{Row, Tx, params};
@@ -56,7 +56,9 @@ pub struct Place {
 }
 
 /// Places that are kept of one person.
-const MOST_PLACES: i64 = 50;
+const MOST_PLACES: i64 = 100;
+/// New ones within a day: who comes from everywhere writes no more, and does not crowd out the places of the days before.
+const MOST_NEW_PLACES: i64 = 20;
 
 /// From where somebody signed in, the latest first.
 pub async fn places(tx: &mut Tx, organization: OrganizationId, user: UserId) -> Result<Vec<Place>> {
@@ -76,21 +78,31 @@ pub async fn places(tx: &mut Tx, organization: OrganizationId, user: UserId) -> 
     .await
 }
 
-/// Whose the account is, and when that person came in last by this door and from there.
+/// Whose the account is, and when it was noted last that somebody came in by this door and from there; where no more
+/// places are noted on this day, that somebody came in at all.
 pub async fn last_from(
     tx: &mut Tx,
     organization: OrganizationId,
     account: AccountId,
     door: &str,
     source: &str,
+    now: Millis,
 ) -> Result<Option<(UserId, Option<Millis>)>> {
     tx.query_opt(
-        "SELECT a.person_id, s.last_at FROM account a
+        "SELECT a.person_id, s.last_at, l.last_at AS last_anywhere,
+                (SELECT COUNT(*) FROM sign_in_place n WHERE n.organization_id = a.organization_id
+                                                        AND n.person_id = a.person_id AND n.first_at > $5) AS fresh
+         FROM account a
+         LEFT JOIN sign_in l ON l.organization_id = a.organization_id AND l.person_id = a.person_id
          LEFT JOIN sign_in_place s ON s.organization_id = a.organization_id AND s.person_id = a.person_id
                                   AND s.door = $3 AND s.source = $4
          WHERE a.organization_id = $1 AND a.id = $2",
-        params![organization, account, door, source],
-        |row| Ok((row.get("person_id")?, row.get("last_at")?)),
+        params![organization, account, door, source, now - DAY],
+        |row| {
+            let no_more = row.get::<i64>("fresh")? >= MOST_NEW_PLACES;
+            let anywhere = row.get::<Option<Millis>>("last_anywhere")?.filter(|_| no_more);
+            Ok((row.get("person_id")?, row.get::<Option<Millis>>("last_at")?.or(anywhere)))
+        },
     )
     .await
 }
@@ -111,10 +123,29 @@ pub async fn note(
     )
     .await?;
     tx.execute(
+        "UPDATE person SET signed_in_at = $3 WHERE organization_id = $1 AND id = $2 AND signed_in_at IS NULL",
+        params![organization, user, at],
+    )
+    .await?;
+    let known = tx
+        .execute(
+            "UPDATE sign_in_place SET last_at = CASE WHEN last_at < $5 THEN $5 ELSE last_at END
+             WHERE organization_id = $1 AND person_id = $2 AND door = $3 AND source = $4",
+            params![organization, user, door, source, at],
+        )
+        .await?;
+    if known > 0 {
+        return Ok(());
+    }
+    // Whoever was deleted meanwhile has none.
+    tx.execute(
         "INSERT INTO sign_in_place (organization_id, person_id, door, source, first_at, last_at)
-         VALUES ($1, $2, $3, $4, $5, $5)
-         ON CONFLICT (organization_id, person_id, door, source) DO UPDATE SET last_at = $5",
-        params![organization, user, door, source, at],
+         SELECT p.organization_id, p.id, CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT), CAST($5 AS BIGINT)
+         FROM person p WHERE p.organization_id = $1 AND p.id = $2
+           AND (SELECT COUNT(*) FROM sign_in_place n
+                WHERE n.organization_id = $1 AND n.person_id = $2 AND n.first_at > $6) < $7
+         ON CONFLICT (organization_id, person_id, door, source) DO NOTHING",
+        params![organization, user, door, source, at, at - DAY, MOST_NEW_PLACES],
     )
     .await?;
     tx.execute(
@@ -122,11 +153,6 @@ pub async fn note(
              SELECT last_at FROM sign_in_place WHERE organization_id = $1 AND person_id = $2
              ORDER BY last_at DESC LIMIT 1 OFFSET $3)",
         params![organization, user, MOST_PLACES - 1],
-    )
-    .await?;
-    tx.execute(
-        "UPDATE person SET signed_in_at = $3 WHERE organization_id = $1 AND id = $2 AND signed_in_at IS NULL",
-        params![organization, user, at],
     )
     .await
     .map(drop)

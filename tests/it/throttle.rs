@@ -176,19 +176,44 @@ both_engines! {
         assert!(!other.get("/me/sessions").await.text.contains("2001:db8:7:7"), "they are the owner's alone");
     }
 
-    async fn no_more_than_the_latest_fifty_places_are_kept(db: Db) {
+    async fn whoever_comes_from_everywhere_does_not_crowd_out_the_places_of_the_days_before(db: Db) {
         let world = World::start(db).await;
         let (zoid, user) = (world.member.zoid, UserId::new(world.member.zuid).expect("a zuid"));
-        for number in 1..=60_i64 {
-            let noted = world.app.db.write(async move |tx| {
-                store::sign_ins::note(tx, zoid, user, START + number, "imap", &format!("192.0.2.{number}")).await
-            });
-            noted.await.expect("noted");
+        let note = async |day: i64, numbers: std::ops::Range<i64>| {
+            for number in numbers {
+                let at = START + day * DAY + number;
+                let noted = world.app.db.write(async move |tx| {
+                    store::sign_ins::note(tx, zoid, user, at, "imap", &format!("{day}.{number}")).await
+                });
+                noted.await.expect("noted");
+            }
+        };
+        let places = async || {
+            let mut tx = world.app.db.read().await.expect("a connection");
+            store::sign_ins::places(&mut tx, zoid, user).await.expect("readable")
+        };
+        note(0, 0..2).await;
+        note(1, 0..60).await;
+        let kept = places().await;
+        assert_eq!(kept.len(), 22, "twenty on a day");
+        assert_eq!((kept[0].source.as_str(), kept[21].source.as_str()), ("1.19", "0.0"));
+        for day in 2..10 {
+            note(day, 0..60).await;
         }
-        let mut tx = world.app.db.read().await.expect("a connection");
-        let places = store::sign_ins::places(&mut tx, zoid, user).await.expect("readable");
-        assert_eq!(places.len(), 50);
-        assert_eq!((places[0].source.as_str(), places[49].source.as_str()), ("192.0.2.60", "192.0.2.11"));
+        let kept = places().await;
+        assert_eq!(kept.len(), 100, "and a hundred in all");
+        assert_eq!((kept[0].source.as_str(), kept[99].source.as_str()), ("9.19", "5.0"));
+
+        let token = format!("Zoho-oauthtoken {}", world.admin.org_token);
+        let path = world.path(&world.member);
+        world.send("DELETE", &path, &[("authorization", &token)], String::new()).await.ok();
+        assert_eq!(places().await, [], "with the user they go");
+        let at = START + 10 * DAY;
+        let noted = world.app.db.write(async move |tx| {
+            store::sign_ins::note(tx, zoid, user, at, "imap", "192.0.2.9").await
+        });
+        noted.await.expect("taken");
+        assert_eq!(places().await, [], "and do not come back");
     }
 
     async fn after_too_many_wrong_tries_one_is_told_when_to_come_back_whether_there_is_an_account_or_not(db: Db) {

@@ -25,8 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(30);
 const PAUSE: Millis = SECOND;
 /// Outcomes that are being counted at once; what comes beyond is not counted.
 const MOST_COUNTED: usize = 64;
-/// Good logins that are being noted at once; what comes beyond is noted at the next one.
-const MOST_NOTED: usize = 4;
+/// Good logins that are being noted at once; what comes beyond is noted at the next one, if there is one.
+const MOST_NOTED: usize = 64;
 /// A telephone logs in all day long: that it did, from one place, is noted so often.
 const NOTED_EVERY: Millis = DAY;
 
@@ -117,7 +117,10 @@ impl Logins {
         match outcome {
             Outcome::RightButClosed | Outcome::RefusedByUs => {}
             Outcome::Right => {
-                let Ok(_turn) = self.noting.try_acquire() else { return };
+                let Ok(_turn) = self.noting.try_acquire() else {
+                    tracing::warn!("too many good logins at once; one at a mail server is not noted");
+                    return;
+                };
                 match note(app, attempt).await {
                     Err(error) if !error.is_read_only() => {
                         tracing::warn!(%error, "a login at a mail server could not be noted");
@@ -158,7 +161,7 @@ async fn note(app: &App, attempt: &Attempt) -> Result<()> {
         let Some((zoid, account)) = store::addresses::account_of(&mut tx, &address).await? else {
             return Ok(());
         };
-        let found = store::sign_ins::last_from(&mut tx, zoid, account, &door, &source).await?;
+        let found = store::sign_ins::last_from(&mut tx, zoid, account, &door, &source, now).await?;
         let Some((user, last)) = found else { return Ok(()) };
         if last.is_some_and(|last| now < last.saturating_add(NOTED_EVERY)) {
             return Ok(());

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::sqlite::{connect, lock};
 
@@ -52,9 +52,14 @@ impl Checkpoints {
             last = length;
             // SQLite begins a log anew only where all of it is in the file. Beside writers who never pause there is
             // always something left, which is for the writer, and costs it a sync.
-            let nearly_done = length >= pages && running.0.nearly_done.swap(false, Ordering::Relaxed);
+            let nearly_done = running.0.nearly_done.swap(false, Ordering::Relaxed) && length >= pages;
             let too_long = length >= due && length >= pages.saturating_mul(MOST_TIMES);
-            if (nearly_done || too_long) && log.checkpoint().is_ok() {
+            let folded = (nearly_done || too_long) && {
+                let outcome = log.checkpoint();
+                end_if_not_synced(&outcome);
+                outcome.is_ok()
+            };
+            if folded {
                 due = length.saturating_add(step);
             } else if length >= due {
                 // What fails is tried again when the log is longer.
@@ -93,35 +98,54 @@ fn fold(path: &Path, little: i64) -> bool {
     let Ok(connection) = connect(path, access, Duration::ZERO) else { return false };
     let nearly_done = (0..PASSES).any(|_| {
         let left = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            Ok(row.get::<_, i64>("log")? - row.get::<_, i64>("checkpointed")?)
+            let left = row.get::<_, i64>("log")? - row.get::<_, i64>("checkpointed")?;
+            Ok((row.get::<_, i64>("busy")? == 0).then_some(left))
         });
-        left.is_ok_and(|left| left <= little)
+        end_if_not_synced(&left);
+        left.is_ok_and(|left| left.is_some_and(|left| left <= little))
     });
-    // SQLite syncs the file with the last page of the log alone. That is the writer's, who would wait for all of them.
-    let _who_needs_it_syncs_again = sync(path);
+    // SQLite syncs the file with the last page of the log alone. That page is the writer's, who would wait for all.
+    if let Ok(file) = kept_open(path)
+        && let Err(cause) = file.sync_data()
+    {
+        end(&cause);
+    }
     nearly_done
 }
 
-/// Files that were synced here, by device and inode. They are never closed: closing any descriptor of a file ends all
-/// locks that this process has on it, SQLite's among them.
-/// Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
-static SYNCED: Mutex<BTreeMap<(u64, u64), Arc<File>>> = Mutex::new(BTreeMap::new());
+fn end_if_not_synced<T>(outcome: &rusqlite::Result<T>) {
+    if let Err(rusqlite::Error::SqliteFailure(code, _)) = outcome
+        && code.extended_code == ffi::SQLITE_IOERR_FSYNC
+    {
+        end(&code);
+    }
+}
 
-fn sync(path: &Path) -> io::Result<()> {
+/// Pages that were folded did not get to the disk. The system says so once, and the next sync would succeed without
+/// them, after which the log would be written over. So this process ends at once: whoever opens the database next folds
+/// the whole log, which was synced with each change.
+/// Source: <https://wiki.postgresql.org/wiki/Fsync_Errors>, whose servers do the same.
+fn end(cause: &dyn std::fmt::Display) -> ! {
+    tracing::error!(%cause, "the disk did not take what it was to sync; ending, so that the log is folded anew at the next start");
+    std::process::abort()
+}
+
+/// Files that are synced here, by device and inode. They are never closed: closing any descriptor of a file ends all
+/// locks that this process has on it, SQLite's among them. So a look-up file that was deleted keeps its room until the
+/// process ends.
+/// Source: <https://www.sqlite.org/howtocorrupt.html>, 2.2.
+static KEPT_OPEN: Mutex<BTreeMap<(u64, u64), Arc<File>>> = Mutex::new(BTreeMap::new());
+
+fn kept_open(path: &Path) -> io::Result<Arc<File>> {
     let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
-    let file = {
-        let mut synced = lock(&SYNCED);
-        match synced.get(&identity(fs::metadata(path)?)) {
-            Some(file) => Arc::clone(file),
-            None => {
-                let file = Arc::new(File::open(path)?);
-                let replaced = synced.insert(identity(file.metadata()?), Arc::clone(&file));
-                std::mem::forget(replaced);
-                file
-            }
-        }
-    };
-    file.sync_data()
+    let mut kept = lock(&KEPT_OPEN);
+    if let Some(file) = kept.get(&identity(fs::metadata(path)?)) {
+        return Ok(Arc::clone(file));
+    }
+    let file = Arc::new(File::open(path)?);
+    // Somebody may have put another file there meanwhile, which is known already.
+    std::mem::forget(kept.insert(identity(file.metadata()?), Arc::clone(&file)));
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -355,6 +355,8 @@ pub struct Tx {
     /// A statement failed. PostgreSQL then stores nothing and still answers COMMIT with success,
     /// so a body that swallows the error must not be believed, on either engine.
     failed: bool,
+    /// A statement failed, or a script ran, since the writer asked last: what they leave SQLite does not count.
+    uncounted: bool,
     /// What SQLite's connections for reading keep.
     kept: Option<kept::Kept>,
 }
@@ -546,12 +548,14 @@ impl Tx {
             Arm::Postgres(lent) => lent.script(sql).await,
         };
         self.failed |= outcome.is_err();
+        self.uncounted = true;
         outcome
     }
 
     /// Remembers how a statement came out, which is answered.
     fn ran<T>(&mut self, sql: &'static str, outcome: Result<T>) -> Result<T> {
         self.failed |= outcome.is_err();
+        self.uncounted |= outcome.is_err();
         if outcome.is_ok() {
             record(self.engine(), sql);
         }

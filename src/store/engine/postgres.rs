@@ -191,7 +191,7 @@ impl Postgres {
     pub async fn reader(&self) -> Result<Tx> {
         let lent =
             Lent::new(self.leader.connection().await?, Arc::clone(&self.leader), self.statement_timeout);
-        Ok(Tx { arm: Arm::Postgres(Box::new(lent)), failed: false, kept: None })
+        Ok(Tx { arm: Arm::Postgres(Box::new(lent)), failed: false, uncounted: false, kept: None })
     }
 
     pub async fn snapshot(&self) -> Result<Tx> {

@@ -72,7 +72,7 @@ impl Sqlite {
         }
         let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.busy_timeout)
             .map_err(|cause| error("opening the database for reading", cause))?;
-        Ok(Tx { arm: Arm::Sqlite(connection), failed: false, kept: Some(Kept::default()) })
+        Ok(Tx { arm: Arm::Sqlite(connection), failed: false, uncounted: false, kept: Some(Kept::default()) })
     }
 
     pub fn snapshot(&self) -> Result<Tx> {

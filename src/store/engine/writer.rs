@@ -28,7 +28,7 @@ pub(super) struct Writer {
 impl Writer {
     pub fn start(connection: Connection, checkpoints: Checkpoints) -> Result<Self> {
         let (queue, waiting) = mpsc::sync_channel(MOST_CHANGES_WAITING);
-        let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false, kept: None };
+        let mut tx = Tx { arm: Arm::Sqlite(connection), failed: false, uncounted: false, kept: None };
         let thread = thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || {
@@ -182,6 +182,7 @@ fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Waiting>], savepoints: Savepoints) 
             control(tx, "SAVEPOINT change")?;
         }
         let before = sqlite(tx).total_changes();
+        tx.uncounted = false;
         let fate = write.run(tx);
         if sqlite(tx).is_autocommit() {
             // SQLite gives up everything after some errors of the disk, earlier neighbours included.
@@ -193,7 +194,7 @@ fn run_all(tx: &mut Tx, batch: &mut [Box<dyn Waiting>], savepoints: Savepoints) 
         }
         if savepoint {
             control(tx, "RELEASE change")?;
-        } else if !kept && sqlite(tx).total_changes() != before {
+        } else if !kept && (tx.uncounted || sqlite(tx).total_changes() != before) {
             return Ok(false);
         }
     }

@@ -924,6 +924,73 @@ async fn commits(test: &TestDb) -> usize {
 }
 
 #[test]
+fn of_changes_that_share_a_commit_each_refused_one_is_undone_alone() {
+    on_sqlite(STEPS, async |test| {
+        with_organization(&test.db).await;
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let blocker = {
+            let db = test.db.clone();
+            tokio::spawn(
+                async move { db.write(async move |_| Ok(wait.lock().unwrap().recv().is_ok())).await },
+            )
+        };
+        let begin = async |id: i64| {
+            let db = test.db.clone();
+            let task = tokio::spawn(async move {
+                match id % 4 {
+                    // Refused after it has written, refused before, undone, kept.
+                    0 => {
+                        db.write(async move |tx| {
+                            add_account(tx, id, &id.to_string()).await?;
+                            Err(Error::Refused("afterwards".to_owned()))
+                        })
+                        .await
+                    }
+                    1 => db.write(async |_| Err(Error::Refused("at once".to_owned()))).await,
+                    2 => db.rehearse(async move |tx| add_account(tx, id, &id.to_string()).await).await,
+                    _ => db.write(async move |tx| add_account(tx, id, &id.to_string()).await).await,
+                }
+            });
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            task
+        };
+        let mut tasks = Vec::new();
+        for id in 0..12 {
+            tasks.push((id, begin(id).await));
+        }
+        // Not by a message: the blocker may be run again with the others.
+        drop(go);
+        blocker.await.unwrap().unwrap();
+        for (id, task) in tasks {
+            let outcome = task.await.unwrap();
+            assert_eq!(outcome.is_ok(), id % 4 >= 2, "{id}: {outcome:?}");
+        }
+        let mut tx = test.db.read().await.unwrap();
+        let sql = "SELECT id FROM account ORDER BY id";
+        let kept = tx.query_all(sql, params![], |row| row.get::<i64>("id")).await.unwrap();
+        assert_eq!(kept, [3, 7, 11]);
+    });
+}
+
+#[test]
+fn a_refused_change_of_the_schema_leaves_no_trace() {
+    on_sqlite(STEPS, async |test| {
+        with_organization(&test.db).await;
+        test.db.write(async |tx| tx.hold().await).await.unwrap();
+        let refused = test.db.write(async |tx| {
+            tx.release().await?;
+            Err::<(), _>(Error::Refused("before anything was counted".to_owned()))
+        });
+        refused.await.unwrap_err();
+        let held = test.db.write(async |tx| add_account(tx, 1, "one").await).await;
+        assert!(matches!(held, Err(Error::ReadOnly)), "{held:?}");
+        test.db.write(async |tx| tx.release().await).await.unwrap();
+        test.db.write(async |tx| add_account(tx, 1, "one").await).await.unwrap();
+    });
+}
+
+#[test]
 fn too_many_waiting_changes_are_refused() {
     on_sqlite(STEPS, async |test| {
         let (go, wait) = mpsc::channel::<()>();
