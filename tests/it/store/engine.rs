@@ -11,6 +11,7 @@ use mailward::error::{Error, Malformed, Result};
 use mailward::store::engine::{
     Applied, Db, EngineKind, Options, Step, Tx, durability, migrate, newest_known, params, pending, schema,
 };
+use tokio::task::JoinHandle;
 
 use crate::support::databases::{TestDb, on_postgres, on_sqlite, options, runtime};
 use crate::support::postgres;
@@ -883,20 +884,22 @@ fn a_change_that_waits_for_something_else_is_refused_on_sqlite() {
     });
 }
 
+/// A change that keeps the writer waiting until the sender is dropped; not by a message, since it may be run again with
+/// others.
+fn held_up(db: &Db) -> (mpsc::Sender<()>, JoinHandle<Result<bool>>) {
+    let (go, wait) = mpsc::channel::<()>();
+    let (db, wait) = (db.clone(), Mutex::new(wait));
+    let change = async move |_: &mut Tx| Ok(wait.lock().unwrap().recv().is_ok());
+    (go, tokio::spawn(async move { db.write(change).await }))
+}
+
 #[test]
 fn waiting_changes_share_one_commit() {
     on_sqlite(STEPS, async |test| {
         with_organization(&test.db).await;
         // SQLite's data version, asked on another connection, moves once for each commit seen.
         let commits_before = commits(&test).await;
-        let (go, wait) = mpsc::channel::<()>();
-        let wait = Mutex::new(wait);
-        let blocker = {
-            let db = test.db.clone();
-            tokio::spawn(
-                async move { db.write(async move |_| Ok(wait.lock().unwrap().recv().is_ok())).await },
-            )
-        };
+        let (go, blocker) = held_up(&test.db);
         let tasks: Vec<_> = (0..50)
             .map(|id| {
                 let db = test.db.clone();
@@ -906,7 +909,7 @@ fn waiting_changes_share_one_commit() {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        go.send(()).unwrap();
+        drop(go);
         blocker.await.unwrap().unwrap();
         for task in tasks {
             task.await.unwrap().unwrap();
@@ -927,39 +930,24 @@ async fn commits(test: &TestDb) -> usize {
 fn of_changes_that_share_a_commit_each_refused_one_is_undone_alone() {
     on_sqlite(STEPS, async |test| {
         with_organization(&test.db).await;
-        let (go, wait) = mpsc::channel::<()>();
-        let wait = Mutex::new(wait);
-        let blocker = {
-            let db = test.db.clone();
-            tokio::spawn(
-                async move { db.write(async move |_| Ok(wait.lock().unwrap().recv().is_ok())).await },
-            )
-        };
-        let begin = async |id: i64| {
+        let (go, blocker) = held_up(&test.db);
+        let mut tasks = Vec::new();
+        for id in 0..12_i64 {
             let db = test.db.clone();
             let task = tokio::spawn(async move {
+                let insert = async move |tx: &mut Tx| add_account(tx, id, &id.to_string()).await;
+                let refused = || Error::Refused("for the test".to_owned());
                 match id % 4 {
                     // Refused after it has written, refused before, undone, kept.
-                    0 => {
-                        db.write(async move |tx| {
-                            add_account(tx, id, &id.to_string()).await?;
-                            Err(Error::Refused("afterwards".to_owned()))
-                        })
-                        .await
-                    }
-                    1 => db.write(async |_| Err(Error::Refused("at once".to_owned()))).await,
-                    2 => db.rehearse(async move |tx| add_account(tx, id, &id.to_string()).await).await,
-                    _ => db.write(async move |tx| add_account(tx, id, &id.to_string()).await).await,
+                    0 => db.write(async move |tx| insert(tx).await.and(Err(refused()))).await,
+                    1 => db.write(async move |_| Err(refused())).await,
+                    2 => db.rehearse(insert).await,
+                    _ => db.write(insert).await,
                 }
             });
             tokio::time::sleep(Duration::from_millis(5)).await;
-            task
-        };
-        let mut tasks = Vec::new();
-        for id in 0..12 {
-            tasks.push((id, begin(id).await));
+            tasks.push((id, task));
         }
-        // Not by a message: the blocker may be run again with the others.
         drop(go);
         blocker.await.unwrap().unwrap();
         for (id, task) in tasks {
@@ -993,14 +981,7 @@ fn a_refused_change_of_the_schema_leaves_no_trace() {
 #[test]
 fn too_many_waiting_changes_are_refused() {
     on_sqlite(STEPS, async |test| {
-        let (go, wait) = mpsc::channel::<()>();
-        let wait = Mutex::new(wait);
-        let blocker = {
-            let db = test.db.clone();
-            tokio::spawn(
-                async move { db.write(async move |_| Ok(wait.lock().unwrap().recv().is_ok())).await },
-            )
-        };
+        let (go, blocker) = held_up(&test.db);
         tokio::time::sleep(Duration::from_millis(100)).await;
         let waiting: Vec<_> = (0..4200)
             .map(|_| {
@@ -1009,7 +990,7 @@ fn too_many_waiting_changes_are_refused() {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        go.send(()).unwrap();
+        drop(go);
         blocker.await.unwrap().unwrap();
         let mut refused = 0;
         for task in waiting {
