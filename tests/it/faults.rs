@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -223,7 +224,10 @@ impl Broken {
             .spawn()
             .expect("strace is there");
         let said = std::io::BufReader::new(strace.stderr.take().expect("a pipe"));
-        let first = std::io::BufRead::lines(said).next();
+        let mut said = std::io::BufRead::lines(said);
+        let first = said.next();
+        // It says so of each new thread, and ends where nobody listens.
+        std::thread::spawn(move || said.for_each(drop));
         assert!(
             first.is_some_and(|line| line.is_ok_and(|line| line.contains("attached"))),
             "strace attaches"
@@ -294,6 +298,40 @@ fn a_change_whose_sync_failed_does_not_come_back_after_the_end() {
     let name = name_in(&path, zuid);
     assert!(!name.ends_with(&format!(" {}", confirmed + 1)), "{name} was refused");
     assert!(confirmed == 0 || name == format!("Mia {confirmed}"), "{name} instead of {confirmed}");
+}
+
+#[test]
+fn where_the_disk_does_not_take_a_folded_log_the_service_ends_and_nothing_confirmed_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mailward.db");
+    let url = format!("sqlite:{}", path.display());
+    let (zoid, zuid, token) = somebody(&url);
+    let service = Service::start(&url);
+    // SQLite syncs by another call.
+    let broken = Broken::calls(service.id(), "fdatasync", "error=EIO");
+    let confirmed = runtime().block_on(async {
+        let caller = service.caller(zoid, &token);
+        let mut confirmed = 0;
+        for number in 1..=2000 {
+            let body =
+                json!({"mode": "displaynameupdate", "zuid": zuid, "displayName": format!("Mia {number}")});
+            match caller.put(&body).await {
+                Heard::Answer(200, _, _) => confirmed = number,
+                Heard::Answer(status, _, text) => panic!("{number}: {status} {text}"),
+                Heard::Nothing => return confirmed,
+            }
+        }
+        panic!("the log was never folded");
+    });
+    let ended = service.ended(Duration::from_secs(20)).expect("it ends");
+    drop(broken);
+    assert_eq!(ended.signal(), Some(rustix::process::Signal::ABORT.as_raw()), "{ended:?}");
+    drop(Service::start(&url));
+    whole(&path);
+    let stored = name_in(&path, zuid);
+    // What nobody was told of may have been stored.
+    let wanted = [confirmed, confirmed + 1].map(|number| format!("Mia {number}"));
+    assert!(confirmed > 10 && wanted.contains(&stored), "{stored} instead of {confirmed}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ both_engines! {
         browser.find(".notice").await;
         browser.press("Sign out").await;
         window.sign_in(&window.world.member.email, PASSWORD).await;
-        browser.find("[role=alert]").await;
+        browser.find("[role=alert]:not([hidden])").await;
         window.sign_in(&window.world.member.email, "a-better-one-9").await;
         browser.sees("My account").await;
     }
