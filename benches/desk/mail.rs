@@ -173,7 +173,9 @@ impl Bench {
         // A cheap hash in both: Argon2id would be all that is measured.
         let cheap = cheap_hash(PASSWORD);
         let auth = rusqlite::Connection::open(folder.join("auth/auth.sqlite"))?;
-        let mut change = auth.prepare("UPDATE account SET pw = ?1, gate = NULL WHERE mbox = ?2")?;
+        let mut change = auth.prepare(
+            "UPDATE account SET pw = ?1, pw_until = NULL, gate = NULL, gate_main = NULL WHERE mbox = ?2",
+        )?;
         auth.execute_batch("BEGIN")?;
         for person in people.iter() {
             change.execute([&cheap, &person.mailbox])?;
